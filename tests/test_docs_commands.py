@@ -18,6 +18,7 @@ import pytest
 from band_tiles import band_tile_folder
 from commands import orbitune as run_command
 from hub_server import hub
+from label_sets import drawn_parts, write_mosaics
 from pages import PAGES, STUDY, page_name
 from PIL import Image
 from safe_products import write_safe
@@ -126,6 +127,7 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     tile_folder(tmp_path / "tiles", each=12)
     band_tile_folder(tmp_path / "sentinel-tiles")
     shutil.copytree(tmp_path / "tiles" / "class_0", tmp_path / "new-tiles")
+    write_mosaics(tmp_path / "patches", drawn_parts(), count=60).rename(tmp_path / "patches" / "labels.csv")
     shutil.copytree(tmp_path / "tiles", tmp_path / "labelled-tiles")
     (tmp_path / "tiles" / "splits").mkdir()
     for split, numbers in (("train", range(7)), ("val", range(7, 9)), ("test", range(9, 12))):
@@ -229,6 +231,6 @@ def test_the_python_of_a_page_runs(page, workplace):
         code = code.replace(name, value)
     code = code.replace("image_size=112", "image_size=32")
     if "backbone=" not in code:
-        code = code.replace('Recipe(data="tiles"', 'Recipe(data="tiles", backbone="backbone"')
+        code = re.sub(r'Recipe\(data="([^"]+)"', r'Recipe(data="\1", backbone="backbone"', code)
     shutil.rmtree("runs/python")
     exec(compile(code.replace("Recipe(", "Recipe(epochs=1, batch_size=8, "), page_name(page), "exec"), {})

@@ -23,7 +23,7 @@ def test_a_recipe_survives_yaml(tmp_path):
         ({"epochs": "many"}, "epochs: must be a whole number or auto, not 'many'"),
         ({"restarts": "2,x"}, "restarts: must be a whole number, not 'x'"),
         ({"restarts": [4, 3]}, "restarts must rise, from 1 to below the 3 epochs, not [4, 3]"),
-        ({"best_by": "recall"}, "best_by: must be accuracy, macro-f1 or loss, not 'recall'"),
+        ({"best_by": "recall"}, "best_by: must be accuracy, macro-f1, micro-f1, map or loss, not 'recall'"),
         ({"batch_size": 1.5}, "batch_size: must be a whole number, not 1.5"),
         ({"batch_size": -1}, "batch_size: must be at least 1, not -1"),
         ({"on_bad_image": "hide"}, "on_bad_image: must be stop or skip, not 'hide'"),

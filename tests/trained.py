@@ -2,6 +2,7 @@
 
 import pytest
 from band_tiles import band_tile_folder
+from label_sets import drawn_parts, write_mosaics
 from samples import backbone_folder, tile_folder
 
 from orbitune.inference.bundle_builder import build_bundle
@@ -80,3 +81,19 @@ def band_run(band_place):
 def band_bundle(band_place, band_run):
     """Its bundle, in `bundle`."""
     return build_bundle(band_place / "run", band_place / "bundle", progress=False)
+
+
+@pytest.fixture(scope="session")
+def label_set_run(tmp_path_factory):
+    """A run on mosaics with several labels each, from a CSV file, which learns their colours."""
+    place = tmp_path_factory.mktemp("label_sets")
+    table = write_mosaics(place / "tiles", drawn_parts(), count=150)
+    recipe = {"data": str(table), "backbone": str(backbone_folder(place / "backbone"))}
+    recipe |= {"epochs": 4, "batch_size": 8, "learning_rate": 1e-2, "precision": "fp32"}
+    train(Recipe.make(recipe), place / "run", progress=False)
+    return place / "run"
+
+
+@pytest.fixture(scope="session")
+def label_set_bundle(label_set_run):
+    return build_bundle(label_set_run, label_set_run.parent / "bundle", progress=False)

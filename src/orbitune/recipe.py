@@ -30,6 +30,8 @@ from orbitune.yaml_files import read_yaml
 
 DEFAULT_EPOCHS = 3
 LONGEST_AUTO = 30  # epochs of `auto`, at most
+# What was left open in the recipe of an earlier version, which resolved it in this way.
+_IMPLIED = {"task": "single-label", "loss": "cross-entropy", "best_by": "accuracy"}
 
 
 # Pydantic lists the fields of the last base first.
@@ -148,6 +150,11 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         return self.epochs or DEFAULT_EPOCHS
 
     @property
+    def criterion(self) -> str:
+        """Return the validation score that chooses the epoch; that of one label a tile if it is open."""
+        return self.best_by or _IMPLIED["best_by"]
+
+    @property
     def hash(self) -> str:
         """Return twelve hex digits, equal for equal recipes on any machine.
 
@@ -162,7 +169,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         """Return the settings in which two recipes differ, as `name: mine, not theirs`.
 
         Equal recipes have none. Paths of data, split files and backbone are left out: a run compares their
-        content by hash. Open epochs do not differ from the default number, which older versions stored.
+        content by hash. Open settings do not differ from what older versions stored, or meant, for them.
 
         Args:
             other: recipe to compare with.
@@ -170,6 +177,9 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         if self.epochs is None and other.epochs == DEFAULT_EPOCHS:
             mine["epochs"] = DEFAULT_EPOCHS
+        for name, value in _IMPLIED.items():
+            if None in (mine[name], theirs[name]):
+                mine[name], theirs[name] = mine[name] or value, theirs[name] or value
         settings = [name for name in mine if name not in PATH_FIELDS]
         return [
             f"{name}: {mine[name]}, not {theirs[name]}" for name in settings if mine[name] != theirs[name]

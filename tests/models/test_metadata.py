@@ -3,7 +3,7 @@ import json
 import pytest
 
 from orbitune.errors import RunError
-from orbitune.models.metadata import check_class_names, read_metadata
+from orbitune.models.metadata import ModelMetadata, check_class_names, read_metadata
 
 SOUND = {
     "format": 3,
@@ -40,8 +40,9 @@ def read(folder, metadata):
 
 
 def test_valid_metadata_is_read_unchanged_with_unknown_fields(tmp_path):
-    metadata = {**SOUND, "a later field": 1}
-    assert metadata.items() <= read(tmp_path, metadata).model_dump(mode="json", exclude_unset=True).items()
+    read_back = read(tmp_path, {**SOUND, "a later field": 1})
+    expected = {**SOUND, "a later field": 1, "format": ModelMetadata.FORMAT}
+    assert expected.items() <= read_back.model_dump(mode="json", exclude_unset=True).items()
 
 
 PLACE = {"longitude": 7.5, "latitude": 47.0, "label": "River"}
@@ -88,7 +89,7 @@ def test_more_labelled_places_than_an_adaptation_takes_are_refused(tmp_path):
 
 def test_version_1_named_the_detector_otherwise(tmp_path):
     read_back = read(tmp_path, {**SOUND, "format": 1, "likeness": {"threshold": 2.5}})
-    assert read_back.ood_detector.threshold == 2.5 and read_back.format == 3
+    assert read_back.ood_detector.threshold == 2.5 and read_back.format == ModelMetadata.FORMAT
     assert "likeness" not in read_back.to_json()
 
 

@@ -38,10 +38,18 @@ def test_bands_are_resampled_to_the_finest(folder):
     assert tiles.names == ("patch_0", "patch_1", "patch_2")
 
 
-def test_the_first_label_of_the_json_file_counts(folder):
+def test_all_labels_of_the_json_files_count(folder):
+    write_patch(folder, "patch_3", 4000, [])
     tiles = load_tiles(str(folder), progress=False)
-    assert [tiles.classes[label] for label in tiles.labels] == ["Forest", "Sea", "Forest"]
-    assert "2 of 3 tiles have several labels: the first of each is taken" in tiles.notes
+    assert tiles.classes == ("Beach", "Forest", "Sea") and tiles.multi_label
+    assert tiles.labels.tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 0]]
+    assert "several labels a tile: 1.2 on average, at most 2; 1 tile has none" in tiles.notes
+
+
+def test_a_patch_without_a_json_file_is_a_bad_tile_and_not_one_without_labels(folder):
+    (folder / "patch_1" / "patch_1_labels_metadata.json").unlink()
+    with pytest.raises(DataError, match="patch_1 has no label or labels in a JSON file"):
+        load_tiles(str(folder), progress=False)
 
 
 def test_labels_come_from_a_table_beside_the_tiles(folder):
@@ -97,6 +105,8 @@ def test_patches_of_bigearthnet(shared):
     tiles = load_tiles(str(shared / "scenes" / "bigearthnet_tiny"), progress=False)
     assert tiles.tiles.shape == (11, 120, 120, 6) and tiles.tiles.dtype == np.uint16
     assert tiles.bands == ("B02", "B03", "B04", "B08", "B11", "B12")
+    assert tiles.labels.shape == (11, 9) and tiles.labels.sum() == 29
+    assert np.array(tiles.classes)[tiles.labels[0] > 0].tolist() == ["Non-irrigated arable land", "Pastures"]
     name = tiles.names[0]
     place = shared / "scenes" / "bigearthnet_tiny" / name
     with rasterio.open(place / f"{name}_B08.tif") as file:

@@ -102,8 +102,8 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path, selec
     ("kind", "values", "message"),
     [
         ("float64", [0.5, 1.5] * 3, "holds numbers such as 0.5"),
-        ("string", ["[0, 1]", "[1]"] * 3, "holds '"),
-        ("list", [[0, 1], [1]] * 3, "holds a list"),
+        ("string", ["[0, 1]", "[1, 1]"] * 3, "holds lists of 2 values of 0 and 1"),
+        ("list", [[0, 1], [1, 0]] * 3, "holds lists of 2 values of 0 and 1"),
     ],
 )
 def test_what_cannot_be_a_label_is_refused_by_name(tmp_path, kind, values, message):

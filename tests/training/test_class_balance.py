@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from orbitune import Recipe
 from orbitune.errors import DataError
 from orbitune.evaluation.run_result import EpochMetrics, best_epoch
+from orbitune.evaluation.tasks.known import find_task
 from orbitune.training.batches import batch_indices
 from orbitune.training.class_balance import loss_weights
 from orbitune.training.gradients.accumulation import accumulate_gradients
@@ -18,6 +19,7 @@ from orbitune.training.run import open_run
 from orbitune.training.setup import prepare_training
 
 LABELS = np.repeat([0, 1, 2], [40, 10, 2])
+MEMBERS, ONE_LABEL = np.eye(3, dtype=bool)[LABELS], find_task("single-label")
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +44,13 @@ def trained(recipe, out):
 
 def test_balanced_weights_are_those_of_scikit_learn():
     expected = compute_class_weight("balanced", classes=np.arange(3), y=LABELS)
-    np.testing.assert_allclose(loss_weights("balanced", LABELS, classes="abc"), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        loss_weights("balanced", MEMBERS, classes="abc", task=ONE_LABEL), expected, rtol=1e-6
+    )
 
 
 def test_given_weights_keep_their_ratios_and_have_a_mean_of_one_over_the_tiles():
-    weights = loss_weights({"c": 8, "a": 2, "b": 4}, LABELS, classes="abc")
+    weights = loss_weights({"c": 8, "a": 2, "b": 4}, MEMBERS, classes="abc", task=ONE_LABEL)
     np.testing.assert_allclose(weights / weights[0], [1, 2, 4], rtol=1e-6)
     assert weights[LABELS].mean() == pytest.approx(1)
 
@@ -61,7 +65,7 @@ def test_given_weights_keep_their_ratios_and_have_a_mean_of_one_over_the_tiles()
 )
 def test_weights_of_other_classes_are_one_clear_line(weights, message):
     with pytest.raises(DataError, match=message):
-        loss_weights(weights, LABELS, classes="abc")
+        loss_weights(weights, MEMBERS, classes="abc", task=ONE_LABEL)
 
 
 def test_unknown_classes_stop_a_run_before_it_writes_anything(recipe, tmp_path):
@@ -84,6 +88,7 @@ def test_the_weighted_loss_and_its_gradients_are_those_of_pytorch(recipe):
         lambda part, size: mine(part),
         tiles,
         targets=targets,
+        task=ONE_LABEL,
         recipe=recipe.replace(micro_batch=3),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         weight=1.0,

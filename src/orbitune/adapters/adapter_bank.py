@@ -21,8 +21,9 @@ from orbitune.adapters.batched_lora import (
 )
 from orbitune.data.transform import to_tensor
 from orbitune.errors import ModelError, OrbituneError
-from orbitune.evaluation.calibration import probabilities
 from orbitune.evaluation.network import make_network
+from orbitune.evaluation.tasks.known import find_task
+from orbitune.evaluation.tasks.task import Task
 from orbitune.models.backbones import load_weights
 from orbitune.models.checkpoint_io import open_saved
 from orbitune.models.factory import resolve
@@ -39,6 +40,7 @@ class _Saved:
     """
 
     classes: tuple[str, ...]
+    task: Task
     temperature: float
     factors: dict[str, Factors]
     heads: Tensor
@@ -49,6 +51,7 @@ class _Resident:
     """An adapter in memory, with its factors packed into one vector."""
 
     classes: tuple[str, ...]
+    task: Task
     temperature: float
     layout: Layout
     vector: Tensor
@@ -187,8 +190,8 @@ class AdapterBank:
         """
         taken = self._take(tasks)
         return [
-            probabilities(logits[None], taken[task].temperature)[0]
-            for task, logits in zip(tasks, self._logits(tiles, tasks, taken=taken), strict=True)
+            taken[name].task.probabilities(logits[None], taken[name].temperature)[0]
+            for name, logits in zip(tasks, self._logits(tiles, tasks, taken=taken), strict=True)
         ]
 
     def logits(self, tiles: np.ndarray, tasks: Sequence[str]) -> list[np.ndarray]:
@@ -258,7 +261,9 @@ class AdapterBank:
             )
             self._residents.clear()
         vector = self._layout.pack(saved.factors, self._dtype)
-        self._residents[name] = _Resident(saved.classes, saved.temperature, self._layout, vector, saved.heads)
+        self._residents[name] = _Resident(
+            saved.classes, saved.task, saved.temperature, self._layout, vector, saved.heads
+        )
         self._residents.move_to_end(name)
 
     def _drop_oldest(self, needed: Collection[str]) -> None:
@@ -298,7 +303,8 @@ class AdapterBank:
         ]
         if beside := sorted({*tensors, *set(factors).difference(computed)}):
             raise not_low_rank_error(folder, f"it changes {beside[0]}")
-        return _Saved(classes, metadata.temperature or 1.0, factors, torch.stack(heads, 1))
+        task, temperature = find_task(metadata.task), metadata.temperature or 1.0
+        return _Saved(classes, task, temperature, factors, torch.stack(heads, 1))
 
     def _unknown(self, name: str) -> ModelError:
         return ModelError(f"Unknown adapter {name!r}. The bank has: {', '.join(self._folders) or 'none'}.")

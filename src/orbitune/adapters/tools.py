@@ -202,6 +202,8 @@ def merge(
         raise ModelError(f"The weight of the first adapter is between 0 and 1, not {weight:g}.")
     _check_compatible(one, other)
     first, second = Bundle.open(one), Bundle.open(other)
+    for bundle in (first, second):
+        bundle.require_single_label("Merged adapters")
     if first.classes != second.classes:
         raise ModelError(f"{one} and {other} have different classes.")
     from safetensors.torch import save_file

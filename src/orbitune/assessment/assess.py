@@ -57,6 +57,7 @@ def assess(request: Request, out: Path | None) -> Assessment:
         check_folder(out)
     source = find_source(request.data, request.selection)
     bundle, bad = Bundle.open(request.model), BadFiles(stop=request.stop)
+    bundle.require_single_label("Evaluations on new data")
     with open_labelled(source, bundle.classes, split=request.split, bad=bad) as tiles:
         training = find_training_tiles(request.model, bundle, progress=request.progress)
         classifier = Classifier(request.model, backbone=request.backbone, bands=request.bands)

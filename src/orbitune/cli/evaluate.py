@@ -84,11 +84,7 @@ def _print_split(run: Path, split: str, *, scores: "SplitScores") -> None:
     from orbitune.evaluation.run_result import RunResult
 
     print_scores(split, scores)
-    rows = [
-        [each.name, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}", f"{each.support:,}"]
-        for each in scores.per_class
-    ]
-    print_table(["class", "precision", "recall", "F1", "tiles"], rows)
+    print_table(*scores.class_table())
     result = RunResult.load(run)
     print_inputs(result.data, result.backbone.summary)
 

@@ -62,9 +62,5 @@ def print_inputs(data: "RunData", backbone: str) -> None:
 
 
 def print_scores(split: str, scores: "SplitScores") -> None:
-    """Print accuracy with its interval, and macro-F1."""
-    low, high = scores.interval
-    print(
-        f"{split} accuracy {scores.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, "
-        f"{scores.count:,} tiles), macro-F1 {scores.macro_f1:.4f}"
-    )
+    """Print the scores of a split with their intervals."""
+    print(f"{split} {scores.describe()}")

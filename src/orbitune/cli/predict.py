@@ -24,7 +24,10 @@ def predict(
     inputs: Annotated[
         list[str], typer.Argument(help="Image files, folders, or patterns such as 'tiles/*.png'")
     ],
-    top_k: Annotated[int, typer.Option(min=1, help="Labels per image")] = 3,
+    top_k: Annotated[
+        int | None,
+        typer.Option(min=1, help="Labels per image, at most [default: 3; of several labels a tile all]"),
+    ] = None,
     form: Annotated[
         str, typer.Option("--format", help="table, csv or jsonl", rich_help_panel=OUTPUT)
     ] = "table",
@@ -50,7 +53,8 @@ def predict(
     bar = not quiet and (out is not None or not sys.stdout.isatty())
     with _open_output(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:
         predictions = counter.count(classifier.predict(inputs, top_k=top_k, batch_size=batch_size))
-        for line in write(predictions, classifier.classes, top_k=top_k):
+        count = classifier.bundle.task.label_count(len(classifier.classes), top_k)
+        for line in write(predictions, classifier.classes, count=count):
             print(line, file=file)
     for line in counter.remarks():
         print(line, file=sys.stderr)

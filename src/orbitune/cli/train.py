@@ -185,13 +185,14 @@ def trial(
 
     Used by `study --tune`.
     """
+    from orbitune.training.run_folder import describe_validation
     from orbitune.training.trial import trial as run
 
     result = run(make_recipe(), out, epochs=stop_after, progress=not quiet)
     if as_json:
         print_json(result.to_json())
     else:
-        print(f"validation accuracy {result.history[-1].validation_accuracy:.2%}")
+        print(f"validation {describe_validation(result.history[-1])}")
 
 
 @app.command(hidden=True)

@@ -37,9 +37,9 @@ def split_by_groups(
         raise DataError(
             f"--group-pattern {pattern} finds {len(kinds)} groups ({shown}): a split needs {FOLDS} or more."
         )
-    if np.bincount(tiles.labels).max() < FOLDS:
+    if tiles.membership.sum(0).max() < FOLDS:
         raise DataError(f"No class has {FOLDS} tiles or more, which a group split needs: add tiles.")
-    splits = assign_groups(tiles.labels, groups, seed=seed)
+    splits = assign_groups(tiles.membership, groups, seed=seed)
     fractions = "/".join(f"{len(splits[name]) / len(names):.1%}" for name in ("train", "validation", "test"))
     notes = [
         f"group split: {len(kinds):,} groups of tiles, each whole in one split, {fractions}, stratified as "
@@ -50,10 +50,6 @@ def split_by_groups(
             f"warning: the group split is {fractions} instead of 60/20/20, as the groups are few or of "
             "unequal size: use a --group-pattern that finds smaller groups, or lists with --split-files"
         )
-    for name in ("validation", "test"):
-        present = np.unique(tiles.labels[splits[name]])
-        if absent := [each for label, each in enumerate(tiles.classes) if label not in present]:
-            notes.append(f"no {name} tile of {', '.join(map(printable, absent[:10]))}: few groups have it")
     return splits, tuple(notes)
 
 

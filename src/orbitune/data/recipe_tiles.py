@@ -1,5 +1,6 @@
 """The tiles that a recipe names."""
 
+from orbitune.data.labels.forms import with_label_form
 from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.recipe import Recipe
 from orbitune.sources.manifest import ColumnSelection
@@ -18,12 +19,13 @@ def load_recipe_tiles(recipe: Recipe, progress: bool = True) -> TileSet:
         progress: show progress while decoding.
 
     Raises:
-        DataError: see `orbitune.data.tileset.load_tiles`.
+        DataError: see `orbitune.data.tileset.load_tiles` and `orbitune.data.labels.forms.with_label_form`.
     """
-    return load_tiles(
+    tiles = load_tiles(
         recipe.data,
         recipe.on_bad_image,
         bands=recipe.bands,
         progress=progress,
         selection=column_selection(recipe),
     )
+    return with_label_form(tiles, recipe.task)

@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 
 from orbitune.data.georeference import EARTH_RADIUS, unit_vectors
+from orbitune.data.labels.membership import with_empty
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError
 
@@ -50,9 +51,9 @@ def split_by_blocks(
     for size in [block_size] if block_size else _candidate_sizes(locations, tile):
         blocks = block_indices(locations, size)
         count = int(blocks.max()) + 1
-        if count < (FOLDS if block_size else MIN_BLOCKS) or np.bincount(tiles.labels).max() < FOLDS:
+        if count < (FOLDS if block_size else MIN_BLOCKS) or tiles.membership.sum(0).max() < FOLDS:
             continue
-        splits = assign_groups(tiles.labels, blocks, seed=seed)
+        splits = assign_groups(tiles.membership, blocks, seed=seed)
         whole = {name: len(rows) for name, rows in splits.items()}
         _drop_overlaps(splits, locations)
         if all(map(len, splits.values())) if block_size else _is_balanced(splits, tiles):
@@ -102,11 +103,13 @@ def _candidate_sizes(locations: np.ndarray, tile: float) -> list[float]:
     return [float(largest / 2 ** (step / 2)) for step in range(count)]
 
 
-def assign_groups(labels: np.ndarray, groups: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
+def assign_groups(members: np.ndarray, groups: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
     """Assign groups of tiles to splits, near 60/20/20 and stratified as they allow.
 
+    A tile with several labels counts for each of its classes.
+
     Args:
-        labels: int64 (N,), class of each tile.
+        members: bool (N, C), classes of each tile.
         groups: int64 (N,), group of each tile; `FOLDS` different ones or more.
         seed: of the assignment.
 
@@ -115,10 +118,11 @@ def assign_groups(labels: np.ndarray, groups: np.ndarray, *, seed: int) -> dict[
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
+    rows, labels = np.nonzero(with_empty(members))
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # classes of fewer than five tiles, see `_is_balanced`
-        parts = [part for _, part in folds.split(labels, labels, groups)]
+        parts = [np.unique(rows[part]) for _, part in folds.split(labels, labels, groups[rows])]
     return {"train": np.sort(np.concatenate(parts[2:])), "validation": parts[1], "test": parts[0]}
 
 
@@ -136,7 +140,8 @@ def _drop_overlaps(splits: dict[str, np.ndarray], locations: np.ndarray) -> None
 
 def _is_balanced(splits: dict[str, np.ndarray], tiles: TileSet) -> bool:
     """Return whether each split has every class and its fraction of the tiles."""
-    complete = all(len(np.unique(tiles.labels[rows])) == len(tiles.classes) for rows in splits.values())
+    members = tiles.membership
+    complete = all(members[rows].any(0).all() for rows in splits.values())
     return complete and has_right_sizes(splits)
 
 

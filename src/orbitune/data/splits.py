@@ -13,6 +13,8 @@ import numpy as np
 
 from orbitune.data.georeference import read_locations
 from orbitune.data.group_split import split_by_groups
+from orbitune.data.labels.membership import absent_classes
+from orbitune.data.labels.stratification import draw_stratified
 from orbitune.data.spatial_blocks import split_by_blocks
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError, printable
@@ -67,10 +69,10 @@ def split_tiles(
         notes = (f"random split: drew 60/20/20 from all tiles, stratified, with seed {seed}",)
     else:
         splits, notes = _complete_splits(tiles, seed)
-    without = np.setdiff1d(np.arange(len(tiles.classes)), tiles.labels[splits["train"]])
-    if len(without):
-        names = _first_names(tiles.classes[label] for label in without)
-        raise DataError(f"There is no training tile of {names}: add some, or drop the class.")
+    if without := absent_classes(tiles.labels[splits["train"]], tiles.classes):
+        raise DataError(f"There is no training tile of {_first_names(without)}: add some, or drop the class.")
+    absent = ((name, absent_classes(tiles.labels[splits[name]], tiles.classes)) for name in SPLITS[1:])
+    notes = (*notes, *(f"no {name} tile of {_first_names(names)}" for name, names in absent if names))
     return {name: np.sort(splits[name]).astype(np.int64) for name in SPLITS}, notes
 
 
@@ -90,7 +92,7 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
         note = (
             f"the data has no {' and no '.join(missing)} split: drew it from train, stratified, seed {seed}"
         )
-    counts = np.bincount(tiles.labels[splits["train"]], minlength=len(tiles.classes))
+    counts = tiles.membership[splits["train"]].sum(0)
     if missing and counts.min() < MIN_TILES:
         few = _first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < MIN_TILES))
         raise DataError(
@@ -112,9 +114,12 @@ def _draw(tiles: TileSet, rows: np.ndarray, *, fraction: float, seed: int) -> tu
     from sklearn.model_selection import train_test_split
 
     labels = tiles.labels[rows]
+    if tiles.multi_label:
+        drawn = draw_stratified(tiles.membership[rows], round(fraction * len(rows)) or 1, seed=seed)
+        return rows[~drawn], rows[drawn]
     number = max(round(fraction * len(rows)), len(np.unique(labels)))  # one of each class at least
-    rest, drawn = train_test_split(rows, test_size=number, stratify=labels, random_state=seed)
-    return rest, drawn
+    rest, chosen = train_test_split(rows, test_size=number, stratify=labels, random_state=seed)
+    return rest, chosen
 
 
 def draw_shots(tiles: TileSet, train: np.ndarray, *, shots: int, seed: int) -> np.ndarray:
@@ -129,22 +134,23 @@ def draw_shots(tiles: TileSet, train: np.ndarray, *, shots: int, seed: int) -> n
         seed: of the draw.
 
     Returns:
-        Sorted indices, int64 (shots x classes,).
+        Sorted indices, int64 (shots x classes,); fewer with several labels a tile, if one is drawn twice.
 
     Raises:
         DataError: a class has fewer training tiles.
     """
-    counts = np.bincount(tiles.labels[train], minlength=len(tiles.classes))
+    members = tiles.membership[train]
+    counts = members.sum(0)
     if counts.min() < shots:
         few = _first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < shots))
         raise DataError(
             f"Too few training tiles for {shots:,} shots: {few}. Ask for fewer, or drop the class."
         )
     orders = (
-        np.random.default_rng([seed, label]).permutation(train[tiles.labels[train] == label])
+        np.random.default_rng([seed, label]).permutation(train[members[:, label]])
         for label in range(len(tiles.classes))
     )
-    return np.sort(np.concatenate([order[:shots] for order in orders]))
+    return np.unique(np.concatenate([order[:shots] for order in orders]))
 
 
 # --- spatial ----------------------------------------------------------------------------------------------

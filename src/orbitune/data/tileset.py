@@ -14,6 +14,7 @@ import numpy as np
 from orbitune.cache import cache_dir
 from orbitune.data.band_statistics import BandStatistics, compute_statistics, to_grey_levels
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError
+from orbitune.data.labels.membership import membership
 from orbitune.data.store_builder import BadFiles, build_synthetic, decode_source
 from orbitune.data.tile_store import (
     StoreMetadata,
@@ -40,7 +41,7 @@ class TileSet:
 
     Attributes:
         tiles: uint8 or uint16 (N, H, W, C), memory-mapped, read-only.
-        labels: int64 (N,), indices into `classes`.
+        labels: int64 (N,), indices into `classes`; with several labels a tile, uint8 (N, classes) of 0 and 1.
         names: file name of each tile, relative to the data set.
         classes: class names.
         own_splits: indices of the splits that the data set defines, int64 by "train", "validation" or "test";
@@ -68,6 +69,16 @@ class TileSet:
     bands: tuple[str, ...] = COLOURS
     origin: Source | None = None
     rows: ChecksummedRows | None = None
+
+    @property
+    def multi_label(self) -> bool:
+        """Return whether a tile may have several labels, or none."""
+        return self.labels.ndim == 2
+
+    @property
+    def membership(self) -> np.ndarray:
+        """Return whether each tile has each class, bool (N, classes)."""
+        return membership(self.labels, len(self.classes))
 
     @property
     def wavelengths(self) -> tuple[float | None, ...]:

@@ -5,7 +5,7 @@ confidence but never the predicted class. The temperature is fitted on validatio
 tiles. Everything is computed in float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -67,14 +67,23 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     Raises:
         RunError: there are no tiles, or a logit is not finite.
     """
-    from scipy.optimize import minimize_scalar
-
     check_logits(logits, labels, classes=range(logits.shape[1]))
     if (logits.argmax(axis=1) == labels).all():
         return 1.0
     logits = logits.astype(np.float64)
+    return minimise_over_temperature(lambda temperature: cross_entropy(logits / temperature, labels))
+
+
+def minimise_over_temperature(loss: Callable[[float], float]) -> float:
+    """Return the temperature, in 0.01..100, with the lowest loss.
+
+    Args:
+        loss: of validation tiles, a function of the temperature.
+    """
+    from scipy.optimize import minimize_scalar
+
     fitted = minimize_scalar(
-        lambda log_temperature: cross_entropy(logits / np.exp(log_temperature), labels),
+        lambda log_temperature: loss(float(np.exp(log_temperature))),
         bounds=(-_LARGEST_LOG_TEMPERATURE, _LARGEST_LOG_TEMPERATURE),
         method="bounded",
         options={"xatol": 1e-6},
@@ -136,9 +145,26 @@ def reliability_table(
     Returns:
         The bins that hold tiles, by increasing confidence; fewer than `bins` if there are few tiles.
     """
-    confidence = predicted.max(axis=1)
-    order = np.argsort(confidence, kind="stable")
-    confidence, correct = confidence[order], (predicted.argmax(axis=1) == labels)[order]
+    return bin_probabilities(
+        predicted.max(axis=1), predicted.argmax(axis=1) == labels, binning=binning, bins=bins
+    )
+
+
+def bin_probabilities(
+    predicted: np.ndarray, correct: np.ndarray, *, binning: Binning = "equal-mass", bins: int = BINS
+) -> tuple[ReliabilityBin, ...]:
+    """Group predictions into bins of their probability.
+
+    Args:
+        predicted: probabilities, float (N,).
+        correct: whether each came true, bool (N,).
+        binning, bins: as for `reliability_table`.
+
+    Returns:
+        As `reliability_table`.
+    """
+    order = np.argsort(predicted, kind="stable")
+    confidence, correct = predicted[order], correct[order]
     if binning == "equal-mass":
         groups = np.array_split(np.arange(len(order)), bins)
         edges = [(confidence[group[0]], confidence[group[-1]]) for group in groups if len(group)]

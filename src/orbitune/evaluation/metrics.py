@@ -53,6 +53,22 @@ class SplitScores(Scores):
             accuracy=self.accuracy, interval=self.interval, macro_f1=self.macro_f1, count=self.count
         )
 
+    def describe(self) -> str:
+        """Return accuracy with its interval, and macro-F1, in words."""
+        low, high = self.interval
+        return (
+            f"accuracy {self.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, "
+            f"{self.count:,} tiles), macro-F1 {self.macro_f1:.4f}"
+        )
+
+    def class_table(self) -> tuple[list[str], list[list[str]]]:
+        """Return header and rows of a table of the scores per class."""
+        rows = [
+            [each.name, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}", f"{each.support:,}"]
+            for each in self.per_class
+        ]
+        return ["class", "precision", "recall", "F1", "tiles"], rows
+
 
 def score(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]) -> SplitScores:
     """Score a classifier on one split.
@@ -115,7 +131,7 @@ def check_logits(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[ob
 
     Args:
         logits: float (N, C).
-        labels: int64 (N,).
+        labels: int64 (N,), or uint8 (N, C) with several labels a tile.
         classes: the C classes.
 
     Raises:

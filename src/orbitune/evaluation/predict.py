@@ -1,31 +1,29 @@
 """Logits of a network for many tiles, one batch at a time."""
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orbitune.data.augment import dihedral_views
+from orbitune.evaluation.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def forward_with_tta(network: "nn.Module", tiles: "Tensor", *, tta: str) -> "Tensor":
+def forward_with_tta(network: "nn.Module", tiles: "Tensor", *, tta: str, task: Task) -> "Tensor":
     """Return logits (B, C) of uint8 tiles (B, H, W, 3), averaged over flips if asked.
 
     Args:
         network: network in evaluation mode, from tiles to logits.
         tiles: uint8 (B, H, W, 3).
-        tta: `none`; or `flips` for the logarithm of the mean probability over a tile's flips and rotations.
+        tta: `none`; or `flips` for the logits of the mean probability over a tile's flips and rotations.
+        task: of the labels.
     """
-    import torch
-
     if tta == "none":
         return network(tiles)
-    log_probabilities = [network(view).log_softmax(1) for view in dihedral_views(tiles)]
-    return torch.stack(log_probabilities).logsumexp(0) - math.log(len(log_probabilities))
+    return task.mean_logits([network(view) for view in dihedral_views(tiles)])
 
 
 def predict_logits(

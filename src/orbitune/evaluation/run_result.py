@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.evaluation.metrics import SplitScores
+from orbitune.evaluation.tasks.label_set_scores import AnySplitScores
 from orbitune.integrity import read_checksummed_json
 from orbitune.models.metadata import (
     RENAMED_DATA,
@@ -42,6 +42,8 @@ class EpochMetrics(Record):
         train_loss, train_accuracy: means over the steps of the epoch, in nats and 0..1.
         validation_loss, validation_accuracy, validation_macro_f1: after the epoch, in nats and 0..1; macro-F1
             is None in files of earlier versions.
+        validation_map, validation_micro_f1: mean average precision and micro-F1 of several labels a tile;
+            None for one label. F1 is at the thresholds that the validation tiles give.
         learning_rate: of the last step, of the first parameter group.
         train_seconds, evaluation_seconds: wall time of each phase.
     """
@@ -52,27 +54,29 @@ class EpochMetrics(Record):
     validation_loss: float
     validation_accuracy: float
     validation_macro_f1: float | None = None
+    validation_map: float | None = None
+    validation_micro_f1: float | None = None
     learning_rate: float
     train_seconds: float
     evaluation_seconds: float
 
     @model_serializer(mode="wrap")
-    def _without_missing_score(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a missing macro-F1, as files of earlier versions do.
+    def _without_missing_scores(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out missing scores, as files of earlier versions do.
 
         log.jsonl is compared with the history as text.
         """
         values: dict[str, Any] = serialise(self)
-        if self.validation_macro_f1 is None:
-            values.pop("validation_macro_f1", None)
-        return values
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def epoch_score(metrics: EpochMetrics, best_by: str) -> float:
-    """Return the validation score of an epoch that a recipe's `best_by` names; higher is better."""
+    """Return the validation score of an epoch that a recipe's `criterion` names; higher is better."""
     scores = {
         "accuracy": metrics.validation_accuracy,
         "macro-f1": metrics.validation_macro_f1,
+        "micro-f1": metrics.validation_micro_f1,
+        "map": metrics.validation_map,
         "loss": -metrics.validation_loss,
     }
     score = scores[best_by]
@@ -205,8 +209,8 @@ class RunResult(StoredRecord):
     preprocessing: Preprocessing
     data: RunData
     best_epoch: PositiveInt
-    validation: SplitScores
-    test: SplitScores
+    validation: AnySplitScores
+    test: AnySplitScores
     test_reads: NonNegativeInt
     history: JsonTuple[EpochMetrics]
     cost: Cost

@@ -1,5 +1,6 @@
 """The tiles that a finished run was trained, validated and tested on."""
 
+from orbitune.data.labels.forms import with_label_form
 from orbitune.data.recipe_tiles import load_recipe_tiles
 from orbitune.data.tileset import TileSet, find_tiles
 from orbitune.errors import OrbituneError
@@ -18,7 +19,7 @@ def find_run_tiles(result: RunResult, progress: bool = True) -> TileSet | None:
     """
     fingerprint = result.data.fingerprint
     if fingerprint and (found := find_tiles(fingerprint)):
-        return found
+        return with_label_form(found, result.recipe.task)
     try:
         tiles = load_recipe_tiles(result.recipe, progress)
     except OrbituneError:

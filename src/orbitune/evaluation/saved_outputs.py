@@ -53,7 +53,7 @@ class Predictions:
 
     Attributes:
         indices: int64 (N,), positions in the tile set.
-        labels: int64 (N,), true classes.
+        labels: int64 (N,), true classes; or uint8 (N, C) with several labels a tile.
         logits: float32 (N, C).
     """
 
@@ -133,7 +133,8 @@ def _read(file: Path, split: str) -> tuple[Predictions, str | None]:
 def _check(kept: Predictions, classes: int | None) -> None:
     """Raise a ValueError where the arrays do not fit each other."""
     indices, labels, logits = kept.indices, kept.labels, kept.logits
-    if logits.ndim != 2 or labels.shape != (len(logits),) or indices.shape != labels.shape or not len(logits):
+    shapes = ((len(logits),), logits.shape)  # one label a tile, or several
+    if logits.ndim != 2 or labels.shape not in shapes or indices.shape != shapes[0] or not len(logits):
         raise _MismatchError("its arrays have wrong shapes")
     if logits.dtype.kind != "f" or {labels.dtype.kind, indices.dtype.kind} - set("iu"):
         raise _MismatchError("its arrays have wrong types")
@@ -141,7 +142,7 @@ def _check(kept: Predictions, classes: int | None) -> None:
         raise _MismatchError(f"it is of {logits.shape[1]} classes, not {classes}")
     if not np.isfinite(logits).all():
         raise _MismatchError("its logits are not all finite")
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+    if labels.min() < 0 or labels.max() >= (logits.shape[1] if labels.ndim == 1 else 2):
         raise _MismatchError("it has labels beyond its classes")
 
 

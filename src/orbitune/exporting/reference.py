@@ -64,7 +64,9 @@ class ReferenceModel:
             OrbituneError: it is not finished, its tiles or backbone have changed, or its tokens cannot be
                 merged after these blocks.
         """
-        bundle, setup = Bundle.open(run), reopen(run, progress)[1]
+        bundle = Bundle.open(run)
+        bundle.require_single_label("Exports")
+        setup = reopen(run, progress)[1]
         if merge_after:
             from orbitune.evaluation.network import require_fast_path
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orbitune.errors import RunError
-from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.ood import OODDetector
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model, read_predictions
+from orbitune.evaluation.tasks.known import find_task, require_single_label
+from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, open_saved
@@ -79,12 +80,33 @@ class Bundle:
         return self.metadata.classes
 
     @property
+    def task(self) -> Task:
+        """Return the task: one label a tile, or several."""
+        return find_task(self.metadata.task)
+
+    @property
+    def decision(self) -> Decision:
+        """Return how probabilities and labels follow from logits: temperature and thresholds."""
+        return Decision.of(self.metadata)
+
+    @property
     def temperature(self) -> float:
         """Return the calibration temperature; 1 if none was fitted.
 
-        Logits are divided by it before the softmax.
+        Logits are divided by it before the softmax, or with several labels a tile before the sigmoid.
         """
-        return self.metadata.temperature or 1.0
+        return self.decision.temperature
+
+    def require_single_label(self, feature: str) -> None:
+        """Check that a tile has one label.
+
+        Args:
+            feature: what needs it, as the subject of the message, in the plural.
+
+        Raises:
+            RunError: it has several.
+        """
+        require_single_label(self.metadata.task, feature, name=self.name)
 
     @property
     def tta(self) -> str:
@@ -107,7 +129,7 @@ class Bundle:
     def confusion(self) -> np.ndarray | None:
         """Return test tiles by true class (rows) and prediction, int (C, C).
 
-        Returns None if they are not known.
+        Returns None if they are not known, or a tile has several labels.
         """
         stated = self.metadata.confusion
         return None if stated is None else np.array(stated)
@@ -181,7 +203,7 @@ def _of_run(run: Path) -> Bundle:
     data = metadata.data.model_copy(update={name: getattr(result.data, name) for name in from_result})
     completed = {
         "temperature": metadata.temperature or _temperature(run),
-        "confusion": _confusion(run, len(metadata.classes)),
+        "confusion": _confusion(run, metadata),
         "tta": result.recipe.tta,
         "data": data,
     }
@@ -191,11 +213,14 @@ def _of_run(run: Path) -> Bundle:
 def _temperature(run: Path) -> float:
     """Fit the temperature of a run from before it was stored with the model."""
     kept = read_predictions(run, "validation")
-    return fit_temperature(kept.logits, kept.labels)
+    return find_task(None).fit_decision(kept.logits, kept.labels).temperature
 
 
-def _confusion(run: Path, classes: int) -> tuple[tuple[int, ...], ...]:
-    """Count the test tiles by true class and prediction."""
+def _confusion(run: Path, metadata: ModelMetadata) -> tuple[tuple[int, ...], ...] | None:
+    """Count the test tiles by true class and prediction; None with several labels a tile."""
+    if metadata.task != "single-label":
+        return None
+    classes = len(metadata.classes)
     kept = read_predictions(run, "test", classes=classes)
     pairs = kept.labels * classes + kept.logits.argmax(1)
     counts = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)

@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 
+from orbitune.data.labels.membership import kinds
 from orbitune.data.transform import to_tensor
 from orbitune.errors import RunError
 from orbitune.evaluation.calibration import probabilities
@@ -164,7 +165,8 @@ def _storage_loss(
         for bundle, title in ((before, "before"), (after, "after"))
     ]
     labels = setup.tiles.labels[indices]
-    accuracies = [float((each.argmax(1) == labels).mean()) for each in logits]
+    task, decision = setup.task, before.decision
+    accuracies = [float(task.correct(each, labels, decision=decision).mean()) for each in logits]
     return WeightStorage(
         dtype=dtype,
         tiles=len(indices),
@@ -179,12 +181,13 @@ def _fit_detector(
 ) -> OODThreshold:
     """Fit the OOD detector on training tiles; set its threshold on validation tiles."""
     random = np.random.default_rng(0)
-    train = _sample(setup.splits["train"], setup.tiles.labels, random=random)
+    groups = kinds(setup.tiles.labels)
+    train = _sample(setup.splits["train"], groups, random=random)
     held_out = random.permutation(setup.splits["validation"])[:SAMPLE]
     model = BundleModel(bundle, setup.recipe.backbone)
     features = _compute_outputs(model, setup, indices=train, title="training tiles", display=display)[1]
     new = _compute_outputs(model, setup, indices=held_out, title="validation tiles", display=display)[1]
-    detector = OODDetector.fit(features, setup.tiles.labels[train], held_out=new, false_alarm_rate=rate)
+    detector = OODDetector.fit(features, groups[train], held_out=new, false_alarm_rate=rate)
     detector.save(bundle.folder / OOD_DETECTOR_FILE)
     return OODThreshold(
         **_map_limits(

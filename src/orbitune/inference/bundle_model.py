@@ -50,7 +50,7 @@ class BundleModel:
         assert recipe.micro_batch is not None
         self._device = find_device(device)
         self._batch_size = recipe.micro_batch
-        self._tta = bundle.tta
+        self._tta, self._task = bundle.tta, bundle.task
         self._read: list[list[Tensor]] = []
         self._network = _load_network(
             bundle, recipe, backbone=found, device=self._device, attention=attention
@@ -133,7 +133,8 @@ class BundleModel:
             for noted in self._read:
                 noted.clear()
             with torch.inference_mode():
-                logits.append(forward_with_tta(self._network, part, tta=tta).float().cpu().numpy())
+                found = forward_with_tta(self._network, part, tta=tta, task=self._task)
+                logits.append(found.float().cpu().numpy())
             # A head is read once for each view.
             views = [torch.cat(heads, 1) for heads in zip(*self._read, strict=True)]
             features.append(torch.stack(views, 1).float().cpu().numpy())

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.errors import DataError
-from orbitune.evaluation.calibration import probabilities
 from orbitune.extras import MissingExtraError
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
@@ -29,7 +28,8 @@ class Prediction:
 
     Attributes:
         input: its path, or its position among the inputs, from 0.
-        labels: class names with their calibrated probabilities, 0..1, the most probable first.
+        labels: class names with their calibrated probabilities, 0..1, the most probable first; with several
+            labels a tile those that reach their thresholds, maybe none.
         sure: False for an out-of-distribution input; None where the model has no OOD detector.
         distance: OOD score, >= 0, see `orbitune.evaluation.ood`; None where the model has no OOD detector.
         error: why there is no prediction, to follow the input's name; None where there is one.
@@ -130,13 +130,14 @@ class Classifier:
         """Return the class names, in the order of the columns of `predict_proba`."""
         return self.bundle.classes
 
-    def predict(self, inputs: Any, *, top_k: int = 3, batch_size: int = 64) -> Iterator[Prediction]:
+    def predict(self, inputs: Any, *, top_k: int | None = None, batch_size: int = 64) -> Iterator[Prediction]:
         """Predict images in order, one batch at a time.
 
         Args:
             inputs: a path of a file or folder, a pattern such as `tiles/*.png`, an array (H, W, C) or
                 (N, H, W, C) as for `predict_proba`, an image of Pillow, or an iterable of these.
-            top_k: largest number of labels of each prediction.
+            top_k: largest number of labels of each prediction; None for 3, or with several labels a tile for
+                all that reach their thresholds.
             batch_size: number of images in memory; as many are decoded meanwhile.
 
         Returns:
@@ -145,7 +146,7 @@ class Classifier:
         Raises:
             DataError: top_k or batch_size is below 1.
         """
-        if min(top_k, batch_size) < 1:
+        if min(1 if top_k is None else top_k, batch_size) < 1:
             raise DataError("top_k and batch_size must be at least 1.")
         computed = self.compute(expand(inputs), batch_size=batch_size)
         return (prediction for batch in computed for prediction in self._rows(batch, top_k))
@@ -158,8 +159,8 @@ class Classifier:
                 size; resized as the training tiles were.
 
         Returns:
-            float32 (N, classes); rows sum to 1. Temperature scaling (Guo et al. 2017, arXiv:1706.04599) is
-            applied.
+            float32 (N, classes); rows sum to 1, unless a tile has several labels. Temperature scaling (Guo
+            et al. 2017, arXiv:1706.04599) is applied.
 
         Raises:
             DataError: the array has another shape or dtype, or its tiles are too small.
@@ -174,7 +175,7 @@ class Classifier:
             if unusable := next((each for each in decoded if isinstance(each, str)), None):
                 raise DataError(f"The tiles cannot be predicted: each {unusable}.")
             logits, _ = self._model.compute(np.stack(decoded))
-            parts.append(probabilities(logits, self.bundle.temperature))
+            parts.append(self.bundle.task.probabilities(logits, self.bundle.temperature))
         return np.concatenate(parts).astype(np.float32)
 
     def compute(self, images: Iterable[ImageInput], *, batch_size: int = 64) -> Iterator[ComputedBatch]:
@@ -219,16 +220,17 @@ class Classifier:
         distances = self._detector.scores(features) if self._detector else None
         return ComputedBatch(images, decoded, logits, distances)
 
-    def _rows(self, batch: ComputedBatch, top_k: int) -> Iterator[Prediction]:
+    def _rows(self, batch: ComputedBatch, top_k: int | None) -> Iterator[Prediction]:
         """Yield the predictions of a batch, in the order of its images."""
-        confidences = iter(probabilities(batch.logits, self.bundle.temperature))
+        task, decision = self.bundle.task, self.bundle.decision
+        confidences = iter(task.probabilities(batch.logits, decision.temperature))
         distances = iter([] if batch.distances is None else batch.distances.tolist())
         for image, tile in zip(batch.images, batch.decoded, strict=True):
             if isinstance(tile, str):
                 yield Prediction(image.name, error=tile)
                 continue
             row, distance = next(confidences), next(distances, None)
-            best = row.argsort(kind="stable")[::-1][:top_k].tolist()
+            best = task.choose(row, decision, top_k=top_k)
             labels = tuple((self.classes[index], float(row[index])) for index in best)
             yield Prediction(image.name, labels, self.is_sure(distance), distance)
 

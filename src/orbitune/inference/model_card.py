@@ -1,10 +1,12 @@
 """Model card of a bundle in the hub's format, with the measured scores."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orbitune.data.transform import LARGEST
 from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.tasks.known import find_task
 from orbitune.hub import looks_like_path
 from orbitune.inference.bundle import OOD_DETECTOR_FILE
 from orbitune.models.families.family import Family
@@ -16,6 +18,9 @@ from orbitune.recipe_paths import data_name
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
+
+
+_METRIC_TYPES = {"mAP": "average_precision", "macro-F1": "f1", "micro-F1": "f1"}  # as the hub names them
 
 
 def write_model_card(
@@ -40,7 +45,7 @@ def write_model_card(
         pipeline_tag="image-classification",
         base_model=None if looks_like_path(pretrained) else pretrained,
         datasets=[data] if _on_hub(data) else None,
-        metrics=["accuracy", "f1"] if metadata.scores else None,
+        metrics=_metrics(metadata) or None,
         tags=["orbitune", "satellite", "land-cover", metadata.method],
         eval_results=_eval_results(metadata),
     )
@@ -65,13 +70,19 @@ def _title(metadata: ModelMetadata) -> str:
     return f"{title}, adapted to {metadata.adaptation.scene}" if metadata.adaptation else title
 
 
+def _metrics(metadata: ModelMetadata) -> list[str]:
+    """Return the hub's names of the metrics."""
+    names = (_METRIC_TYPES.get(name, name) for each in metadata.scores.values() for name in each.headline())
+    return list(dict.fromkeys(names))
+
+
 def _on_hub(data: str) -> bool:
     """Return whether a data set is named by a hub id."""
     return "/" in data and not looks_like_path(data)
 
 
 def _eval_results(metadata: ModelMetadata) -> "list[EvalResult]":
-    """Return accuracy and macro-F1 of each split for the model index."""
+    """Return the main scores of each split for the model index."""
     from huggingface_hub import EvalResult
 
     name = metadata.data.name or ""
@@ -81,15 +92,12 @@ def _eval_results(metadata: ModelMetadata) -> "list[EvalResult]":
             dataset_type=name if _on_hub(name) else data_name(name).replace(" ", "-"),
             dataset_name=data_name(name),
             dataset_split=split,
-            metric_type=metric,
-            metric_name=words,
+            metric_type=_METRIC_TYPES.get(score, score),
+            metric_name=score if score == "mAP" else score[0].upper() + score[1:],
             metric_value=value,
         )
         for split, scores in metadata.scores.items()
-        for metric, value, words in (
-            ("accuracy", scores.accuracy, "Accuracy"),
-            ("f1", scores.macro_f1, "Macro-F1"),
-        )
+        for score, value in scores.headline().items()
     ]
 
 
@@ -97,7 +105,8 @@ def _description(metadata: ModelMetadata) -> str:
     """Return the description of the model."""
     size, classes = metadata.preprocessing.image_size, metadata.classes
     text = (
-        f"Classifies satellite tiles into {len(classes)} classes: {', '.join(classes)}. "
+        f"Classifies satellite tiles into {len(classes)} classes, {find_task(metadata.task).title}: "
+        f"{', '.join(classes)}. "
         f"{find_method(metadata.method).title} on a {metadata.backbone.description}, at {size} x {size} "
         "pixels"
     )
@@ -155,22 +164,23 @@ logits = model(**pixels{arguments}).logits
 
 def _scores(metadata: ModelMetadata, result: RunResult) -> str:
     """Return the tables of scores."""
-    rows = ["| split | tiles | accuracy | 95 % interval | macro-F1 |", "| --- | --- | --- | --- | --- |"]
-    for split, scores in metadata.scores.items():
-        low, high = scores.interval
-        rows.append(
-            f"| {split} | {scores.count:,} | {scores.accuracy:.2%} | {low:.2%} to {high:.2%} | "
-            f"{scores.macro_f1:.4f} |"
-        )
-    classes = ["| class | precision | recall | F1 | test tiles |", "| --- | --- | --- | --- | --- |"]
-    classes += [
-        f"| {each.name} | {each.precision:.3f} | {each.recall:.3f} | {each.f1:.3f} | {each.support:,} |"
-        for each in result.test.per_class
-    ]
+    columns = list(next(iter(metadata.scores.values())).cells())
+    rows = _table(
+        ["split", "tiles", *columns],
+        [[split, f"{each.count:,}", *each.cells().values()] for split, each in metadata.scores.items()],
+    )
+    header, cells = result.test.class_table()
+    classes = _table([*header[:-1], f"test {header[-1]}"], cells)
     reads = f"The best epoch was chosen on validation; the test split was read {_times(result.test_reads)}."
     if metadata.tta != "none":
         reads += " Scores and predictions are of the mean over a tile's flips and turns."
-    return "\n".join(rows) + f"\n\n{reads}\n\n" + "\n".join(classes)
+    return f"{rows}\n\n{reads}\n\n{classes}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _adaptation(adaptation: Adaptation) -> str:
@@ -206,8 +216,13 @@ def _calibration(metadata: ModelMetadata) -> str:
     fitted_on = "held-out points" if metadata.adaptation else "validation"
     text = (
         f"Logits are divided by {metadata.temperature:.4f}, a temperature fitted on {fitted_on}, before the "
-        "softmax."
+        f"{find_task(metadata.task).activation}."
     )
+    if metadata.thresholds:
+        text += (
+            " A tile has every label whose probability reaches its threshold in `orbitune.json`: the one "
+            "with the highest F1 on validation, half for a class without validation tiles."
+        )
     if detector := metadata.ood_detector:
         text += (
             f"\n\n`{OOD_DETECTOR_FILE}` ({detector.bytes / 1000:,.0f} kB) is an out-of-distribution "

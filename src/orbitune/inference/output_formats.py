@@ -12,15 +12,16 @@ from typing import Protocol
 
 from orbitune.errors import OrbituneError, printable
 from orbitune.inference.classifier import Prediction
+from orbitune.sources.labels.label_sets import SEPARATORS
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class Formatter(Protocol):
-    """Yields the lines of predictions, with the `top_k` likeliest of the classes."""
+    """Yields the lines of predictions of `count` labels each; of any number where it is None."""
 
     def __call__(
-        self, predictions: Iterable[Prediction], classes: Sequence[str], *, top_k: int
+        self, predictions: Iterable[Prediction], classes: Sequence[str], *, count: int | None
     ) -> Iterator[str]: ...
 
 
@@ -41,9 +42,9 @@ def find_format(name: str) -> Formatter:
     return FORMATS[name]
 
 
-def _table(predictions: Iterable[Prediction], classes: Sequence[str], *, top_k: int) -> Iterator[str]:
+def _table(predictions: Iterable[Prediction], classes: Sequence[str], *, count: int | None) -> Iterator[str]:
     """Yield one aligned line per prediction."""
-    width = max(len(printable(name)) for name in classes)
+    width = max(len(printable(name)) for name in classes) if count else 0
     for each in predictions:
         name = printable(str(each.input))
         if each.error:
@@ -52,18 +53,30 @@ def _table(predictions: Iterable[Prediction], classes: Sequence[str], *, top_k: 
         labels = "  ".join(
             f"{printable(label):<{width}} {probability:6.1%}" for label, probability in each.labels
         )
-        yield f"{labels}  {'' if each.sure is not False else 'not sure':<8}  {name}"
+        yield f"{labels or 'no label'}  {'' if each.sure is not False else 'not sure':<8}  {name}"
 
 
-def _csv(predictions: Iterable[Prediction], classes: Sequence[str], *, top_k: int) -> Iterator[str]:
+def _csv(predictions: Iterable[Prediction], classes: Sequence[str], *, count: int | None) -> Iterator[str]:
     """Yield the lines of a CSV file."""
-    count = min(top_k, len(classes))
+    if count is None:
+        yield from _csv_of_sets(predictions)
+        return
     ranked = [name for rank in range(1, count + 1) for name in (f"label_{rank}", f"probability_{rank}")]
     yield _csv_line(["input", *ranked, "sure", "distance", "error"])
     for each in predictions:
         labels: list[object] = [value for pair in each.labels for value in pair] or [None] * (2 * count)
         sure = None if each.sure is None else str(each.sure).lower()
         yield _csv_line([each.input, *labels, sure, each.distance, each.error])
+
+
+def _csv_of_sets(predictions: Iterable[Prediction]) -> Iterator[str]:
+    """Yield the lines of a CSV file with all labels of a tile in one cell, as `--data` reads them."""
+    yield _csv_line(["input", "labels", "probabilities", "sure", "distance", "error"])
+    for each in predictions:
+        names = None if each.error else SEPARATORS[0].join(label for label, _ in each.labels) or "[]"
+        known = SEPARATORS[0].join(str(probability) for _, probability in each.labels)
+        sure = None if each.sure is None else str(each.sure).lower()
+        yield _csv_line([each.input, names, known, sure, each.distance, each.error])
 
 
 def _csv_line(values: Sequence[object]) -> str:
@@ -93,7 +106,7 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _jsonl(predictions: Iterable[Prediction], classes: Sequence[str], *, top_k: int) -> Iterator[str]:
+def _jsonl(predictions: Iterable[Prediction], classes: Sequence[str], *, count: int | None) -> Iterator[str]:
     """Yield one JSON object per prediction."""
     for each in predictions:
         labels = [{"label": label, "probability": probability} for label, probability in each.labels]

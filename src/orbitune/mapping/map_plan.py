@@ -88,6 +88,7 @@ def plan_map(
         OrbituneError: the model or the scene cannot be used with these options.
     """
     bundle = Bundle.open(source)
+    bundle.require_single_label("Maps")
     inputs = SceneInputs.read(scenes, options, model=bundle.metadata)
     aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, inputs.grid)
     vectors = [Path(path) for path in (options.aoi, options.reference) if path is not None]

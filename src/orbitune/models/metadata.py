@@ -12,8 +12,9 @@ from orbitune.errors import OrbituneError, RunError
 from orbitune.models.lineage.adaptation import Adaptation
 from orbitune.models.lineage.ancestors import Ancestor, check_joined
 from orbitune.models.lineage.merging import MergeParent, MergeScore
-from orbitune.models.lineage.scores import Fraction, Scores, Sha256
+from orbitune.models.lineage.scores import AnyScores, Fraction, Sha256
 from orbitune.models.preprocessing import Bands, Preprocessing, Side
+from orbitune.recipe_settings import TaskName
 from orbitune.records import JsonTuple, Record, RecordError, StoredRecord, rename_keys
 
 FILE = "orbitune.json"
@@ -212,11 +213,14 @@ class ModelMetadata(StoredRecord):
     Attributes:
         made_by: program and version.
         method: name of the fine-tuning method.
+        task: one label a tile, or several.
         classes: class names in the order of the logits.
         preprocessing: of a tile, with the side of the input.
         recipe_hash: of the run.
         scores: by split; empty for an imported adapter.
-        temperature: logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599).
+        temperature: logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599), or with
+            several labels a tile before the sigmoid.
+        thresholds: probability from which a tile has each class, with several labels a tile; else None.
         tta: test-time augmentation of the scores and predictions.
         confusion: test tiles by true class (rows) and prediction.
         ood_detector: None for a run, and for an imported adapter.
@@ -227,18 +231,20 @@ class ModelMetadata(StoredRecord):
         files, settings: SHA-256 of the weight files and of the JSON files beside this one.
     """
 
-    FORMAT: ClassVar[int] = 3
+    FORMAT: ClassVar[int] = 4
 
     made_by: str | None = None
     method: Annotated[str, Field(min_length=1)]
+    task: TaskName = "single-label"
     classes: ClassNames
     preprocessing: Preprocessing
     backbone: BackboneRecord
     data: TrainingData = TrainingData()
     recipe_hash: str | None = None
     parameters: ParameterCounts | None = None
-    scores: dict[str, Scores]
+    scores: dict[str, AnyScores]
     temperature: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    thresholds: JsonTuple[Fraction] | None = None
     tta: Literal["none", "flips"] = "none"
     confusion: JsonTuple[JsonTuple[NonNegativeInt]] | None = None
     ood_detector: OODThreshold | None = None
@@ -260,6 +266,14 @@ class ModelMetadata(StoredRecord):
         return self
 
     @model_validator(mode="after")
+    def _one_threshold_per_class(self) -> "ModelMetadata":
+        """Check that there is a threshold for each of several labels a tile, and none for one."""
+        wanted = len(self.classes) if self.task == "multi-label" else 0
+        if len(self.thresholds or ()) != wanted:
+            raise ValueError(f"thresholds: expected {wanted} for task {self.task}")
+        return self
+
+    @model_validator(mode="after")
     def _places_of_known_classes(self) -> "ModelMetadata":
         """Check that the labelled points of an adaptation are of the model's classes."""
         places = self.adaptation.places if self.adaptation else ()
@@ -269,7 +283,7 @@ class ModelMetadata(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Convert values of versions 1 and 2, with other names of fields."""
+        """Convert values of versions 1 and 2, with other names of fields; 3 has one label a tile."""
         if "likeness" in values:
             values["ood_detector"] = values.pop("likeness")
         if isinstance(parents := values.get("merged_from"), list):
@@ -281,8 +295,15 @@ class ModelMetadata(StoredRecord):
         return values if values.get("parameters") else {**values, "parameters": None}
 
     def to_json(self) -> dict[str, Any]:
-        """Return the metadata as a JSON object, without the fields that are not known."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """Return the metadata as a JSON object, without the fields that are not known.
+
+        With one label a tile it is in format 3, which earlier versions read.
+        """
+        values = self.model_dump(mode="json", exclude_none=True)
+        if self.task == "single-label":
+            del values["task"]
+            values["format"] = 3
+        return values
 
 
 def read_metadata(folder: Path) -> ModelMetadata:

@@ -63,6 +63,7 @@ class ServedModel:
         self, source: str | Path, backbone: str | None = None, *, bands: Sequence[str] | None = None
     ) -> None:
         self._classifier = Classifier.from_pretrained(source, backbone=backbone, bands=bands)
+        self.bundle.require_single_label("The app and its services")
         self._source, self._backbone, self._bands = source, backbone, bands
         self.lock = threading.Lock()
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from orbitune.errors import DataError, printable
 from orbitune.sources.band_files import files_by_band, is_tiff_name, read_band_folder
-from orbitune.sources.class_labels import encode_labels
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import class_folder_manifest, list_files, read_file
-from orbitune.sources.label_table import is_metadata, metadata_manifest, split_folders
+from orbitune.sources.labels.label_sets import encode, encode_sets
+from orbitune.sources.labels.label_table import is_metadata, metadata_manifest, split_folders
 from orbitune.sources.manifest import ColumnSelection, Manifest
 
 _JSON_KEYS = ("label", "labels")
@@ -72,33 +72,35 @@ def _json_manifest(path: Path, tiles: list[str], *, selection: ColumnSelection) 
     """Return the manifest of tiles that each have a JSON file with their labels."""
     keys = (selection.label_column,) if selection.label_column else _JSON_KEYS
     found = [_json_labels(path / tile, keys) for tile in tiles]
-    several = sum(len(labels) > 1 for labels in found)
-    values = [labels[0] if labels else None for labels in found]
-    encoded, classes = encode_labels(values, f"The entry {' or '.join(keys)} of the JSON files")
-    kept = [tile for tile, label in zip(tiles, encoded, strict=True) if label >= 0]
+    column = f"The entry {' or '.join(map(str, keys))} of the JSON files"
+    if any(isinstance(each, list) for each in found):
+        sets = [each if each is None or isinstance(each, list) else [each] for each in found]
+        encoded = encode_sets(sets, column)
+    else:
+        encoded = encode(found, column)
+    kept = [tile for tile, labelled in zip(tiles, encoded.labelled, strict=True) if labelled]
     if not kept:
         raise DataError(
             f"None of the {len(tiles):,} tiles has a label: make a folder for each class, write a "
             f"metadata.csv, or name the entry of their JSON files with --label-column."
         )
-    note = f"{several:,} of {len(tiles):,} tiles have several labels: the first of each is taken"
     return Manifest(
         names=kept,
-        labels=encoded[encoded >= 0],
-        classes=classes,
+        labels=encoded.labels[encoded.labelled],
+        classes=encoded.classes,
         own_splits=split_folders(kept),
         unlabelled=tuple(
-            (tile, f"has no {' or '.join(keys)} in a JSON file")
-            for tile, label in zip(tiles, encoded, strict=True)
-            if label < 0
+            (tile, f"has no {' or '.join(map(str, keys))} in a JSON file")
+            for tile, labelled in zip(tiles, encoded.labelled, strict=True)
+            if not labelled
         ),
-        notes=("labels from the JSON file of each tile", *((note,) if several else ())),
+        notes=("labels from the JSON file of each tile", *encoded.notes),
         read=lambda index: read_band_folder(path / kept[index]),
     )
 
 
-def _json_labels(tile: Path, keys: tuple[str | None, ...]) -> list[Any]:
-    """Return the labels in the JSON file of a tile; none without such a file."""
+def _json_labels(tile: Path, keys: tuple[str | None, ...]) -> Any:
+    """Return the label or the list of labels in the JSON file of a tile; None without such a file."""
     for file in sorted(tile.glob("*.json")):
         try:
             content = json.loads(read_file(file))
@@ -106,6 +108,5 @@ def _json_labels(tile: Path, keys: tuple[str | None, ...]) -> list[Any]:
             raise DataError(f"{printable(file.name)} is not a JSON file that can be read.") from None
         for key in keys:
             if isinstance(content, dict) and key in content:
-                value = content[key]
-                return value if isinstance(value, list) else [value]
-    return []
+                return content[key]
+    return None

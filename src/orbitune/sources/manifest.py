@@ -46,7 +46,7 @@ class Manifest:
 
     Attributes:
         names: file names, relative to the data set, with folders.
-        labels: int64 (N,), indices into `classes`.
+        labels: int64 (N,), indices into `classes`; with several labels a tile, uint8 (N, classes) of 0 and 1.
         classes: class names.
         own_splits: indices of the splits that the data set defines, int64 by "train", "validation" or "test";
             empty if it defines none.

@@ -16,9 +16,9 @@ import numpy as np
 
 from orbitune.errors import DataError, first_line, printable
 from orbitune.extras import require
-from orbitune.sources.class_labels import encode_labels
 from orbitune.sources.decode import BadImageError
-from orbitune.sources.label_table import is_metadata
+from orbitune.sources.labels.label_sets import EncodedLabels, describe_sets, encode
+from orbitune.sources.labels.label_table import is_metadata
 from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest, is_hidden
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ def _build_manifest(
         raise DataError("The splits of the parquet data set have different columns: give them the same.")
     whole = concatenate_datasets(list(splits.values()))
     column = _image_column(whole.features, selection.image_column)
-    labels, classes = _labels(whole, _label_column(whole.features, selection.label_column))
+    encoded = _labels(whole, _label_column(whole.features, selection.label_column))
     images = whole.cast_column(column, Image(decode=False)).data.column(column)
     names = _row_names(whole, {name: len(part) for name, part in splits.items()})
     origin = np.repeat(
         [SPLIT_NAMES.get(name.lower(), "") for name in splits], list(map(len, splits.values()))
     )
-    labelled = np.flatnonzero(labels >= 0)
+    labelled = np.flatnonzero(encoded.labelled)
 
     def read(index: int) -> bytes:
         try:
@@ -90,11 +90,11 @@ def _build_manifest(
 
     return Manifest(
         names=[names[i] for i in labelled],
-        labels=labels[labelled],
-        classes=classes,
+        labels=encoded.labels[labelled],
+        classes=encoded.classes,
         own_splits={n: np.flatnonzero(origin[labelled] == n) for n in dict.fromkeys(origin.tolist()) if n},
-        unlabelled=tuple((names[i], "has no label") for i in np.flatnonzero(labels < 0)),
-        notes=notes,
+        unlabelled=tuple((names[i], "has no label") for i in np.flatnonzero(~encoded.labelled)),
+        notes=(*notes, *encoded.notes),
         read=read,
     )
 
@@ -231,9 +231,7 @@ def _image_column(features: dict[str, Any], chosen: str | None) -> str:
 
 def _label_column(features: dict[str, Any], chosen: str | None) -> str:
     """Return the label column, by its name or the type ClassLabel."""
-    from datasets import ClassLabel
-
-    typed = [name for name, kind in features.items() if isinstance(kind, ClassLabel)]
+    typed = [name for name, kind in features.items() if _class_names(kind) is not None]
     usual = [name for name in _LABEL_COLUMNS if name in features]
     if "label" in features and (not typed or "label" in typed):
         found = ["label"]
@@ -261,20 +259,37 @@ def _only(found: Sequence[str], features: dict[str, Any], *, chosen: str | None,
     )
 
 
-def _labels(whole: "Dataset", column: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return labels, int64 (N,), -1 where there is none, and the class names."""
+def _class_names(kind: Any) -> list[str] | None:
+    """Return the class names of a feature, a ClassLabel or a list of them; None for others."""
     from datasets import ClassLabel
 
+    element = getattr(kind, "feature", kind)
+    return list(element.names) if isinstance(element, ClassLabel) else None
+
+
+def _labels(whole: "Dataset", column: str) -> EncodedLabels:
+    """Return the labels of a column, several a tile if it holds lists."""
     values = whole.data.column(column).to_pylist()
     kind, words = whole.features[column], f"The column {column}"
-    if not isinstance(kind, ClassLabel):
-        return encode_labels(values, words)
-    labels = np.array([-1 if value is None else value for value in values], np.int64)
-    if len(labels) and labels.max() >= len(kind.names):
+    names = _class_names(kind)
+    if names is None:
+        return encode(values, words)
+    sets = values if hasattr(kind, "feature") else [None if value is None else [value] for value in values]
+    labelled = np.array([each is not None for each in sets], bool)
+    codes = np.array([-1 if code is None else code for each in sets for code in each or ()], np.int64)
+    if len(codes) and codes.max() >= len(names):
         raise DataError(
-            f"{words} holds {labels.max()}, and has names for {len(kind.names)} classes only: name them all."
+            f"{words} holds {codes.max()}, and has names for {len(names)} classes only: name them all."
         )
-    return labels, tuple(kind.names)
+    if sets is not values:
+        labels = np.full(len(values), -1, np.int64)
+        labels[labelled] = codes
+        return EncodedLabels(labels, tuple(names), labels >= 0)
+    if len(codes) and codes.min() < 0:
+        raise DataError(f"{words} has a list with an empty label: leave it out.")
+    several = np.zeros((len(values), len(names)), np.uint8)
+    several[np.repeat(np.arange(len(values)), [len(each or ()) for each in values]), codes] = 1
+    return EncodedLabels(several, tuple(names), labelled, (describe_sets(several[labelled]),))
 
 
 def _row_names(whole: "Dataset", sizes: dict[str, int]) -> list[str]:

@@ -30,7 +30,7 @@ from orbitune.sources.image_folder import (
     read_file,
     zip_files,
 )
-from orbitune.sources.label_table import (
+from orbitune.sources.labels.label_table import (
     METADATA,
     has_metadata,
     listed_files,

@@ -7,7 +7,7 @@ started again: finished runs are not repeated, and unfinished ones resume from t
 import logging
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -160,6 +160,7 @@ class Study:
             self.folder.store_jobs(executor.slots)
             stages = Stages(self.folder, specs, known, executor, table, self.track)
             plans = stages.plan()
+            _expect_one_label(plans.values())
             planned = [spec for spec in specs if isinstance(plans[spec.arm], Plan)]
             searches = (
                 make_trials(planned, self.folder.trials, folder=path / "trials") if self.folder.trials else []
@@ -234,6 +235,15 @@ def _messages_shown(progress: bool) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+def _expect_one_label(plans: Iterable[Plan | OrbituneError]) -> None:
+    """Raise an OrbituneError if the tiles of a study have several labels."""
+    if any(isinstance(plan, Plan) and plan.recipe.task == "multi-label" for plan in plans):
+        raise OrbituneError(
+            "Studies compare methods on tiles of one label each, and these have several: train each method "
+            "with `orbitune train`, and score it with `orbitune evaluate`."
+        )
 
 
 def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] | None) -> tuple[Recipe, ...]:

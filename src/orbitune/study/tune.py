@@ -125,13 +125,13 @@ class Trial:
         Higher is better.
         """
         best = self.best
-        return epoch_score(best, self.spec.recipe.best_by), -best.validation_loss
+        return epoch_score(best, self.spec.recipe.criterion), -best.validation_loss
 
     @property
     def best(self) -> EpochMetrics:
         """Return the best epoch by the recipe's `best_by`; among equals that of the lowest loss."""
         assert self.result is not None
-        return _best_epoch(self.result.history[: self.epochs], self.spec.recipe.best_by)
+        return _best_epoch(self.result.history[: self.epochs], self.spec.recipe.criterion)
 
     def record(self) -> TrialRecord:
         """Return the trial as results.json stores it."""
@@ -226,7 +226,9 @@ def _best_epoch(history: Sequence[EpochMetrics], best_by: str) -> EpochMetrics:
 
 def _describe_trial(value: dict[str, Any]) -> str:
     result = TrialResult.from_json(value)
-    return f"validation accuracy {_best_epoch(result.history, result.recipe.best_by).validation_accuracy:.2%}"
+    return (
+        f"validation accuracy {_best_epoch(result.history, result.recipe.criterion).validation_accuracy:.2%}"
+    )
 
 
 def _default_rate(spec: RunSpec) -> float:

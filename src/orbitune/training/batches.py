@@ -45,12 +45,11 @@ def load_batch(
         As many tiles as `batch_length` says, and class probabilities, float32 (B, C).
     """
     import torch
-    from torch.nn import functional as F
 
     recipe = setup.recipe
     assert recipe.augment
     tiles = loader.augmented(indices, recipe.augment)
-    targets = F.one_hot(loader.labels(indices), len(setup.tiles.classes)).float()
+    targets = setup.task.targets(loader.labels(indices), len(setup.tiles.classes))
     if views := batch_length(recipe, len(indices)) - len(indices):
         tiles = torch.cat([tiles, setup.sensor_augmentation(tiles[:views])])
         targets = torch.cat([targets, targets[:views]])
@@ -71,8 +70,8 @@ def pass_order(setup: TrainingSetup, epoch: int, *, number: int) -> np.ndarray:
     generator = np.random.default_rng([setup.recipe.seed, 0, epoch])
     train = setup.splits["train"]
     if setup.recipe.sampling == "balanced":
-        labels = setup.tiles.labels[train]
-        orders = [draw_balanced(train, labels, generator=generator) for _ in range(number + 1)]
+        members = setup.tiles.membership[train]
+        orders = [draw_balanced(train, members, generator=generator) for _ in range(number + 1)]
     else:
         orders = [generator.permutation(train) for _ in range(number + 1)]
     return orders[number]

@@ -5,36 +5,39 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from orbitune.class_weights import BALANCED
+from orbitune.data.labels.membership import with_empty
 from orbitune.errors import DataError, printable
+from orbitune.evaluation.tasks.task import Task
 
 
 def loss_weights(
-    class_weights: str | Mapping[str, float], labels: np.ndarray, *, classes: Sequence[str]
-) -> np.ndarray:
-    """Return the weight of each class in the loss.
-
-    Weights are scaled to a mean of 1 over the training tiles, so that a learning rate means the same with
-    and without them. Balanced weights are then those of scikit-learn, tiles / (classes x tiles of the class).
+    class_weights: str | Mapping[str, float] | None,
+    members: np.ndarray,
+    *,
+    classes: Sequence[str],
+    task: Task,
+) -> np.ndarray | None:
+    """Return the weight of each class in the loss, see `Task.class_weights`.
 
     Args:
-        class_weights: `balanced`, or a weight for every class by name.
-        labels: int64 (N,), of the training tiles; every class has some.
+        class_weights: `balanced`, or a weight for every class by name; None for equal ones.
+        members: bool (N, C), classes of the training tiles; every class has some.
         classes: class names, in the order of the logits.
+        task: of the labels.
 
     Returns:
-        float32 (classes,), above 0.
+        float32 (classes,), above 0; None for equal ones.
 
     Raises:
         DataError: there is a weight for an unknown class, or none for a class.
     """
-    counts = np.bincount(labels, minlength=len(classes))
+    if class_weights is None:
+        return None
     if class_weights == BALANCED:
-        weights = 1 / counts
-    else:
-        assert isinstance(class_weights, Mapping)
-        _check_classes(class_weights, classes)
-        weights = np.array([class_weights[name] for name in classes])
-    return (weights * len(labels) / (weights @ counts)).astype(np.float32)
+        return task.class_weights(None, members)
+    assert isinstance(class_weights, Mapping)
+    _check_classes(class_weights, classes)
+    return task.class_weights(np.array([class_weights[name] for name in classes]), members)
 
 
 def _check_classes(weights: Mapping[str, float], classes: Sequence[str]) -> None:
@@ -66,16 +69,21 @@ def describe_weights(weights: np.ndarray, classes: Sequence[str]) -> str:
     )
 
 
-def draw_balanced(train: np.ndarray, labels: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
+def draw_balanced(train: np.ndarray, members: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
     """Draw as many tiles as there are, with replacement, from all classes alike.
+
+    Each draw is of a class, all with the same probability, and of a tile that has it; tiles without any label
+    are one class more.
 
     Args:
         train: int64 (N,), training tiles.
-        labels: int64 (N,), their classes.
+        members: bool (N, C), their classes.
         generator: gives the random numbers.
 
     Returns:
-        int64 (N,); each class has the same expected number of tiles.
+        int64 (N,).
     """
-    weights = 1 / np.bincount(labels)[labels]
+    table = with_empty(members)
+    counts = table.sum(0)
+    weights = table @ (1 / np.maximum(counts, 1))
     return generator.choice(train, size=len(train), p=weights / weights.sum())

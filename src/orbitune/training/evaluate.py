@@ -11,9 +11,10 @@ from orbitune.data.loader import TileLoader
 from orbitune.data.splits import SPLITS
 from orbitune.data.tileset import TileSet
 from orbitune.errors import RunError
-from orbitune.evaluation.metrics import SplitScores, score
+from orbitune.evaluation.metrics import SplitScores
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model
+from orbitune.evaluation.tasks.task import Decision
 from orbitune.models.lineage.ancestors import changed_link
 from orbitune.progress import ProgressDisplay
 from orbitune.resources import make_accelerator
@@ -58,7 +59,8 @@ def evaluate(run: str | Path, split: str = "test", *, progress: bool = True) -> 
         progress: whether to show progress on stderr.
 
     Returns:
-        Accuracy with its interval, macro-F1 and scores per class.
+        Accuracy with its interval, macro-F1 and scores per class; with several labels a tile, mean average
+        precision and F1 with their intervals.
 
     Raises:
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
@@ -72,16 +74,23 @@ def evaluate(run: str | Path, split: str = "test", *, progress: bool = True) -> 
         logits = model.logits(setup.tiles, indices, after_batch=task.advance)
     if split == "test":
         result.model_copy(update={"test_reads": result.test_reads + 1}).save(folder)
-    return score(logits, setup.tiles.labels[indices], classes=setup.tiles.classes)
+    return setup.task.score(
+        logits, setup.tiles.labels[indices], classes=setup.tiles.classes, decision=model.decision
+    )
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """The saved model of a finished run, computed as in the run."""
+    """The saved model of a finished run, computed as in the run.
+
+    Attributes:
+        decision: how its labels follow from its logits.
+    """
 
     setup: TrainingSetup
     network: "nn.Module"
     accelerator: "Accelerator"
+    decision: Decision
 
     @classmethod
     def load(cls, folder: Path, result: RunResult, *, setup: TrainingSetup) -> "SavedModel":
@@ -96,7 +105,7 @@ class SavedModel:
         saved, metadata = open_model(folder, result)
         model = load_model(saved, setup.recipe, backbone=setup.backbone, metadata=metadata)
         network = setup.network(model.to(accelerator.device), result.compute.attention)
-        return cls(setup, network, accelerator)
+        return cls(setup, network, accelerator, Decision.of(metadata))
 
     def logits(
         self, tiles: TileSet, indices: np.ndarray, *, after_batch: Callable[[int], None] = lambda count: None

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orbitune.data.transform import to_tensor
-from orbitune.evaluation.calibration import fit_temperature
-from orbitune.evaluation.metrics import SplitScores, score
+from orbitune.evaluation.metrics import SplitScores
 from orbitune.evaluation.run_result import FILE, Cost, ReloadCheck, RunResult
 from orbitune.evaluation.saved_outputs import Predictions, write_predictions
+from orbitune.evaluation.tasks.task import Decision
 from orbitune.models.checkpoint_io import save_model, tolerance, verify_saved
 from orbitune.models.factory import build
 from orbitune.models.metadata import ModelMetadata, TrainingData
@@ -62,15 +62,15 @@ def _count_test_read(trainer: Trainer) -> None:
 
 def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
     setup, folder = trainer.setup, trainer.folder
+    task, classes = setup.task, setup.tiles.classes
+    decision = task.fit_decision(logits["validation"], trainer.labels("validation"))
     scores = {
-        split: score(logits[split], trainer.labels(split), classes=setup.tiles.classes) for split in logits
+        split: task.score(logits[split], trainer.labels(split), classes=classes, decision=decision)
+        for split in logits
     }
     saved = folder.path / find_method(setup.recipe.method).folder
     plain = _plain_model(trainer)
-    temperature = fit_temperature(logits["validation"], trainer.labels("validation"))
-    save_model(
-        plain, saved, backbone=setup.backbone, metadata=_metadata(trainer, scores, temperature=temperature)
-    )
+    save_model(plain, saved, backbone=setup.backbone, metadata=_metadata(trainer, scores, decision=decision))
     check = _check_reload(trainer, plain, saved=saved)
     write_predictions(folder.path, _predictions(trainer, logits), recipe_hash=setup.recipe.hash)
     trainer.meter.update_totals()
@@ -99,6 +99,7 @@ def _plain_model(trainer: Trainer) -> "nn.Module":
     setup = trainer.setup
     model = build(setup.recipe, setup.backbone, classes=setup.tiles.classes)
     load_best(trainer.folder.best, model, epoch=trainer.best_epoch)
+    model.config.problem_type = setup.task.problem_type  # type: ignore[union-attr]
     return model.eval()
 
 
@@ -115,18 +116,20 @@ def _check_reload(trainer: Trainer, model: "nn.Module", *, saved: Path) -> Reloa
     return ReloadCheck(tolerance=tolerance(logits), largest_difference=difference)
 
 
-def _metadata(trainer: Trainer, scores: dict[str, SplitScores], *, temperature: float) -> ModelMetadata:
+def _metadata(trainer: Trainer, scores: dict[str, SplitScores], *, decision: Decision) -> ModelMetadata:
     """Return what goes beside the weights, so that they can be used without the run."""
     setup = trainer.setup
     return ModelMetadata(
         method=setup.recipe.method,
+        task=setup.task.name,
         classes=setup.tiles.classes,
         preprocessing=setup.preprocessing,
         backbone=setup.backbone.record,
         data=TrainingData(fingerprint=setup.tiles.fingerprint, split_files=setup.recipe.split_files),
         recipe_hash=setup.recipe.hash,
         scores={split: values.summary() for split, values in scores.items()},
-        temperature=temperature,
+        temperature=decision.temperature,
+        thresholds=decision.thresholds,
     )
 
 

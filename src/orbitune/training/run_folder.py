@@ -177,10 +177,17 @@ def epoch_line(metrics: EpochMetrics, epochs: int) -> str:
     return (
         f"epoch {metrics.epoch}/{epochs}  "
         f"train loss {metrics.train_loss:.4f}, accuracy {metrics.train_accuracy:.2%}  "
-        f"validation loss {metrics.validation_loss:.4f}, accuracy {metrics.validation_accuracy:.2%}, "
-        f"macro-F1 {metrics.validation_macro_f1:.3f}  "
+        f"validation loss {metrics.validation_loss:.4f}, {describe_validation(metrics)}  "
         f"({metrics.train_seconds:.0f} s)"
     )
+
+
+def describe_validation(metrics: EpochMetrics) -> str:
+    """Return the validation scores of an epoch in words."""
+    macro = f"macro-F1 {metrics.validation_macro_f1:.3f}"
+    if metrics.validation_map is None:
+        return f"accuracy {metrics.validation_accuracy:.2%}, {macro}"
+    return f"mAP {metrics.validation_map:.3f}, micro-F1 {metrics.validation_micro_f1:.3f}, {macro}"
 
 
 def read_environment(folder: Path) -> Environment:

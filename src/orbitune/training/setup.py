@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orbitune.data.labels.class_names import check_class_names
 from orbitune.data.loader import TileLoader
 from orbitune.data.recipe_tiles import column_selection, load_recipe_tiles
 from orbitune.data.sensor.augmentation import SensorAugmentation, smallest_window
 from orbitune.data.splits import draw_shots, split_tiles
 from orbitune.data.tileset import TileSet, check_data
 from orbitune.data.transform import Transform
-from orbitune.errors import DataError, ModelError
+from orbitune.errors import ModelError
 from orbitune.evaluation.predict import forward_with_tta, predict_logits
 from orbitune.evaluation.run_result import RunData
+from orbitune.evaluation.tasks.known import task_of
+from orbitune.evaluation.tasks.task import Task
 from orbitune.extras import require
 from orbitune.models.backbones import Backbone
 from orbitune.models.factory import check_sizes, resolve
@@ -50,6 +53,7 @@ class TrainingSetup:
 
     Attributes:
         recipe: resolved; no setting is open.
+        task: one label a tile, or several.
         splits: indices into the tiles for `train`, `validation` and `test`.
         notes: changes to the data that a user should know of.
         preprocessing: of a tile, with the side of the input in pixels.
@@ -57,6 +61,7 @@ class TrainingSetup:
     """
 
     recipe: Recipe
+    task: Task
     backbone: Backbone
     tiles: TileSet
     splits: dict[str, np.ndarray]
@@ -162,8 +167,8 @@ class TrainingSetup:
     ) -> np.ndarray:
         """Return logits of the tiles at these indices, float32 (N, C).
 
-        They are computed in the recipe's precision. With `tta` "flips" they are the logarithm of the mean
-        probability over a tile's flips and turns. Under torchrun each process computes a part, and all
+        They are computed in the recipe's precision. With `tta` "flips" they are those of the mean probability
+        over a tile's flips and turns. Under torchrun each process computes a part, and all
         receive the whole.
 
         Args:
@@ -179,7 +184,7 @@ class TrainingSetup:
         network.eval()
 
         def forward(batch: np.ndarray) -> "Tensor":
-            return forward_with_tta(network, loader.tiles(batch), tta=tta)
+            return forward_with_tta(network, loader.tiles(batch), tta=tta, task=self.task)
 
         assert self.recipe.micro_batch is not None
         own = np.array_split(indices, accelerator.num_processes)[accelerator.process_index]
@@ -248,7 +253,9 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     backbone = open_backbone(recipe.backbone)
     _ = backbone.settings_hash  # transformers may refuse the config.json: before tiles are decoded
     tiles = load_recipe_tiles(recipe, progress)
-    _check_classes(tiles.classes)
+    check_class_names(tiles.classes)
+    task = task_of(tiles)
+    recipe = task.resolve(recipe)
     backbone = backbone.for_bands(tiles.bands)
     recipe = resolve(recipe, backbone, tile=tiles.tiles.shape[1:3])
     splits, notes = split_by_recipe(recipe, tiles)
@@ -256,16 +263,14 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     recipe = resolve_length(recipe, len(train))
     assert isinstance(recipe.image_size, int)
     preprocessing = _preprocessing(backbone, tiles, train=train).at_size(recipe.image_size)
-    weights = None
-    if recipe.class_weights:
-        weights = loss_weights(recipe.class_weights, tiles.labels[train], classes=tiles.classes)
+    weights = loss_weights(recipe.class_weights, tiles.membership[train], classes=tiles.classes, task=task)
     notes = (
         *tiles.notes,
         *notes,
         *_training_notes(recipe, tiles, train=train, weights=weights),
         f"normalisation from {preprocessing.stated_by}",
     )
-    return TrainingSetup(recipe, backbone, tiles, splits, notes, preprocessing, weights)
+    return TrainingSetup(recipe, task, backbone, tiles, splits, notes, preprocessing, weights)
 
 
 def check_recipes(*recipes: Recipe) -> None:
@@ -294,19 +299,6 @@ def _preprocessing(backbone: Backbone, tiles: TileSet, *, train: np.ndarray) -> 
     if colours or own:
         return stated.model_copy(update={"bands": tiles.bands})
     return stated.normalised_by(tiles.statistics(train), bands=tiles.bands, dtype=dtype)
-
-
-def _check_classes(classes: tuple[str, ...]) -> None:
-    """Check that class names are distinct; parquet files may repeat them.
-
-    Raises:
-        DataError: one is empty, or two are equal.
-    """
-    if empty := [number for number, name in enumerate(classes, 1) if not name.strip()]:
-        raise DataError(f"Class {empty[0]} of the data has no name; name it in its labels.")
-    if len(set(classes)) < len(classes):
-        twice = [name for name in classes if classes.count(name) > 1]
-        raise DataError(f"Two classes of the data are named {twice[0]!r}; name them apart in its labels.")
 
 
 def split_by_recipe(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

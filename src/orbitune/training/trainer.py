@@ -15,7 +15,6 @@ import numpy as np
 from orbitune.data.loader import TileLoader
 from orbitune.energy import EnergyMeter
 from orbitune.errors import CONTINUE, Interrupted
-from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.evaluation.run_result import Computation, EpochMetrics, best_epoch
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
@@ -117,6 +116,7 @@ class Trainer:
             gradients=gradient_function(
                 replica,
                 recipe,
+                task=setup.task,
                 device=device,
                 scaler=scaler,
                 class_weights=setup.class_weights,
@@ -241,15 +241,14 @@ class Trainer:
         state = self.state
         before = self.meter.totals.get("evaluation_seconds", 0.0)
         with self.meter.phase("evaluation"):
-            validation = self.evaluate("validation")
+            logits, labels = self.logits("validation"), self.labels("validation")
+            scores = self.setup.task.epoch_scores(logits, labels, classes=self.setup.tiles.classes)
         trained = sum(entry.train_seconds for entry in state.history)
         metrics = EpochMetrics(
             epoch=len(state.history) + 1,
             train_loss=state.loss_sum / state.seen,
             train_accuracy=state.correct / state.seen,
-            validation_loss=validation.loss,
-            validation_accuracy=validation.accuracy,
-            validation_macro_f1=validation.macro_f1,
+            **scores,
             learning_rate=self.learning_rate(state.step - 1),
             train_seconds=self.meter.totals["train_seconds"] - trained,
             evaluation_seconds=self.meter.totals["evaluation_seconds"] - before,
@@ -268,14 +267,10 @@ class Trainer:
     @property
     def best_epoch(self) -> int:
         """Return the epoch, from 1, whose weights are kept."""
-        return best_epoch(self.state.history, self.setup.recipe.best_by).epoch
-
-    def evaluate(self, split: str) -> SplitScores:
-        """Return the scores on one split."""
-        return score(self.logits(split), self.labels(split), classes=self.setup.tiles.classes)
+        return best_epoch(self.state.history, self.setup.recipe.criterion).epoch
 
     def labels(self, split: str) -> np.ndarray:
-        """Return the labels of one split, int64 (N,)."""
+        """Return the labels of one split, int64 (N,), or uint8 (N, C) with several a tile."""
         return self.setup.tiles.labels[self.setup.splits[split]]
 
     def logits(self, split: str, tta: str = "none") -> np.ndarray:

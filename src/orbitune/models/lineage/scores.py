@@ -10,6 +10,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+Interval = Annotated[tuple[FiniteFloat, FiniteFloat], Strict(False)]
+
+
 class Scores(Record):
     """Scores on one split.
 
@@ -21,6 +24,51 @@ class Scores(Record):
     """
 
     accuracy: Fraction
-    interval: Annotated[tuple[FiniteFloat, FiniteFloat], Strict(False)]
+    interval: Interval
     macro_f1: FiniteFloat = 0.0
     count: NonNegativeInt = 0
+
+    def headline(self) -> dict[str, float]:
+        """Return the main scores by name."""
+        return {"accuracy": self.accuracy, "macro-F1": self.macro_f1}
+
+    def cells(self) -> dict[str, str]:
+        """Return the texts of a table's row by the names of the columns."""
+        low, high = self.interval
+        return {
+            "accuracy": f"{self.accuracy:.2%}",
+            "95 % interval": f"{low:.2%} to {high:.2%}",
+            "macro-F1": f"{self.macro_f1:.4f}",
+        }
+
+
+class LabelSetSummary(Scores):
+    """Scores of several labels a tile on one split.
+
+    Attributes:
+        accuracy: fraction of the tiles of which all labels are right.
+        mean_average_precision: 0..1, the mean over the classes that have tiles.
+        micro_f1: 0..1, of all labels together; as macro_f1, at the thresholds of the model.
+        intervals: 95 % intervals of the scores, low and high, by their names.
+    """
+
+    mean_average_precision: Fraction
+    micro_f1: Fraction
+    intervals: dict[str, Interval]
+
+    def headline(self) -> dict[str, float]:
+        """Return the main scores by name."""
+        return {"mAP": self.mean_average_precision, "micro-F1": self.micro_f1, "macro-F1": self.macro_f1}
+
+    def cells(self) -> dict[str, str]:
+        """Return the texts of a table's row by the names of the columns."""
+        low, high = self.intervals["mean_average_precision"]
+        return {
+            "mAP": f"{self.mean_average_precision:.4f}",
+            "95 % interval": f"{low:.4f} to {high:.4f}",
+            "micro-F1": f"{self.micro_f1:.4f}",
+            "macro-F1": f"{self.macro_f1:.4f}",
+        }
+
+
+AnyScores = Annotated[LabelSetSummary | Scores, Field(union_mode="left_to_right")]

@@ -46,7 +46,7 @@ def _run_sentences(run: RunRecord) -> str:
     )
     return (
         f"{method_name(run.method)}: of {len(result.history)} epochs, epoch {result.best_epoch} had the best "
-        f"validation {result.recipe.best_by}; its checkpoint was kept."
+        f"validation {result.recipe.criterion}; its checkpoint was kept."
         + describe_restarts(result.recipe)
         + describe_computation(result.compute)
         + describe_duration(result.cost.run_seconds)
@@ -70,7 +70,7 @@ def _best_epochs(view: ReportView) -> str:
 
 def _criterion(view: ReportView) -> str:
     """Return the validation score that chose the epochs, such as accuracy."""
-    return " or ".join(dict.fromkeys(run.finished.recipe.best_by for run in view.results.done))
+    return " or ".join(dict.fromkeys(run.finished.recipe.criterion for run in view.results.done))
 
 
 def _computation(view: ReportView) -> list[str]:

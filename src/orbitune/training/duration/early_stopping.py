@@ -45,7 +45,7 @@ def describe_stop(recipe: Recipe, history: Sequence[EpochMetrics]) -> str | None
         return None
     return (
         f"ended after {len(history)} of at most {recipe.max_epochs} epochs: no better validation "
-        f"{recipe.best_by} in {recipe.patience} epochs"
+        f"{recipe.criterion} in {recipe.patience} epochs"
     )
 
 
@@ -58,6 +58,6 @@ def _plateau(recipe: Recipe, history: Sequence[EpochMetrics]) -> int | None:
         return None
     for count in range(1, len(history) + 1):
         reached = [epoch for epoch in recipe.restarts or () if epoch <= count]
-        if count - max([best_epoch(history[:count], recipe.best_by).epoch, *reached]) >= recipe.patience:
+        if count - max([best_epoch(history[:count], recipe.criterion).epoch, *reached]) >= recipe.patience:
             return count
     return None

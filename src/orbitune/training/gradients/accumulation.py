@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.amp import GradScaler
 
+    from orbitune.evaluation.tasks.task import Task
     from orbitune.recipe import Recipe
 
 
@@ -17,6 +18,7 @@ def accumulate_gradients(
     tiles: "Tensor",
     *,
     targets: "Tensor",
+    task: "Task",
     recipe: "Recipe",
     scaler: "GradScaler",
     weight: float,
@@ -29,17 +31,17 @@ def accumulate_gradients(
         replica: the network, or what averages its gradients over the processes.
         tiles: uint8 (B, H, W, 3).
         targets: class probabilities (B, C).
-        recipe: for the micro-batch size and label smoothing.
+        task: gives the loss.
+        recipe: for the micro-batch size, and settings of the loss.
         scaler: of the loss.
         weight: of the loss; 0 where this process has no part of the batch.
         size: side of the input in pixels.
-        class_weights: weights of the classes in the loss, float32 (C,); None for equal ones.
+        class_weights: as `Task.class_weights` returns them; None for equal ones.
 
     Returns:
         float32 (2,), on the device: the summed loss and the number of correct tiles.
     """
     import torch
-    from torch.nn import functional as F
 
     loss_sum, correct = torch.zeros((), device=tiles.device), torch.zeros((), device=tiles.device)
     parts = list(zip(*(t.split(recipe.micro_batch) for t in (tiles, targets)), strict=True))
@@ -48,16 +50,10 @@ def accumulate_gradients(
         waits = number < len(parts) and hasattr(replica, "no_sync")
         with replica.no_sync() if waits else nullcontext():
             logits = replica(part, size)
-            loss = F.cross_entropy(
-                logits,
-                truth,
-                weight=class_weights,
-                reduction="sum",
-                label_smoothing=recipe.label_smoothing,
-            )
+            loss = task.loss(logits, truth, recipe=recipe, class_weights=class_weights)
             scaler.scale(loss * weight).backward()
         loss_sum += loss.detach()
-        correct += (logits.detach().argmax(1) == truth.argmax(1)).sum()
+        correct += task.count_correct(logits.detach(), truth)
     return torch.stack([loss_sum, correct])
 
 

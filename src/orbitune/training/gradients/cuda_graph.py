@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.amp import GradScaler
 
+    from orbitune.evaluation.tasks.task import Task
     from orbitune.recipe import Recipe
 
 EAGER_STEPS = 3  # of a shape before its graph: libraries choose kernels then, which a capture cannot
@@ -49,15 +50,26 @@ class GradientGraph:
 
     Args:
         network: on a GPU, in one process.
-        recipe: see `accumulate_gradients`, as for `scaler` and `class_weights`.
+        task: see `accumulate_gradients`, as for `recipe`, `scaler` and `class_weights`.
     """
 
     def __init__(
-        self, network: "nn.Module", *, recipe: "Recipe", scaler: "GradScaler", class_weights: "Tensor | None"
+        self,
+        network: "nn.Module",
+        *,
+        task: "Task",
+        recipe: "Recipe",
+        scaler: "GradScaler",
+        class_weights: "Tensor | None",
     ) -> None:
         self._trained = [p for p in network.parameters() if p.requires_grad]
         self._compute = partial(
-            accumulate_gradients, network, recipe=recipe, scaler=scaler, class_weights=class_weights
+            accumulate_gradients,
+            network,
+            task=task,
+            recipe=recipe,
+            scaler=scaler,
+            class_weights=class_weights,
         )
         self._whole = batch_length(recipe, recipe.batch_size)
         self._stream = torch.cuda.Stream()
@@ -106,6 +118,7 @@ def gradient_function(
     replica: "nn.Module",
     recipe: "Recipe",
     *,
+    task: "Task",
     device: torch.device,
     scaler: "GradScaler",
     class_weights: "np.ndarray | None",
@@ -115,7 +128,7 @@ def gradient_function(
 
     Args:
         replica: the network, or what averages its gradients over the processes.
-        recipe: see `accumulate_gradients`, as for `scaler`.
+        recipe: see `accumulate_gradients`, as for `task` and `scaler`.
         device: of the network.
         class_weights: weights of the classes in the loss, float32 (C,); None for equal ones.
         changes: whether the method changes between steps what is computed.
@@ -124,5 +137,7 @@ def gradient_function(
     # Recomputed layers read the state of the random generator, which a capture must not.
     captures = device.type == "cuda" and not (changes or recipe.checkpointing)
     if captures and getattr(getattr(replica, "plan", None), "fast", False):
-        return GradientGraph(replica, recipe=recipe, scaler=scaler, class_weights=weights)
-    return partial(accumulate_gradients, replica, recipe=recipe, scaler=scaler, class_weights=weights)
+        return GradientGraph(replica, task=task, recipe=recipe, scaler=scaler, class_weights=weights)
+    return partial(
+        accumulate_gradients, replica, task=task, recipe=recipe, scaler=scaler, class_weights=weights
+    )

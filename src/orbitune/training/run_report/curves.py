@@ -26,7 +26,7 @@ def curve_figure(result: RunResult) -> Figure:
     ]
     caption = (
         f"Solid: validation. Dashed: training, averaged over the epoch. Ring: epoch {result.best_epoch}, "
-        f"with the best validation {result.recipe.best_by}, whose weights were kept."
+        f"with the best validation {result.recipe.criterion}, whose weights were kept."
     )
     return Figure(caption, panels)
 

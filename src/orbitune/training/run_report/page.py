@@ -123,7 +123,7 @@ def _epoch_sentence(result: RunResult) -> str:
     if epochs == 1:
         return "There was one epoch."
     return (
-        f"Of {epochs} epochs, epoch {result.best_epoch} had the best validation {result.recipe.best_by}; "
+        f"Of {epochs} epochs, epoch {result.best_epoch} had the best validation {result.recipe.criterion}; "
         f"its weights were kept.{describe_restarts(result.recipe)}"
     )
 

@@ -7,6 +7,7 @@ from orbitune.evaluation.run_result import FILE as RESULT
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.run_tiles import find_run_tiles
 from orbitune.evaluation.saved_outputs import read_predictions
+from orbitune.evaluation.tasks.known import require_single_label
 from orbitune.extras import require
 from orbitune.files import write_text
 from orbitune.training.run_folder import read_environment

@@ -146,6 +146,8 @@ class Tracker(Callback):
                 "epoch/validation_accuracy": metrics["validation_accuracy"],
                 "epoch/validation_macro_f1": metrics["validation_macro_f1"],
             }
+            several = ("validation_map", "validation_micro_f1")  # of several labels a tile
+            named |= {f"epoch/{name}": metrics[name] for name in several if name in metrics}
             self._rows.append((epoch * self._steps_per_epoch, named))
         self._transfer()
 
@@ -155,7 +157,9 @@ class Tracker(Callback):
 
     def on_train_end(self, result: "RunResult") -> None:
         """Send the final scores, and end the run as finished."""
-        scores = {"test/accuracy": result.test.accuracy, "test/macro_f1": result.test.macro_f1}
+        scores = {
+            f"test/{name.lower().replace('-', '_')}": value for name, value in result.test.headline().items()
+        }
         self._rows.append((self._state.step, scores))
         self._state.finished = True
         self._transfer()

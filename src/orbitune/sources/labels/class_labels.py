@@ -55,22 +55,27 @@ def encode_labels(values: Sequence[Any], column: str) -> tuple[np.ndarray, tuple
     return np.array([index.get(text, -1) for text in texts], np.int64), tuple(names)  # type: ignore[arg-type]
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, not a number, or a usual spelling of a missing value."""
+    if isinstance(value, str):
+        return value.strip() in _MISSING
+    return value is None or (isinstance(value, float) and bool(np.isnan(value)))
+
+
 def _text(value: Any, column: str) -> str | None:
     """Return a value as a class name; None for a missing value."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    if is_missing(value):
         return None
     if isinstance(value, list | tuple | dict | set | np.ndarray):
-        raise DataError(f"{column} holds a {type(value).__name__}: a tile has one label, a word or a number.")
+        raise DataError(f"{column} holds a {type(value).__name__} as a label: expected a word or a number.")
     if not isinstance(value, str | int | float):
         raise DataError(
             f"{column} holds a value of type {type(value).__name__}, which cannot be a class: choose another "
             "column with --label-column."
         )
     text = str(value).strip()
-    if text in _MISSING:
-        return None
     if text[0] in "[{":
-        raise DataError(f"{column} holds {printable(text)[:60]!r}: a tile has one label, a word or a number.")
+        raise DataError(f"{column} holds {printable(text)[:60]!r} as a label: expected a word or a number.")
     if len(text) > _MAX_LENGTH or printable(text) != text:
         raise DataError(
             f"{column} holds {printable(text)[:60]!r}, which cannot be a class name: use a "

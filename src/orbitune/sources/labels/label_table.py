@@ -1,12 +1,13 @@
 """Labels from tables: metadata files beside images, or a table that lists tiles.
 
-Metadata files follow the hub's convention (https://huggingface.co/docs/hub/datasets-image): a column
-file_name holds paths relative to the table's folder, and the table labels all images in that folder and
-below, whatever their folders are called.
+A row has one label, a list of them, or a 0 or 1 for each class. Metadata files follow the hub's convention
+(https://huggingface.co/docs/hub/datasets-image): a column file_name holds paths relative to the table's
+folder, and the table labels all images in that folder and below, whatever their folders are called.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,18 +15,27 @@ import numpy as np
 
 from orbitune.errors import DataError, printable
 from orbitune.sources.band_files import is_band_folder, is_tiff_name, read_band_folder
-from orbitune.sources.class_labels import encode_labels
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import list_files, read_file, should_be_image, zip_files
+from orbitune.sources.labels.indicator_columns import chosen_columns, find_columns, read_sets
+from orbitune.sources.labels.label_sets import encode
 from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest
 from orbitune.sources.tables import SourceTable, parse_table
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-LABEL = "label"
+LABEL, SEVERAL = "label", "labels"
 
 _Read = Callable[[str], bytes]  # the content of a file by its name
-_Rows = list[tuple[str, Any]]  # names and labels
 _FILE_COLUMNS = ("file_name", "filename", "file", "image", "path")
+
+
+@dataclass(frozen=True)
+class _LabelRows:
+    """The rows of a table: (name, label or list of labels), and its class columns, if it has those."""
+
+    table: str
+    rows: list[tuple[str, Any]]
+    class_columns: list[str]
 
 
 def is_metadata(name: str) -> bool:
@@ -92,7 +102,7 @@ def listed_files(table: Path, selection: ColumnSelection) -> list[str]:
     Returns:
         Relative file names.
     """
-    names = (name for name, _ in _labelled_names(_read(table), "", selection=selection))
+    names = (name for name, _ in _labelled_names(_read(table), "", selection=selection).rows)
     return [table.name, *(file for name in names for file in _files_of(table.parent, name))]
 
 
@@ -110,10 +120,10 @@ def open_list(path: Path, scratch: Path, *, selection: ColumnSelection) -> Itera
     Raises:
         DataError: as `open_metadata_folder`.
     """
-    rows = _labelled_names(_read(path), "", selection=selection)
-    there = {name for name, _ in rows if _is_tile(path.parent / name)}
+    table = _labelled_names(_read(path), "", selection=selection)
+    there = {name for name, _ in table.rows if _is_tile(path.parent / name)}
     yield _build_manifest(
-        [(path.name, rows)],
+        [table],
         sorted(there),
         read=lambda name: _read_tile(path.parent / name),
         selection=selection,
@@ -160,51 +170,54 @@ def metadata_manifest(
     Raises:
         DataError: as `open_metadata_folder`.
     """
-    rows = []
+    parsed = []
     for name in tables:
         try:
             table = parse_table(name, read_table(name))
         except BadImageError as error:
             raise DataError(f"{name} {error}.") from None
-        rows.append((name, _labelled_names(table, name[: name.rfind("/") + 1], selection=selection)))
-    return _build_manifest(rows, tiles, read=read, selection=selection)
+        parsed.append(_labelled_names(table, name[: name.rfind("/") + 1], selection=selection))
+    return _build_manifest(parsed, tiles, read=read, selection=selection)
 
 
 def _build_manifest(
-    tables: Sequence[tuple[str, _Rows]], images: Sequence[str], *, read: _Read, selection: ColumnSelection
+    tables: Sequence[_LabelRows], images: Sequence[str], *, read: _Read, selection: ColumnSelection
 ) -> Manifest:
     """Return the manifest of images and the rows of the tables that label them."""
     there, values = set(images), {}
-    for table, rows in tables:
-        missing = [name for name, _ in rows if name not in there]
+    for table in tables:
+        missing = [name for name, _ in table.rows if name not in there]
         if missing:
             number = "a file that is" if len(missing) == 1 else f"{len(missing):,} files that are"
             raise DataError(
-                f"{table} lists {number} not there, such as {printable(missing[0])}: names are relative to "
-                "the table's folder, with their endings."
+                f"{table.table} lists {number} not there, such as {printable(missing[0])}: names are "
+                "relative to the table's folder, with their endings."
             )
-        for name, value in rows:
+        for name, value in table.rows:
             if name in values:
-                raise DataError(f"{printable(name)} is listed twice, in {table}: list it once.")
+                raise DataError(f"{printable(name)} is listed twice, in {table.table}: list it once.")
             values[name] = value
     listed = [name for name in images if name in values]
-    names_of_tables = ", ".join(name for name, _ in tables)
+    names_of_tables = ", ".join(table.table for table in tables)
     column = f"The column {selection.label_column or LABEL} of {names_of_tables}"
-    labels, classes = encode_labels([values[name] for name in listed], column)
+    encoded = encode([values[name] for name in listed], column)
+    stated = dict.fromkeys(name for table in tables for name in table.class_columns)
+    unused = [printable(name) for name in stated if name not in encoded.classes]
+    left_out = (f"no tile has the label {', '.join(unused)}: left out",) if unused else ()
     unlabelled = [(name, f"is not listed in {names_of_tables}") for name in images if name not in values]
     unlabelled += [
         (name, f"has no label in {names_of_tables}")
-        for name, label in zip(listed, labels, strict=True)
-        if label < 0
+        for name, labelled in zip(listed, encoded.labelled, strict=True)
+        if not labelled
     ]
-    kept = [name for name, label in zip(listed, labels, strict=True) if label >= 0]
+    kept = [name for name, labelled in zip(listed, encoded.labelled, strict=True) if labelled]
     return Manifest(
         names=kept,
-        labels=labels[labels >= 0],
-        classes=classes,
+        labels=encoded.labels[encoded.labelled],
+        classes=encoded.classes,
         own_splits=split_folders(kept),
         unlabelled=tuple(unlabelled),
-        notes=(f"labels from {names_of_tables}",),
+        notes=(f"labels from {names_of_tables}", *encoded.notes, *left_out),
         read=lambda index: read(kept[index]),
     )
 
@@ -227,8 +240,8 @@ def split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(np.array(splits) == name) for name in dict.fromkeys(splits)}
 
 
-def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelection) -> _Rows:
-    """Return (name, label) of each row, with `folder` before the name."""
+def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelection) -> _LabelRows:
+    """Return the rows of a table, with `folder` before the names."""
     beside = is_metadata(PurePosixPath(table.name).name)
     usual = list(_FILE_COLUMNS)
     if "file_name" in table.columns:
@@ -239,9 +252,23 @@ def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelecti
     option = "--label-column"
     if beside:
         option += f", or rename {table.name} to have the folders as classes"
-    labels = table.find_column(selection.label_column, [LABEL], content="labels", option=option)
-    rows = zip(table.columns[files], table.columns[labels], strict=True)
-    return [(folder + _normalise_path(name, table.name), label) for name, label in rows]
+    values: Sequence[Any]
+    columns = _class_columns(table, files, selection.label_column)
+    if columns:
+        values = read_sets(table, columns)
+    else:
+        usual = [SEVERAL if SEVERAL in table.columns and LABEL not in table.columns else LABEL]
+        labels = table.find_column(selection.label_column, usual, content="labels", option=option)
+        values = table.columns[labels]
+    names = [folder + _normalise_path(name, table.name) for name in table.columns[files]]
+    return _LabelRows(table.name, list(zip(names, values, strict=True)), columns)
+
+
+def _class_columns(table: SourceTable, files: str, chosen: str | None) -> list[str]:
+    """Return the columns of a table that has one of 0 and 1 for each class; else none."""
+    if chosen:
+        return chosen_columns(table, chosen)
+    return [] if {LABEL, SEVERAL} & table.columns.keys() else find_columns(table, files)
 
 
 def _normalise_path(name: Any, table: str) -> str:

@@ -1,0 +1,112 @@
+"""One label a tile: softmax and cross-entropy."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orbitune.evaluation.calibration import (
+    Calibration,
+    fit_temperature,
+    probabilities,
+    score_calibration,
+)
+from orbitune.evaluation.metrics import SplitScores, score
+from orbitune.evaluation.tasks.task import Decision, Task
+from orbitune.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TOP_K = 3  # classes of a prediction
+
+
+class SingleLabel(Task):
+    """One label a tile."""
+
+    name = "single-label"
+    title = "one label each"
+    activation = "softmax"
+    problem_type = None
+    losses = ("cross-entropy",)
+    criteria = ("accuracy", "macro-f1", "loss")
+
+    def targets(self, labels: "Tensor", classes: int) -> "Tensor":
+        """Return one-hot vectors."""
+        from torch.nn import functional as F
+
+        return F.one_hot(labels, classes).float()
+
+    def loss(
+        self, logits: "Tensor", targets: "Tensor", *, recipe: Recipe, class_weights: "Tensor | None"
+    ) -> "Tensor":
+        """Return the cross-entropy, with label smoothing."""
+        from torch.nn import functional as F
+
+        return F.cross_entropy(
+            logits, targets, weight=class_weights, reduction="sum", label_smoothing=recipe.label_smoothing
+        )
+
+    def count_correct(self, logits: "Tensor", targets: "Tensor") -> "Tensor":
+        """Count the tiles whose most probable class is that of the target."""
+        return (logits.argmax(1) == targets.argmax(1)).sum()
+
+    def class_weights(self, weights: np.ndarray | None, members: np.ndarray) -> np.ndarray:
+        """Return weights with a mean of 1 over the training tiles.
+
+        So a learning rate means the same with and without them. Balanced weights are then those of
+        scikit-learn, tiles / (classes x tiles of the class).
+        """
+        counts = members.sum(0)
+        weights = 1 / counts if weights is None else weights
+        return (weights * len(members) / (weights @ counts)).astype(np.float32)
+
+    def epoch_scores(
+        self, logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]
+    ) -> dict[str, float]:
+        """Return loss, accuracy and macro-F1."""
+        scores = score(logits, labels, classes=classes)
+        return {
+            "validation_loss": scores.loss,
+            "validation_accuracy": scores.accuracy,
+            "validation_macro_f1": scores.macro_f1,
+        }
+
+    def fit_decision(self, logits: np.ndarray, labels: np.ndarray) -> Decision:
+        """Fit the temperature; the label is the most probable class."""
+        return Decision(fit_temperature(logits, labels))
+
+    def score(
+        self, logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str], decision: Decision
+    ) -> SplitScores:
+        """Return accuracy, macro-F1 and scores per class."""
+        return score(logits, labels, classes=classes)
+
+    def correct(self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision) -> np.ndarray:
+        """Return whether the most probable class is right."""
+        return np.asarray(logits.argmax(1) == labels)
+
+    def score_calibration(self, logits: np.ndarray, labels: np.ndarray) -> Calibration:
+        """Measure the calibration of the predicted class's probability."""
+        return score_calibration(logits, labels)
+
+    def probabilities(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+        """Return the softmax; rows sum to 1."""
+        return probabilities(logits, temperature)
+
+    def mean_logits(self, views: "Sequence[Tensor]") -> "Tensor":
+        """Return the logarithm of the mean softmax."""
+        import math
+
+        import torch
+
+        log_probabilities = [view.log_softmax(1) for view in views]
+        return torch.stack(log_probabilities).logsumexp(0) - math.log(len(log_probabilities))
+
+    def label_count(self, classes: int, top_k: int | None) -> int | None:
+        """Return the number of classes to report."""
+        return min(top_k or TOP_K, classes)
+
+    def choose(self, probabilities: np.ndarray, decision: Decision, *, top_k: int | None = None) -> list[int]:
+        """Return the most probable classes, `TOP_K` unless `top_k` is given."""
+        return probabilities.argsort(kind="stable")[::-1][: top_k or TOP_K].tolist()

@@ -1,0 +1,187 @@
+"""Task: what differs between one label a tile and several.
+
+Training, evaluation and prediction ask the task, so that none of them knows which one it is.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from orbitune.errors import OrbituneError
+from orbitune.evaluation.calibration import Calibration
+from orbitune.evaluation.metrics import SplitScores
+from orbitune.models.metadata import ModelMetadata
+from orbitune.recipe import Recipe
+from orbitune.recipe_settings import TaskName
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How probabilities and labels follow from logits, fitted on validation tiles.
+
+    Attributes:
+        temperature: logits are divided by it.
+        thresholds: probability from which a tile has a class, one for each; None for one label a tile.
+    """
+
+    temperature: float = 1.0
+    thresholds: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, metadata: ModelMetadata) -> "Decision":
+        """Return what the metadata of a saved model states."""
+        return cls(metadata.temperature or 1.0, metadata.thresholds)
+
+
+class Task(ABC):
+    """One kind of labels, with all that depends on it.
+
+    Labels are int64 (N,), indices of classes, with one label a tile, and uint8 (N, C) with several. Arrays of
+    logits are float (N, C), before softmax or sigmoid.
+
+    Attributes:
+        name: as recipe, result and bundle store it.
+        title: for people.
+        activation: what makes probabilities of logits, softmax or sigmoid.
+        problem_type: what transformers has to find in a config; None for its default.
+        losses: names of the losses; the first is the default.
+        criteria: names for `best_by`; the first is the default.
+    """
+
+    name: ClassVar[TaskName]
+    title: ClassVar[str]
+    activation: ClassVar[str]
+    problem_type: ClassVar[str | None]
+    losses: ClassVar[tuple[str, ...]]
+    criteria: ClassVar[tuple[str, ...]]
+
+    def resolve(self, recipe: Recipe) -> Recipe:
+        """Return a recipe with its task, loss and criterion.
+
+        Raises:
+            OrbituneError: it asks for a loss or criterion of another task.
+        """
+        for setting, known in (("loss", self.losses), ("best_by", self.criteria)):
+            asked = getattr(recipe, setting)
+            if asked not in (None, *known):
+                raise OrbituneError(
+                    f"The tiles have {self.title}, for which {setting} is {' or '.join(known)}, not {asked}."
+                )
+        return recipe.replace(
+            task=self.name,
+            loss=recipe.loss or self.losses[0],
+            best_by=recipe.best_by or self.criteria[0],
+        )
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def targets(self, labels: "Tensor", classes: int) -> "Tensor":
+        """Return the probability of each class, float32 (B, C), of labels."""
+
+    @abstractmethod
+    def loss(
+        self, logits: "Tensor", targets: "Tensor", *, recipe: Recipe, class_weights: "Tensor | None"
+    ) -> "Tensor":
+        """Return the loss of a batch in nats, summed over its tiles.
+
+        Args:
+            logits: float32 (B, C).
+            targets: probabilities of the classes, float32 (B, C).
+            recipe: for the name of the loss and the label smoothing.
+            class_weights: as `class_weights` returns them, on the device of the logits; None for equal ones.
+        """
+
+    @abstractmethod
+    def count_correct(self, logits: "Tensor", targets: "Tensor") -> "Tensor":
+        """Return the number of tiles of a batch, a scalar, whose labels are right without thresholds."""
+
+    @abstractmethod
+    def class_weights(self, weights: np.ndarray | None, members: np.ndarray) -> np.ndarray:
+        """Return the weights of the classes in the loss, float32 (C,).
+
+        Args:
+            weights: float (C,), as a user states them; None to balance the classes.
+            members: bool (N, C), classes of the training tiles; every class has some.
+        """
+
+    @abstractmethod
+    def epoch_scores(
+        self, logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]
+    ) -> dict[str, float]:
+        """Return the validation scores of an epoch by their names in `EpochMetrics`.
+
+        Raises:
+            RunError: there are no tiles, or a logit is not finite.
+        """
+
+    # --- evaluation ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def fit_decision(self, logits: np.ndarray, labels: np.ndarray) -> Decision:
+        """Fit temperature and thresholds on validation tiles.
+
+        Raises:
+            RunError: there are no tiles, or a logit is not finite.
+        """
+
+    @abstractmethod
+    def score(
+        self, logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str], decision: Decision
+    ) -> SplitScores:
+        """Score a split, with intervals.
+
+        Raises:
+            RunError: there are no tiles, or a logit is not finite.
+        """
+
+    @abstractmethod
+    def correct(self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision) -> np.ndarray:
+        """Return whether each tile's label, or set of labels, is right, bool (N,)."""
+
+    @abstractmethod
+    def score_calibration(self, logits: np.ndarray, labels: np.ndarray) -> Calibration:
+        """Measure the calibration on one split.
+
+        Args:
+            logits: divided by the temperature.
+            labels: of the tiles.
+
+        Raises:
+            RunError: there are no tiles, or a logit is not finite.
+        """
+
+    # --- prediction ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def probabilities(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+        """Return the probability of each class, float64 (N, C)."""
+
+    @abstractmethod
+    def mean_logits(self, views: "Sequence[Tensor]") -> "Tensor":
+        """Return logits (B, C) of the mean probability of several views, logits (B, C) each."""
+
+    @abstractmethod
+    def label_count(self, classes: int, top_k: int | None) -> int | None:
+        """Return the number of labels of each prediction; None if it varies.
+
+        Args:
+            classes: number of classes.
+            top_k: as for `choose`.
+        """
+
+    @abstractmethod
+    def choose(self, probabilities: np.ndarray, decision: Decision, *, top_k: int | None = None) -> list[int]:
+        """Return the classes to report for a tile, the most probable first.
+
+        Args:
+            probabilities: float (C,), of one tile.
+            decision: of the model.
+            top_k: largest number of classes; None for the task's own.
+        """

@@ -1,0 +1,1 @@
+"""Labels of tiles: one or several a tile, from columns and tables."""

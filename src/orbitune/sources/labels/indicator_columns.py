@@ -1,0 +1,81 @@
+"""Tables with one column of zeros and ones for each class."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from orbitune.errors import DataError, printable
+from orbitune.sources.labels.class_labels import is_missing
+from orbitune.sources.tables import SourceTable
+
+_VALUES: dict[Any, bool] = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+
+
+def chosen_columns(table: SourceTable, chosen: str | None) -> list[str]:
+    """Return the class columns that an option names, as A,B,C; empty if it names a single column."""
+    if not chosen or chosen in table.columns or "," not in chosen:
+        return []
+    names = [name.strip() for name in chosen.split(",")]
+    if unknown := [name for name in names if name not in table.columns]:
+        raise DataError(
+            f"{table.name} lacks {len(unknown):,} of the {len(names):,} columns of --label-column, such as "
+            f"{printable(unknown[0])}: it has {', '.join(map(printable, table.columns))}."
+        )
+    for name in names:
+        if not _is_indicator(table.columns[name]):
+            raise DataError(f"The column {printable(name)} of {table.name} holds other values than 0 and 1.")
+    return names
+
+
+def find_columns(table: SourceTable, file_column: str) -> list[str]:
+    """Return the class columns of a table without a column of labels; empty if it has no two.
+
+    Raises:
+        DataError: beside them and the file names there are other columns.
+    """
+    others = [name for name in table.columns if name != file_column]
+    found = [name for name in others if _is_indicator(table.columns[name])]
+    if len(found) < 2:
+        return []
+    if unknown := [name for name in others if name not in found]:
+        some = f"{len(unknown):,} columns that are" if len(unknown) > 1 else "a column that is"
+        raise DataError(
+            f"{table.name} has {some} neither file names nor 0 and 1, such as {printable(unknown[0])}: "
+            "remove such columns, or choose those of the classes with --label-column, such as "
+            f"{','.join(map(printable, found[:2]))}."
+        )
+    return found
+
+
+def read_sets(table: SourceTable, columns: Sequence[str]) -> list[list[str] | None]:
+    """Return the classes of each row; None for a row without any value.
+
+    Raises:
+        DataError: a row has values for some of the classes only.
+    """
+    rows = list(zip(*(map(_read, table.columns[name]) for name in columns), strict=True))
+    partial = [
+        number for number, row in enumerate(rows, 1) if None in row and any(v is not None for v in row)
+    ]
+    if partial:
+        raise DataError(
+            f"{table.name} has {len(partial):,} rows with 0 or 1 for some classes only, such as row "
+            f"{partial[0]:,}: fill in all of their classes, or none."
+        )
+    return [
+        None if None in row else [name for name, value in zip(columns, row, strict=True) if value]
+        for row in rows
+    ]
+
+
+def _is_indicator(values: Sequence[Any]) -> bool:
+    """Return whether a column holds zeros, ones and missing values, and not missing values alone."""
+    known = {_key(value) for value in values if not is_missing(value)}
+    return bool(known) and known <= _VALUES.keys()
+
+
+def _read(value: Any) -> bool | None:
+    return None if is_missing(value) else _VALUES[_key(value)]
+
+
+def _key(value: Any) -> str:
+    return str(value).strip().lower()

@@ -1,0 +1,154 @@
+"""Scores of several labels a tile are those of scikit-learn on the same logits."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn import metrics
+
+from orbitune.errors import RunError
+from orbitune.evaluation.calibration import bin_probabilities
+from orbitune.evaluation.tasks.known import find_task
+from orbitune.evaluation.tasks.label_set_scores import LabelSetScores
+from orbitune.evaluation.tasks.resampling import RESAMPLES, RankedLabels, bootstrap_scores
+from orbitune.evaluation.tasks.task import Decision
+from orbitune.evaluation.tasks.thresholds import best_thresholds
+
+CLASSES = ("Forest", "River", "Pasture", "Mine", "Sea")
+TASK = find_task("multi-label")
+
+
+def outputs(count=300, seed=0, ties=True):
+    """Logits that know something of the labels; no tile has the last class, and some logits are equal."""
+    random = np.random.default_rng(seed)
+    labels = (random.random((count, 5)) < [0.5, 0.3, 0.1, 0.05, 0]).astype(np.uint8)
+    labels[0, 3] = 1
+    logits = random.normal(2.5 * labels - 1.5, 1.5)
+    return (np.round(logits, 1) if ties else logits).astype(np.float32), labels
+
+
+def scored(**more):
+    logits, labels = outputs(**more)
+    decision = TASK.fit_decision(logits, labels)
+    return logits, labels, decision, TASK.score(logits, labels, classes=CLASSES, decision=decision)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_scores_equal_those_of_scikit_learn(seed):
+    logits, labels, decision, scores = scored(seed=seed)
+    predicted = expit(logits.astype(float) / decision.temperature)
+    decided, half = predicted >= decision.thresholds, predicted >= 0.5
+    present = [0, 1, 2, 3]  # without the class that no tile has
+    expected = {
+        "accuracy": metrics.accuracy_score(labels, decided),
+        "mean_average_precision": metrics.average_precision_score(labels[:, present], logits[:, present]),
+        "micro_average_precision": metrics.average_precision_score(labels, logits, average="micro"),
+        "macro_f1": metrics.f1_score(labels, decided, average="macro", labels=present, zero_division=0),
+        "micro_f1": metrics.f1_score(labels, decided, average="micro"),
+        "macro_f1_at_half": metrics.f1_score(labels, half, average="macro", labels=present, zero_division=0),
+        "micro_f1_at_half": metrics.f1_score(labels, half, average="micro"),
+        "loss": metrics.log_loss(labels.ravel(), predicted.ravel()),
+    }
+    assert {name: getattr(scores, name) for name in expected} == pytest.approx(expected, abs=1e-6)
+    for number, each in enumerate(scores.per_class):
+        wanted = metrics.precision_recall_fscore_support(
+            labels[:, number], decided[:, number], average="binary", zero_division=0
+        )
+        assert (each.precision, each.recall, each.f1) == pytest.approx(wanted[:3], abs=1e-6)
+        assert each.support == labels[:, number].sum()
+        if number in present:
+            ap = metrics.average_precision_score(labels[:, number], logits[:, number])
+            assert each.average_precision == pytest.approx(ap, abs=1e-6)
+
+
+def test_a_class_without_tiles_has_no_average_precision_and_a_threshold_of_one_half():
+    _, _, decision, scores = scored()
+    assert scores.per_class[4].average_precision is None and scores.per_class[4].support == 0
+    assert decision.thresholds[4] == 0.5
+
+
+def test_a_split_without_any_label_has_scores_of_zero():
+    scores = TASK.score(
+        np.full((4, 5), -1.0), np.zeros((4, 5), np.uint8), classes=CLASSES, decision=Decision(1.0, (0.5,) * 5)
+    )
+    assert (scores.mean_average_precision, scores.micro_f1, scores.macro_f1) == (0, 0, 0)
+    assert scores.accuracy == 1
+
+
+def test_no_other_threshold_has_a_higher_f1():
+    logits, labels = outputs()
+    predicted = expit(logits.astype(float))
+    thresholds = best_thresholds(predicted, labels)
+    for number in range(4):
+
+        def f1(threshold, number=number):
+            return metrics.f1_score(labels[:, number], predicted[:, number] >= threshold, zero_division=0)
+
+        assert f1(thresholds[number]) >= max(map(f1, np.linspace(0, 1, 500))) - 1e-12
+        assert np.abs(predicted[:, number] - thresholds[number]).min() > 1e-9  # rounding moves no tile
+
+
+def test_the_temperature_has_the_lowest_cross_entropy_and_changes_no_ranking():
+    logits, labels = outputs(ties=False)
+    temperature = TASK.fit_decision(logits * 3, labels).temperature
+
+    def loss(scale):
+        return metrics.log_loss(labels.ravel(), expit(logits.astype(float) * 3 / scale).ravel())
+
+    assert temperature > 1.5
+    assert loss(temperature) == pytest.approx(min(map(loss, np.linspace(0.5, 6, 500))), abs=1e-4)
+    perfect = np.where(labels, 3.0, -3.0)
+    assert TASK.fit_decision(perfect, labels).temperature == 1
+
+
+def test_the_calibration_error_is_that_of_all_labels_together():
+    logits, labels, decision, scores = scored()
+    predicted = expit(logits.astype(float) / decision.temperature).ravel()
+    bins = bin_probabilities(predicted, labels.ravel() > 0)
+    assert sum(each.count for each in bins) == labels.size
+    expected = sum(each.count * abs(each.confidence - each.accuracy) for each in bins) / labels.size
+    calibration = TASK.score_calibration(logits / decision.temperature, labels)
+    assert scores.ece == pytest.approx(expected) == pytest.approx(calibration.ece)
+    assert calibration.brier == pytest.approx(metrics.brier_score_loss(labels.ravel(), predicted))
+
+
+def test_the_average_precision_of_weighted_tiles_is_that_of_scikit_learn():
+    logits, labels = outputs(60)
+    weights = np.random.default_rng(1).integers(0, 4, (20, 60)).astype(float)
+    ranked = RankedLabels(logits[:, 1], labels[:, 1] > 0, tiles=np.arange(60))
+    expected = [
+        metrics.average_precision_score(labels[:, 1], logits[:, 1], sample_weight=each) for each in weights
+    ]
+    np.testing.assert_allclose(ranked.average_precision(weights), expected, atol=1e-9)
+
+
+def test_intervals_hold_the_scores_and_narrow_with_more_tiles():
+    _, _, _, few = scored(count=100)
+    _, _, _, many = scored(count=1000)
+    for name, (low, high) in few.intervals.items():
+        assert low <= getattr(few, name) <= high
+        assert many.intervals[name][1] - many.intervals[name][0] < high - low
+    assert few.intervals == scored(count=100)[3].intervals
+
+
+def test_an_interval_of_one_class_agrees_with_resampling_by_hand():
+    logits, labels = outputs(80, ties=False)
+    logits, labels = logits[:, :1], labels[:, :1]
+    low, high = bootstrap_scores(logits, labels, decisions={})["mean_average_precision"]
+    random, found = np.random.default_rng(7), []
+    for _ in range(RESAMPLES):
+        rows = random.integers(80, size=80)
+        found.append(metrics.average_precision_score(labels[rows, 0], logits[rows, 0]))
+    assert (low, high) == pytest.approx(np.quantile(found, (0.025, 0.975)), abs=0.02)
+
+
+def test_the_record_is_read_back_as_it_was():
+    scores = scored()[3]
+    assert LabelSetScores.model_validate(scores.to_json()) == scores
+    assert scores.summary().mean_average_precision == scores.mean_average_precision
+
+
+def test_outputs_that_cannot_be_scored_are_refused():
+    with pytest.raises(RunError, match="not finite"):
+        TASK.score(np.full((2, 5), np.nan), np.zeros((2, 5), np.uint8), classes=CLASSES, decision=Decision())
+    with pytest.raises(RunError, match="no tiles"):
+        TASK.fit_decision(np.zeros((0, 5)), np.zeros((0, 5), np.uint8))

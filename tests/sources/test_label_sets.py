@@ -1,0 +1,155 @@
+"""Several labels a tile: lists, cells of several, and a column of 0 and 1 for each class."""
+
+import json
+
+import numpy as np
+import pytest
+from image_files import encode, tile, write
+
+from orbitune.data.tileset import load_tiles
+from orbitune.errors import DataError
+from orbitune.sources.labels.label_sets import encode as encode_values
+from orbitune.sources.manifest import ColumnSelection
+
+SETS = {"a.png": ["Sea", "Beach"], "b.png": [], "c.png": ["Sea"]}
+TABLE = [[1, 1], [0, 0], [0, 1]]  # of Beach and Sea
+
+
+@pytest.fixture
+def images(tmp_path):
+    """a.png, b.png and c.png."""
+    for number, name in enumerate("abc"):
+        write(tmp_path / "images" / f"{name}.png", encode(tile(number)))
+    return tmp_path / "images"
+
+
+def load(place, on_bad_image="stop", **selected):
+    return load_tiles(str(place), on_bad_image, selection=ColumnSelection(**selected), progress=False)
+
+
+def csv_with(folder, header, rows):
+    lines = [header, *(f"{name},{values}" for name, values in zip(SETS, rows, strict=True))]
+    (folder / "list.csv").write_text("\n".join(lines) + "\n")
+    return folder / "list.csv"
+
+
+def expect_sets(tiles):
+    assert tiles.classes == ("Beach", "Sea") and tiles.multi_label
+    assert tiles.labels.dtype == np.uint8 and tiles.labels.tolist() == TABLE
+    assert "several labels a tile: 1.0 on average, at most 2; 1 tile has none" in tiles.notes
+
+
+@pytest.mark.parametrize("column", ["label", "labels"])
+def test_lists_in_json_lines_are_several_labels(images, column):
+    lines = [json.dumps({"file_name": name, column: labels}) for name, labels in SETS.items()]
+    (images / "metadata.jsonl").write_text("\n".join(lines))
+    expect_sets(load(images))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["Sea|Beach", "[]", "Sea"],
+        ["Sea;Beach", "[]", "Sea"],
+        ["Beach | Sea | Sea", "[]", " Sea "],
+        ['"[""Sea"", ""Beach""]"', "[]", '"[""Sea""]"'],
+        ["\"['Sea', 'Beach']\"", "[]", "['Sea']"],  # as pandas writes a column of lists
+    ],
+)
+def test_a_cell_of_a_csv_file_holds_several_labels(images, cells):
+    expect_sets(load(csv_with(images, "file_name,labels", cells)))
+
+
+def test_a_column_of_0_and_1_for_each_class_is_several_labels(images):
+    expect_sets(load(csv_with(images, "file_name,Beach,Sea", ["1,1", "0,0", "0,1"])))
+
+
+def test_columns_of_0_and_1_are_chosen_among_others(images):
+    file = csv_with(images, "file_name,Beach,Sea,cloudy,date", ["1,1,0,x", "0,0,1,y", "0,1,0,z"])
+    expect_sets(load(file, label_column="Beach,Sea"))
+
+
+def test_a_metadata_table_in_parquet_may_hold_lists(images):
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    table = pa.table({"file_name": list(SETS), "labels": list(SETS.values())})
+    write_table(table, images / "metadata.parquet")
+    expect_sets(load(images))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_sequence_in_a_parquet_data_set_is_several_labels(tmp_path, named):
+    from datasets import ClassLabel, Dataset, Features, Image, List, Value
+
+    names = ["Beach", "Sea"]
+    kind = ClassLabel(names=names) if named else Value("string")
+    rows = [[names.index(each) for each in labels] if named else labels for labels in SETS.values()]
+    images = [{"bytes": encode(tile(number)), "path": None} for number in range(3)]
+    data = Dataset.from_dict(
+        {"image": images, "labels": rows}, features=Features({"image": Image(), "labels": List(kind)})
+    )
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    data.to_parquet(tmp_path / "set" / "data" / "train-00000-of-00001.parquet")
+    expect_sets(load(tmp_path / "set"))
+
+
+def test_one_label_in_each_cell_stays_one_label_a_tile(images):
+    tiles = load(csv_with(images, "file_name,labels", ["Sea", "Beach", "Sea"]))
+    assert not tiles.multi_label and tiles.labels.tolist() == [1, 0, 1]
+
+
+def test_an_empty_cell_is_a_missing_label_and_not_a_tile_without_labels(images):
+    file = csv_with(images, "file_name,labels", ["Sea|Beach", "", "Sea"])
+    with pytest.raises(DataError, match=r"^b\.png has no label in list\.csv"):
+        load(file)
+    assert load(file, "skip").labels.tolist() == [[1, 1], [0, 1]]
+
+
+def test_unknown_columns_beside_0_and_1_are_one_line_with_their_number(images):
+    file = csv_with(images, "file_name,Beach,Sea,cloud,date", ["1,1,5,x", "0,0,6,y", "0,1,7,z"])
+    with pytest.raises(DataError) as caught:
+        load(file)
+    assert str(caught.value) == (
+        "list.csv has 2 columns that are neither file names nor 0 and 1, such as cloud: remove such columns, "
+        "or choose those of the classes with --label-column, such as Beach,Sea."
+    )
+
+
+def test_missing_columns_and_rows_are_one_line_with_their_number(images):
+    file = csv_with(images, "file_name,Beach,Sea", ["1,1", "0,", "0,1"])
+    with pytest.raises(DataError, match="has 1 rows with 0 or 1 for some classes only, such as row 2"):
+        load(file)
+    with pytest.raises(DataError, match="lacks 2 of the 3 columns of --label-column, such as Lake"):
+        load(file, label_column="Beach,Lake,Field")
+    with pytest.raises(DataError, match=r"The column file_name of list\.csv holds other values"):
+        load(file, label_column="file_name,Beach")
+
+
+def test_listed_images_that_are_missing_are_one_line_with_their_number(images):
+    for name in ("a.png", "b.png"):
+        (images / name).unlink()
+    with pytest.raises(DataError, match=r"list\.csv lists 2 files that are not there, such as a\.png"):
+        load(csv_with(images, "file_name,labels", ["Sea|Beach", "[]", "Sea"]))
+
+
+def test_a_class_column_without_a_tile_is_left_out_with_a_note(images):
+    tiles = load(csv_with(images, "file_name,Beach,Lake,Sea", ["1,0,1", "0,0,0", "0,0,1"]))
+    expect_sets(tiles)
+    assert "no tile has the label Lake: left out" in tiles.notes
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([["a"], [""]], "has a list with an empty label: leave it out"),
+        ([["a"], ["b", 1]], "mixes words and numbers"),
+        ([["a"], [["b"]]], "holds a list as a label"),
+        ([["a|b"], ["c"]], r"holds the class 'a\|b': leave out \|"),
+        (["[a", "b|c"], r"holds '\[a' as a label"),
+        (["[a]", "b"], r"holds '\[a\]', which is no list of labels"),
+    ],
+)
+def test_values_that_are_no_labels_are_named(values, message):
+    with pytest.raises(DataError, match=f"^The column x {message}"):
+        encode_values(values, "The column x")
