@@ -13,9 +13,7 @@ from orbitune.assessment.outputs import Outputs, compute_outputs
 from orbitune.assessment.records import Assessment, NotSure, TrainingCopies
 from orbitune.assessment.training_tiles import TrainingTiles, find_training_tiles
 from orbitune.data.store_builder import BadFiles
-from orbitune.evaluation.calibration import score_calibration
-from orbitune.evaluation.class_intervals import class_intervals, macro_f1_interval
-from orbitune.evaluation.metrics import score
+from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier
 from orbitune.recipe_paths import data_name
@@ -57,8 +55,7 @@ def assess(request: Request, out: Path | None) -> Assessment:
         check_folder(out)
     source = find_source(request.data, request.selection)
     bundle, bad = Bundle.open(request.model), BadFiles(stop=request.stop)
-    bundle.require_single_label("Evaluations on new data")
-    with open_labelled(source, bundle.classes, split=request.split, bad=bad) as tiles:
+    with open_labelled(source, bundle, split=request.split, bad=bad) as tiles:
         training = find_training_tiles(request.model, bundle, progress=request.progress)
         classifier = Classifier(request.model, backbone=request.backbone, bands=request.bands)
         outputs = compute_outputs(classifier, tiles, bad=bad, training=training, progress=request.progress)
@@ -89,16 +86,12 @@ def measure(
         training: the tiles to compare with, or why they cannot be compared.
     """
     bundle, labels, logits = classifier.bundle, outputs.labels, outputs.logits
-    scores = score(logits, labels, classes=bundle.classes)
-    counts, correct = np.array(scores.confusion), logits.argmax(axis=1) == labels
+    task, decision = bundle.task, bundle.decision
+    details = ScoreDetails.measure(task, logits, labels=labels, classes=bundle.classes, decision=decision)
+    correct = task.correct(logits, labels, decision=decision)
     measured: dict[str, Any] = {
+        **{name: getattr(details, name) for name in ScoreDetails.model_fields},
         "absent_classes": tiles.absent,
-        "scores": scores,
-        "macro_f1_interval": macro_f1_interval(counts),
-        "intervals": tuple(class_intervals(counts)),
-        "temperature": bundle.temperature,
-        "before": score_calibration(logits, labels),
-        "after": score_calibration(logits / bundle.temperature, labels),
         "not_sure": None if outputs.sure is None else _not_sure(outputs.sure, correct),
         "synthetic": bool(bundle.metadata.data.synthetic),
     }

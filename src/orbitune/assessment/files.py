@@ -12,12 +12,12 @@ from orbitune.assessment.page import build_page
 from orbitune.assessment.records import Assessment
 from orbitune.data.preview import rgb_preview
 from orbitune.errors import RunError
-from orbitune.evaluation.calibration import probabilities
-from orbitune.evaluation.misclassified import Misclassified, find_misclassified
+from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.extras import missing_modules
 from orbitune.files import replacing, write_text
 from orbitune.inference.classifier import Classifier
 from orbitune.inference.output_formats import cell
+from orbitune.sources.labels.label_sets import SEPARATORS
 
 FILE = "evaluation.json"
 SHOWN = 48  # misclassified tiles in the contact sheet
@@ -49,10 +49,10 @@ def write_files(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).unlink(missing_ok=True)  # until the others are complete
-    confidences = probabilities(outputs.logits, classifier.bundle.temperature)
-    found = find_misclassified(confidences, outputs.labels)
+    task, decision = classifier.bundle.task, classifier.bundle.decision
+    found = task.misclassified(outputs.logits, outputs.labels, decision=decision)
     names = [str(tiles.image(int(outputs.places[each.place])).name) for each in found]
-    _write_list(folder / "errors.csv", found, names=names, sure=outputs.sure, classes=classifier.classes)
+    _write_list(folder / "errors.csv", found, names=names, sure=outputs.sure, classifier=classifier)
     pictures = [_picture(classifier, tiles, int(outputs.places[each.place])) for each in found[:SHOWN]]
     sheet = folder / "errors.png"
     if found:
@@ -72,17 +72,33 @@ def _write_list(
     *,
     names: list[str],
     sure: np.ndarray | None,
-    classes: tuple[str, ...],
+    classifier: Classifier,
 ) -> None:
-    """Write the misclassified tiles as CSV, the most confident first."""
+    """Write the misclassified tiles as CSV, the most confident first.
+
+    Of several labels a tile, the probabilities are those of the decision on one of them, `wrong_on`.
+    """
+    classes, several = classifier.classes, classifier.bundle.task.name == "multi-label"
+
+    def listed(labels: tuple[int, ...]) -> object:
+        return cell(SEPARATORS[0].join(classes[label] for label in labels))
+
     with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         lines = csv.writer(stream)
-        lines.writerow(["file", "truth", "prediction", "probability", "truth_probability", "sure"])
+        numbers = ("probability", "truth_probability", "sure")
+        lines.writerow(["file", "truth", "prediction", *(["wrong_on"] if several else []), *numbers])
         for name, each in zip(names, found, strict=True):
-            is_sure = None if sure is None else str(bool(sure[each.place])).lower()
-            values = [name, classes[each.label], classes[each.predicted]]
-            numbers = [f"{each.confidence:.6f}", f"{each.label_probability:.6f}"]
-            lines.writerow([*map(cell, values), *numbers, is_sure])
+            lines.writerow(
+                [
+                    cell(name),
+                    listed(each.truth),
+                    listed(each.predicted),
+                    *([cell(classes[each.decided])] if several else []),
+                    f"{each.confidence:.6f}",
+                    f"{each.truth_probability:.6f}",
+                    None if sure is None else str(bool(sure[each.place])).lower(),
+                ]
+            )
 
 
 def _picture(classifier: Classifier, tiles: LabelledTiles, place: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The labelled tiles of new data, in the classes of a model."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +9,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from orbitune.data.labels.membership import absent_classes, membership
 from orbitune.data.store_builder import BadFiles
 from orbitune.errors import DataError, printable
+from orbitune.inference.bundle import Bundle
 from orbitune.inference.image_inputs import Bands, ImageInput, decode
 from orbitune.sources.manifest import Manifest
 from orbitune.sources.registry import Source
@@ -26,7 +27,7 @@ class LabelledTiles:
     Attributes:
         manifest: of the whole data set.
         rows: the files to read, int64 (N,), of the manifest.
-        labels: their classes in the model, int64 (N,).
+        labels: their classes in the model, int64 (N,); or uint8 (N, C) with several labels a tile.
         absent: classes of the model that no file has.
     """
 
@@ -48,28 +49,51 @@ def _read(manifest: Manifest, row: int, bands: Bands) -> np.ndarray:
 
 @contextmanager
 def open_labelled(
-    source: Source, classes: Sequence[str], *, split: str | None, bad: BadFiles
+    source: Source, bundle: Bundle, *, split: str | None, bad: BadFiles
 ) -> Iterator[LabelledTiles]:
     """Open the files of a data set; they can be read until the context ends.
 
     Args:
         source: the data set.
-        classes: of the model, in the order of its logits.
+        bundle: the model.
         split: the split of the data to read; None for all files.
         bad: receives the files without a label.
 
     Raises:
-        DataError: the data has a class that the model does not know, lacks the split, or has no file.
+        DataError: the data has a class that the model does not know, several labels a tile where the model
+            gives one, not the split, or no file.
     """
     with TemporaryDirectory() as scratch, source.open(Path(scratch)) as manifest:
         for name, reason in manifest.unlabelled:
             bad.add(name, reason)
-        rows = _rows_of(manifest, split)
-        _check_classes(manifest, rows, classes=classes)
-        place = {name: index for index, name in enumerate(classes)}
-        labels = np.array([place[manifest.classes[label]] for label in manifest.labels[rows]], np.int64)
-        absent = tuple(name for index, name in enumerate(classes) if index not in set(labels.tolist()))
-        yield LabelledTiles(manifest, rows, labels, absent)
+        rows, classes = _rows_of(manifest, split), bundle.classes
+        if manifest.labels.ndim == 2 and bundle.task.name == "single-label":
+            raise DataError("The labels of the data are lists, and the model gives a tile one label.")
+        members = _members(manifest, rows, classes=classes)
+        labels = members.astype(np.uint8) if bundle.task.name == "multi-label" else members.argmax(1)
+        yield LabelledTiles(manifest, rows, labels, tuple(absent_classes(labels, classes)))
+
+
+def _members(manifest: Manifest, rows: np.ndarray, *, classes: Sequence[str]) -> np.ndarray:
+    """Return whether each file has each class of the model, bool (N, classes).
+
+    Raises:
+        DataError: files have a class that the model does not know.
+    """
+    own = membership(manifest.labels[rows], len(manifest.classes))
+    counts = dict(zip(manifest.classes, own.sum(0).tolist(), strict=True))
+    unknown = {name: count for name, count in counts.items() if count and name not in classes}
+    if unknown:
+        named = _listed([f"{name} ({count:,} tiles)" for name, count in unknown.items()])
+        used = sum(count > 0 for count in counts.values())
+        raise DataError(
+            f"The model does not know {len(unknown)} of the {used} classes of the data: {named}. "
+            f"Rename or leave them out; it knows {_listed(classes)}."
+        )
+    place = {name: column for column, name in enumerate(manifest.classes)}
+    return np.stack(
+        [own[:, place[name]] if name in place else np.zeros(len(rows), bool) for name in classes], axis=1
+    )
 
 
 def _rows_of(manifest: Manifest, split: str | None) -> np.ndarray:
@@ -84,18 +108,6 @@ def _rows_of(manifest: Manifest, split: str | None) -> np.ndarray:
     if not len(rows):
         raise DataError("The data has no labelled tile.")
     return rows
-
-
-def _check_classes(manifest: Manifest, rows: np.ndarray, *, classes: Sequence[str]) -> None:
-    """Check that the model knows the classes of the files."""
-    counts = Counter(manifest.classes[label] for label in manifest.labels[rows].tolist())
-    unknown = {name: count for name, count in counts.items() if name not in classes}
-    if unknown:
-        named = _listed([f"{name} ({count:,} tiles)" for name, count in unknown.items()])
-        raise DataError(
-            f"The model does not know {len(unknown)} of the {len(counts)} classes of the data: {named}. "
-            f"Rename or leave them out; it knows {_listed(classes)}."
-        )
 
 
 def _listed(names: Sequence[str]) -> str:

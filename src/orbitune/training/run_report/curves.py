@@ -4,11 +4,13 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.reporting.components import Figure, Panel
 from orbitune.reporting.drawing import Look
 from orbitune.reporting.epochs import RING, EpochLine, epoch_panel
-from orbitune.reporting.scores import COLOUR
+from orbitune.reporting.views.score_view import COLOUR
 
 _MEASURES = (
     ("loss", "Loss, nats", 1),
     ("accuracy", "Accuracy, %", 100),
+    ("map", "Mean average precision, %", 100),
+    ("micro_f1", "Micro-F1, %", 100),
     ("macro_f1", "Macro-F1, %", 100),
 )
 _SIDES: tuple[tuple[str, Look], ...] = (

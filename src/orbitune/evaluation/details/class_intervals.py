@@ -1,4 +1,4 @@
-"""95 % intervals of the scores of single classes, and of macro-F1, from a confusion matrix.
+"""95 % intervals of the scores of single classes, and of macro-F1.
 
 Precision and recall are proportions of tiles and have Wilson intervals. F1 is 2J / (1 + J) of the Jaccard
 index J, the proportion of correct tiles among those that are of the class or predicted as it; so the Wilson
@@ -34,14 +34,14 @@ class ClassIntervals(Record):
     f1: Interval | None
 
 
-def class_intervals(confusion: np.ndarray) -> list[ClassIntervals]:
+def class_intervals(hits: np.ndarray, actual: np.ndarray, *, predicted: np.ndarray) -> list[ClassIntervals]:
     """Return the intervals of each class.
 
     Args:
-        confusion: tiles by true class (rows) and predicted class (columns), int (C, C).
+        hits: tiles of the class that are predicted as it, int (C,).
+        actual: tiles of the class, int (C,).
+        predicted: tiles predicted as the class, int (C,).
     """
-    hits = np.diag(confusion)
-    actual, predicted = confusion.sum(1), confusion.sum(0)
     return [
         ClassIntervals(
             precision=_wilson(hit, claimed),
