@@ -4,6 +4,7 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.reporting.components import Figure, Panel
 from orbitune.reporting.drawing import Look
 from orbitune.reporting.epochs import RING, EpochLine, epoch_panel
+from orbitune.reporting.run_sentences import criterion_title
 from orbitune.reporting.views.score_view import COLOUR
 
 _MEASURES = (
@@ -28,7 +29,7 @@ def curve_figure(result: RunResult) -> Figure:
     ]
     caption = (
         f"Solid: validation. Dashed: training, averaged over the epoch. Ring: epoch {result.best_epoch}, "
-        f"with the best validation {result.recipe.criterion}, whose weights were kept."
+        f"with the best validation {criterion_title(result.recipe)}, whose weights were kept."
     )
     return Figure(caption, panels)
 

@@ -31,6 +31,7 @@ from orbitune.reporting.drawing import report_style
 from orbitune.reporting.page import WARNING, Page
 from orbitune.reporting.run_sentences import (
     COST_NOTE,
+    criterion_title,
     describe_computation,
     describe_duration,
     describe_restarts,
@@ -127,7 +128,7 @@ def _epoch_sentence(result: RunResult) -> str:
     if epochs == 1:
         return "There was one epoch."
     return (
-        f"Of {epochs} epochs, epoch {result.best_epoch} had the best validation {result.recipe.criterion}; "
+        f"Of {epochs} epochs, epoch {result.best_epoch} had the best validation {criterion_title(result.recipe)}; "
         f"its weights were kept.{describe_restarts(result.recipe)}"
     )
 
