@@ -127,10 +127,8 @@ def _epoch_sentence(result: RunResult) -> str:
     epochs = len(result.history)
     if epochs == 1:
         return "There was one epoch."
-    return (
-        f"Of {epochs} epochs, epoch {result.best_epoch} had the best validation {criterion_title(result.recipe)}; "
-        f"its weights were kept.{describe_restarts(result.recipe)}"
-    )
+    best = f"epoch {result.best_epoch} had the best validation {criterion_title(result.recipe)}"
+    return f"Of {epochs} epochs, {best}; its weights were kept.{describe_restarts(result.recipe)}"
 
 
 def _reads_sentence(reads: int) -> str:
