@@ -16,6 +16,7 @@ from orbitune.data.store_builder import BadFiles
 from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier
+from orbitune.models.lineage.seen_tiles import count_seen, read_seen
 from orbitune.recipe_paths import data_name
 from orbitune.sources.manifest import ColumnSelection
 from orbitune.sources.registry import find_source
@@ -55,7 +56,7 @@ def assess(request: Request, out: Path | None) -> Assessment:
         check_folder(out)
     source = find_source(request.data, request.selection)
     bundle, bad = Bundle.open(request.model), BadFiles(stop=request.stop)
-    with open_labelled(source, bundle, split=request.split, bad=bad) as tiles:
+    with open_labelled(source, bundle.classes, task=bundle.task, split=request.split, bad=bad) as tiles:
         training = find_training_tiles(request.model, bundle, progress=request.progress)
         classifier = Classifier(request.model, backbone=request.backbone, bands=request.bands)
         outputs = compute_outputs(classifier, tiles, bad=bad, training=training, progress=request.progress)
@@ -95,6 +96,8 @@ def measure(
         "not_sure": None if outputs.sure is None else _not_sure(outputs.sure, correct),
         "synthetic": bool(bundle.metadata.data.synthetic),
     }
+    if (seen := read_seen(bundle.place)) is not None:
+        measured["seen"] = count_seen(outputs.sums, seen)
     if isinstance(training, str):
         return {**measured, "copies": None, "not_compared": training}
     copies = _copies(training, tiles, outputs=outputs, correct=correct)

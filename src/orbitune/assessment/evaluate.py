@@ -80,7 +80,8 @@ def evaluate(
         data: new data, in any form that a recipe's `data` takes, but not synthetic. Its classes must be among
             those of the model.
         out: folder for evaluation.json, errors.csv and errors.png, and report.html if the extra `study` is
-            installed; new, or of an earlier evaluation.
+            installed; new, or of an earlier evaluation. With several labels a tile without pictures and
+            report.
         backbone: hub id or folder of the backbone, where it no longer lies where the model says.
         bands: names or numbers of the data's bands that the model's bands are read from, in their order.
         selection: configuration and columns to read, where the data has several.
@@ -88,8 +89,9 @@ def evaluate(
         progress: whether to show progress on stderr.
 
     Returns:
-        Accuracy with its interval, macro-F1 and scores per class; of new data also intervals per class,
-        calibration, the tiles that are *not sure*, and copies of training tiles.
+        Accuracy with its interval, macro-F1 and scores per class, or with several labels a tile mean average
+        precision and F1; of new data also intervals per class, calibration, the tiles that are *not sure*,
+        and copies of training tiles.
 
     Raises:
         OrbituneError: the model cannot be read; the run's data is no longer the same; or the new data has

@@ -1,6 +1,7 @@
 """Files of an assessment: what went wrong, as a list and as pictures, and the scores."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from orbitune.extras import missing_modules
 from orbitune.files import replacing, write_text
 from orbitune.inference.classifier import Classifier
 from orbitune.inference.output_formats import cell
-from orbitune.sources.labels.label_sets import SEPARATORS
+from orbitune.sources.labels.label_sets import join_labels
 
 FILE = "evaluation.json"
 SHOWN = 48  # misclassified tiles in the contact sheet
@@ -80,20 +81,20 @@ def _write_list(
     """
     classes, several = classifier.classes, classifier.bundle.task.name == "multi-label"
 
-    def listed(labels: tuple[int, ...]) -> object:
-        return cell(SEPARATORS[0].join(classes[label] for label in labels))
+    def listed(labels: Iterable[int]) -> object:
+        return cell(join_labels([classes[label] for label in sorted(labels)]))
 
     with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         lines = csv.writer(stream)
-        numbers = ("probability", "truth_probability", "sure")
-        lines.writerow(["file", "truth", "prediction", *(["wrong_on"] if several else []), *numbers])
+        sets = ["missing", "wrong", "wrong_on"] if several else []
+        lines.writerow(["file", "truth", "prediction", *sets, "probability", "truth_probability", "sure"])
         for name, each in zip(names, found, strict=True):
+            true, said = set(each.truth), set(each.predicted)
+            of_sets = [listed(true - said), listed(said - true), cell(classes[each.decided])]
             lines.writerow(
                 [
-                    cell(name),
-                    listed(each.truth),
-                    listed(each.predicted),
-                    *([cell(classes[each.decided])] if several else []),
+                    *[cell(name), listed(true), listed(said)],
+                    *(of_sets if several else []),
                     f"{each.confidence:.6f}",
                     f"{each.truth_probability:.6f}",
                     None if sure is None else str(bool(sure[each.place])).lower(),

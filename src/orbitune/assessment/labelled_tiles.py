@@ -12,7 +12,7 @@ import numpy as np
 from orbitune.data.labels.membership import absent_classes, membership
 from orbitune.data.store_builder import BadFiles
 from orbitune.errors import DataError, printable
-from orbitune.inference.bundle import Bundle
+from orbitune.evaluation.tasks.task import Task
 from orbitune.inference.image_inputs import Bands, ImageInput, decode
 from orbitune.sources.manifest import Manifest
 from orbitune.sources.registry import Source
@@ -27,7 +27,7 @@ class LabelledTiles:
     Attributes:
         manifest: of the whole data set.
         rows: the files to read, int64 (N,), of the manifest.
-        labels: their classes in the model, int64 (N,); or uint8 (N, C) with several labels a tile.
+        labels: their classes in the model, int64 (N,); or uint8 (N, C) where it gives a tile several labels.
         absent: classes of the model that no file has.
     """
 
@@ -49,51 +49,37 @@ def _read(manifest: Manifest, row: int, bands: Bands) -> np.ndarray:
 
 @contextmanager
 def open_labelled(
-    source: Source, bundle: Bundle, *, split: str | None, bad: BadFiles
+    source: Source, classes: Sequence[str], *, task: Task, split: str | None, bad: BadFiles
 ) -> Iterator[LabelledTiles]:
     """Open the files of a data set; they can be read until the context ends.
 
     Args:
         source: the data set.
-        bundle: the model.
+        classes: of the model, in the order of its logits.
+        task: of the model.
         split: the split of the data to read; None for all files.
         bad: receives the files without a label.
 
     Raises:
         DataError: the data has a class that the model does not know, several labels a tile where the model
-            gives one, not the split, or no file.
+            gives one, lacks the split, or has no file.
     """
     with TemporaryDirectory() as scratch, source.open(Path(scratch)) as manifest:
         for name, reason in manifest.unlabelled:
             bad.add(name, reason)
-        rows, classes = _rows_of(manifest, split), bundle.classes
-        if manifest.labels.ndim == 2 and bundle.task.name == "single-label":
-            raise DataError("The labels of the data are lists, and the model gives a tile one label.")
-        members = _members(manifest, rows, classes=classes)
-        labels = members.astype(np.uint8) if bundle.task.name == "multi-label" else members.argmax(1)
-        yield LabelledTiles(manifest, rows, labels, tuple(absent_classes(labels, classes)))
-
-
-def _members(manifest: Manifest, rows: np.ndarray, *, classes: Sequence[str]) -> np.ndarray:
-    """Return whether each file has each class of the model, bool (N, classes).
-
-    Raises:
-        DataError: files have a class that the model does not know.
-    """
-    own = membership(manifest.labels[rows], len(manifest.classes))
-    counts = dict(zip(manifest.classes, own.sum(0).tolist(), strict=True))
-    unknown = {name: count for name, count in counts.items() if count and name not in classes}
-    if unknown:
-        named = _listed([f"{name} ({count:,} tiles)" for name, count in unknown.items()])
-        used = sum(count > 0 for count in counts.values())
-        raise DataError(
-            f"The model does not know {len(unknown)} of the {used} classes of the data: {named}. "
-            f"Rename or leave them out; it knows {_listed(classes)}."
-        )
-    place = {name: column for column, name in enumerate(manifest.classes)}
-    return np.stack(
-        [own[:, place[name]] if name in place else np.zeros(len(rows), bool) for name in classes], axis=1
-    )
+        rows = _rows_of(manifest, split)
+        stated = membership(manifest.labels[rows], len(manifest.classes))
+        _check_classes(manifest, stated, classes=classes)
+        if task.name == "single-label" and (stated.sum(1) != 1).any():
+            raise DataError(
+                f"The model gives a tile one label, and {int((stated.sum(1) != 1).sum()):,} of {len(rows):,} "
+                "tiles of the data have several or none."
+            )
+        members = np.zeros((len(rows), len(classes)), np.uint8)
+        for label in np.flatnonzero(stated.any(0)).tolist():
+            members[:, classes.index(manifest.classes[label])] = stated[:, label]
+        labels = members.argmax(1) if task.name == "single-label" else members
+        yield LabelledTiles(manifest, rows, labels, tuple(absent_classes(members, classes)))
 
 
 def _rows_of(manifest: Manifest, split: str | None) -> np.ndarray:
@@ -108,6 +94,19 @@ def _rows_of(manifest: Manifest, split: str | None) -> np.ndarray:
     if not len(rows):
         raise DataError("The data has no labelled tile.")
     return rows
+
+
+def _check_classes(manifest: Manifest, members: np.ndarray, *, classes: Sequence[str]) -> None:
+    """Check that the model knows the classes of the files, bool (N, classes of the data)."""
+    found = zip(manifest.classes, members.sum(0).tolist(), strict=True)
+    counts = {name: count for name, count in found if count}
+    unknown = {name: count for name, count in counts.items() if name not in classes}
+    if unknown:
+        named = _listed([f"{name} ({count:,} tiles)" for name, count in unknown.items()])
+        raise DataError(
+            f"The model does not know {len(unknown)} of the {len(counts)} classes of the data: {named}. "
+            f"Rename or leave them out; it knows {_listed(classes)}."
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from orbitune.errors import OrbituneError, printable
 from orbitune.inference.classifier import Prediction
-from orbitune.sources.labels.label_sets import SEPARATORS
+from orbitune.sources.labels.label_sets import SEPARATORS, join_labels
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -73,7 +73,7 @@ def _csv_of_sets(predictions: Iterable[Prediction]) -> Iterator[str]:
     """Yield the lines of a CSV file with all labels of a tile in one cell, as `--data` reads them."""
     yield _csv_line(["input", "labels", "probabilities", "sure", "distance", "error"])
     for each in predictions:
-        names = None if each.error else SEPARATORS[0].join(label for label, _ in each.labels) or "[]"
+        names = None if each.error else join_labels([label for label, _ in each.labels])
         known = SEPARATORS[0].join(str(probability) for _, probability in each.labels)
         sure = None if each.sure is None else str(each.sure).lower()
         yield _csv_line([each.input, names, known, sure, each.distance, each.error])

@@ -118,6 +118,8 @@ class Source:
             parts: list[object] = [self.format.title, *zip(self._files, digests, strict=True)]
         if self.selection != NOTHING_SELECTED:
             parts.append(asdict(self.selection))
+        if self.format.open is open_band_folders and any(name.endswith(".json") for name in self._files):
+            parts.append("all labels")  # earlier versions read the first label of each JSON file alone
         text = json.dumps(parts)
         return hashlib.sha256(text.encode()).hexdigest()
 

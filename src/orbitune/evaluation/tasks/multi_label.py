@@ -18,7 +18,7 @@ from orbitune.evaluation.tasks.label_set_scores import (
 )
 from orbitune.evaluation.tasks.losses import asymmetric_loss, binary_loss
 from orbitune.evaluation.tasks.task import Decision, Task
-from orbitune.evaluation.tasks.thresholds import best_thresholds, f1_scores
+from orbitune.evaluation.tasks.thresholds import HALF, best_thresholds, f1_scores
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -119,18 +119,23 @@ class MultiLabel(Task):
             logits / decision.temperature,
             labels,
             classes=classes,
-            thresholds=decision.thresholds or (0.5,) * len(classes),
+            thresholds=decision.thresholds or (HALF,) * len(classes),
         )
+
+    def decide(self, logits: np.ndarray, decision: Decision) -> np.ndarray:
+        """Return the labels that reach their thresholds, uint8 (N, C)."""
+        thresholds = np.array(decision.thresholds or HALF)
+        return (self.probabilities(logits, decision.temperature) >= thresholds).astype(np.uint8)
 
     def correct(self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision) -> np.ndarray:
         """Return whether exactly the labels of a tile reach their thresholds."""
-        return np.asarray((self._decided(logits, decision) == labels).all(1))
+        return np.asarray((self.decide(logits, decision) == labels).all(1))
 
     def class_intervals(
         self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision
     ) -> list[ClassIntervals]:
         """Return the intervals at the thresholds."""
-        decided, truth = self._decided(logits, decision), labels > 0
+        decided, truth = self.decide(logits, decision) > 0, labels > 0
         return class_intervals((decided & truth).sum(0), truth.sum(0), predicted=decided.sum(0))
 
     def misclassified(
@@ -138,12 +143,7 @@ class MultiLabel(Task):
     ) -> list[Misclassified]:
         """Return the tiles with a label too many or too few."""
         found = self.probabilities(logits, decision.temperature)
-        return find_wrong_sets(found, labels, decided=self._decided(logits, decision))
-
-    def _decided(self, logits: np.ndarray, decision: Decision) -> np.ndarray:
-        """Return which labels reach their thresholds, bool (N, C)."""
-        thresholds = np.array(decision.thresholds or 0.5)
-        return np.asarray(self.probabilities(logits, decision.temperature) >= thresholds)
+        return find_wrong_sets(found, labels, decided=self.decide(logits, decision) > 0)
 
     def score_calibration(self, logits: np.ndarray, labels: np.ndarray) -> Calibration:
         """Measure the calibration of the probabilities of all labels of all tiles together."""
@@ -171,6 +171,6 @@ class MultiLabel(Task):
 
     def choose(self, probabilities: np.ndarray, decision: Decision, *, top_k: int | None = None) -> list[int]:
         """Return the classes that reach their thresholds, maybe none."""
-        reached = probabilities >= np.array(decision.thresholds or 0.5)
+        reached = probabilities >= np.array(decision.thresholds or HALF)
         order = probabilities.argsort(kind="stable")[::-1]
         return order[reached[order]][:top_k].tolist()

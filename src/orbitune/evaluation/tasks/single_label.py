@@ -84,9 +84,13 @@ class SingleLabel(Task):
         """Return accuracy, macro-F1 and scores per class."""
         return score(logits, labels, classes=classes)
 
+    def decide(self, logits: np.ndarray, decision: Decision) -> np.ndarray:
+        """Return the most probable class, int64 (N,)."""
+        return logits.argmax(1)
+
     def correct(self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision) -> np.ndarray:
         """Return whether the most probable class is right."""
-        return np.asarray(logits.argmax(1) == labels)
+        return np.asarray(self.decide(logits, decision) == labels)
 
     def score_calibration(self, logits: np.ndarray, labels: np.ndarray) -> Calibration:
         """Measure the calibration of the predicted class's probability."""

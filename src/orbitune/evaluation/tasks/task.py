@@ -144,6 +144,10 @@ class Task(ABC):
         """
 
     @abstractmethod
+    def decide(self, logits: np.ndarray, decision: Decision) -> np.ndarray:
+        """Return the predicted labels, in the form of true ones."""
+
+    @abstractmethod
     def correct(self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision) -> np.ndarray:
         """Return whether each tile's label, or set of labels, is right, bool (N,)."""
 

@@ -93,6 +93,11 @@ def describe_sets(labels: np.ndarray) -> str:
     return f"several labels a tile: {counts.mean():.1f} on average, at most {counts.max()}{none}"
 
 
+def join_labels(names: Sequence[str]) -> str:
+    """Return labels as a cell that `encode` reads."""
+    return SEPARATORS[0].join(names) or "[]"
+
+
 def _are_indicators(sets: Sequence[Sequence[Any]]) -> bool:
     """Return whether lists hold 0 and 1 alone, and so no classes."""
     return {str(value) for each in sets for value in each} <= {"0", "1"}
