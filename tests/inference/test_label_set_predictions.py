@@ -113,7 +113,6 @@ def test_an_earlier_version_reads_no_thresholds_as_one_label(label_set_bundle, b
 @pytest.mark.parametrize(
     ("arguments", "feature"),
     [
-        (("report", "{run}"), "Reports"),
         (("adapters", "merge", "{run}", "{run}", "--out", "{out}"), "Merged adapters"),
     ],
     ids=lambda each: each[0] if isinstance(each, tuple) else "",

@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +70,7 @@ def _add_tile_tab(service: PredictionService, model: Any, *, storage: Storage) -
             image = _image_input()
         with gr.Column(min_width=280):
             verdict = gr.Markdown(elem_id="verdict")
-            probabilities = gr.Label(
-                num_top_classes=_TOP_CLASSES, label="Calibrated probability", show_label=True
-            )
+            probabilities = _probability_bars(service, None)
             attribution = gr.Image(label="Attribution", interactive=False, buttons=[], height=256)
     if examples := write_example_tiles(service.get_model(None).bundle, storage.examples):
         gr.Examples([[str(file)] for file in examples], [image], label="Examples from validation")
@@ -82,6 +81,18 @@ def _add_tile_tab(service: PredictionService, model: Any, *, storage: Storage) -
     inputs, outputs = [image, model], [verdict, probabilities, attribution]
     image.change(show, inputs, outputs, api_name="predict")
     model.change(show, inputs, outputs, api_visibility="private")
+    model.change(partial(_probability_bars, service), model, probabilities, api_visibility="private")
+
+
+def _probability_bars(service: PredictionService, name: str | None) -> Any:
+    """Return the bars of a model's probabilities, empty.
+
+    Their heading is the most probable class, which of several labels may be below its threshold.
+    """
+    import gradio as gr
+
+    heading = service.get_model(name).bundle.decision.thresholds is None
+    return gr.Label(label="Calibrated probability", show_label=True, show_heading=heading)
 
 
 def _image_input() -> Any:
@@ -100,8 +111,6 @@ def _image_input() -> Any:
 
 def _predict_tile(service: PredictionService, path: str | None, *, name: str | None) -> tuple[Any, ...]:
     """Return verdict, probabilities and attribution overlay of an uploaded tile."""
-    import gradio as gr
-
     if path is None:
         return "", None, None
     with as_gradio_errors():
@@ -114,10 +123,8 @@ def _predict_tile(service: PredictionService, path: str | None, *, name: str | N
         overlay = overlay_attribution(*explained) if explained else None
         if several and overlay is not None:
             verdict += f"\n\nThe attribution is that of {escape_markdown(best.label)}."
-        shown = {each.label: each.probability for each in answer.classes}
-        # The heading of the bars is the first class, which may be below its threshold.
-        bars = gr.Label(shown, num_top_classes=_BARS if several else _TOP_CLASSES, show_heading=not several)
-        return verdict, bars, overlay
+        shown = answer.classes[: _BARS if several else _TOP_CLASSES]
+        return verdict, {each.label: each.probability for each in shown}, overlay
 
 
 def _predict_or_raise(model: ServedModel, data: bytes) -> TimedPrediction:
@@ -254,7 +261,7 @@ def _comparison_row(name: str, model: ServedModel, *, data: bytes) -> list[Any]:
     labels = answer.prediction.labels[: None if answer.several_labels else 1]
     label = join_labels([label for label, _ in labels])
     probability = SEPARATORS[0].join(f"{each:.1%}" for _, each in labels)
-    size = sum(file.stat().st_size for file in model.bundle.folder.iterdir() if file.is_file())
+    size = model.bundle.bytes
     score = " ".join(next(iter(scores["test"].cells().items()))) if "test" in scores else ""
     latency = f"{1000 * answer.seconds:.0f}"
     return [name, label, probability, latency, f"{size / 1e6:.2f}", score]

@@ -12,6 +12,8 @@ import numpy as np
 
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.calibration import Calibration
+from orbitune.evaluation.details.class_intervals import ClassIntervals
+from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.evaluation.metrics import SplitScores
 from orbitune.evaluation.tasks.score_loss import ScoreLoss
 from orbitune.models.metadata import ModelMetadata
@@ -186,6 +188,18 @@ class Task(ABC):
     @abstractmethod
     def labels_of(self, probabilities: np.ndarray, decision: Decision) -> np.ndarray:
         """Return the predicted labels of calibrated probabilities (N, C), in the form of true ones."""
+
+    @abstractmethod
+    def class_intervals(
+        self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision
+    ) -> list[ClassIntervals]:
+        """Return the intervals of precision, recall and F1 of each class."""
+
+    @abstractmethod
+    def misclassified(
+        self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision
+    ) -> list[Misclassified]:
+        """Return the tiles whose label, or set of labels, is wrong, the most confident first."""
 
     # --- prediction ---------------------------------------------------------------------------------------
 
