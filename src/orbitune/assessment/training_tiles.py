@@ -64,8 +64,8 @@ def find_training_tiles(place: str | Path, bundle: Bundle, *, progress: bool) ->
     tiles = find_tiles(fingerprint) if fingerprint else None
     if tiles is None:
         return (
-            "the bundle holds no training tiles, so copies of them among these tiles cannot be found: "
-            "evaluate the run that it was made of where its data is"
+            "the bundle holds no training tiles, so changed copies of them among these tiles cannot be "
+            "found: evaluate the run that it was made of where its data is"
         )
     title = "tiles that the bundle was made from, all splits"
     return TrainingTiles(tiles, np.arange(len(tiles.labels)), title)

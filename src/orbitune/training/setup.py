@@ -312,6 +312,8 @@ def split_by_recipe(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarra
         split=recipe.split,
         block_size=recipe.block_size,
         group_pattern=recipe.group_pattern,
+        group_column=recipe.group_column,
+        fold=recipe.fold,
     )
     if not recipe.shots:
         return splits, notes
