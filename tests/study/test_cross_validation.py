@@ -154,7 +154,6 @@ def test_a_tile_in_two_folds_is_an_error(tmp_path):
     runs = [fold_run(tmp_path, "lora", fold, 3) for fold in (1, 2)]
     (tmp_path / "again").mkdir()
     again = fold_run(tmp_path / "again", "lora", 1, 3)
-    again.model_copy()
     runs.append(again.model_copy(update={"name": f"again/{again.name}", "fold": "3/3"}))
     with pytest.raises(RunError, match="A tile is in two folds of lora-1"):
         load_predictions(runs, tmp_path)

@@ -57,7 +57,7 @@ def assess(request: Request, out: Path | None) -> Assessment:
     source = find_source(request.data, request.selection)
     bundle, bad = Bundle.open(request.model), BadFiles(stop=request.stop)
     with open_labelled(source, bundle.classes, task=bundle.task, split=request.split, bad=bad) as tiles:
-        training = find_training_tiles(request.model, bundle, progress=request.progress)
+        training = find_training_tiles(bundle, progress=request.progress)
         classifier = Classifier(request.model, backbone=request.backbone, bands=request.bands)
         outputs = compute_outputs(classifier, tiles, bad=bad, training=training, progress=request.progress)
         assessment = Assessment(
