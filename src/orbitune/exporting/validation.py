@@ -159,7 +159,9 @@ def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -
         points_lost=accuracy.points_lost,
         low=accuracy.low,
         high=accuracy.high,
-        label_losses=task.lost_scores(found, wanted, labels, decision=decision) if labels.ndim == 2 else (),
+        label_losses=task.lost_scores(found, wanted, labels=labels, decision=decision)
+        if labels.ndim == 2
+        else (),
         bytes=folder_bytes(path) if path.is_dir() else path.stat().st_size,
         latency={
             "1": timed.latency(tiles.read(indices[:1]), seconds=TIMING_SECONDS),

@@ -22,7 +22,7 @@ def measure(run: str, reference_run: str) -> dict[str, Any]:
     task = find_task(theirs.recipe.task)
     # Neither the ranking nor the main score depends on a temperature or on thresholds.
     found, expected = (task.probabilities(each.logits) for each in (kept, reference))
-    lost = task.lost_scores(found, expected, kept.labels, decision=Decision())[0]
+    lost = task.lost_scores(found, expected, labels=kept.labels, decision=Decision())[0]
     return {
         "value": lost.points_lost,
         "details": [

@@ -32,7 +32,7 @@ def measure(
     found = predict_in_batches(FORMATS[form].open(path, original), tiles, indices=kept.indices)
     result.model_copy(update={"test_reads": result.test_reads + 1}).save(Path(run))
     labels = tiles.labels[kept.indices]
-    lost = task.lost_scores(found, reference, labels, decision=decision)[0]
+    lost = task.lost_scores(found, reference, labels=labels, decision=decision)[0]
     details = [
         ["95 % interval", f"{lost.low:.2f} to {lost.high:.2f} points"],
         [f"test {lost.score}", f"{lost.reference:.2%} before, {lost.found:.2%} after"],

@@ -146,10 +146,10 @@ class MultiLabel(Task):
         return np.asarray((self.decide(logits, decision) == labels).all(1))
 
     def lost_scores(
-        self, found: np.ndarray, reference: np.ndarray, labels: np.ndarray, *, decision: Decision
+        self, found: np.ndarray, reference: np.ndarray, *, labels: np.ndarray, decision: Decision
     ) -> tuple[ScoreLoss, ...]:
         """Return the mean average precision and the micro-F1 lost."""
-        return label_set_losses(found, reference, labels, thresholds=_thresholds(decision))
+        return label_set_losses(found, reference, labels=labels, thresholds=_thresholds(decision))
 
     def class_intervals(
         self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision

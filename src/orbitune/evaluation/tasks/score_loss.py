@@ -48,7 +48,7 @@ def accuracy_loss(found: np.ndarray, reference: np.ndarray) -> ScoreLoss:
 
 
 def label_set_losses(
-    found: np.ndarray, reference: np.ndarray, labels: np.ndarray, *, thresholds: np.ndarray
+    found: np.ndarray, reference: np.ndarray, *, labels: np.ndarray, thresholds: np.ndarray
 ) -> tuple[ScoreLoss, ...]:
     """Return the mean average precision and the micro-F1 lost, with paired bootstrap intervals.
 

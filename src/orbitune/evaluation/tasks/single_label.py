@@ -105,7 +105,7 @@ class SingleLabel(Task):
         return probabilities.argmax(1)
 
     def lost_scores(
-        self, found: np.ndarray, reference: np.ndarray, labels: np.ndarray, *, decision: Decision
+        self, found: np.ndarray, reference: np.ndarray, *, labels: np.ndarray, decision: Decision
     ) -> tuple[ScoreLoss, ...]:
         """Return the accuracy lost."""
         ours, theirs = (each.argmax(1) == labels for each in (found, reference))

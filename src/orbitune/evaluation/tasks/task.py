@@ -163,7 +163,7 @@ class Task(ABC):
 
     @abstractmethod
     def lost_scores(
-        self, found: np.ndarray, reference: np.ndarray, labels: np.ndarray, *, decision: Decision
+        self, found: np.ndarray, reference: np.ndarray, *, labels: np.ndarray, decision: Decision
     ) -> tuple[ScoreLoss, ...]:
         """Return what a model loses against a reference model on the same tiles, the main score first.
 
