@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import statistics
 import sys
 import threading
 from pathlib import Path
@@ -99,6 +100,25 @@ def test_a_committed_benchmark_report_follows_from_its_results(tmp_path, file):
 
     write_bench_report(BenchResults.from_json(json.loads(file.read_text())), tmp_path / "report.md")
     assert (tmp_path / "report.md").read_text() == file.with_suffix(".md").read_text()
+
+
+def test_the_speeds_of_the_fast_path_in_the_docs_are_those_of_the_committed_benchmarks():
+    reports = "".join(file.read_text() for file in (DOCS / "results").glob("bench-eurosat-*.md"))
+    found = re.findall(r"\d+\.\d\d \(\d+\.\d\d\u2013\d+\.\d\d\)", read_page("concepts/fast-path.md"))
+    assert len(found) > 10
+    assert not [figure for figure in found if figure.replace(" (", "\u00d7 (") not in reports]
+
+
+def test_the_speeds_of_vit_base_in_the_docs_are_those_of_the_committed_benchmark():
+    arms = json.loads((DOCS / "results" / "bench-eurosat-vit-base.json").read_text())["arms"]
+    lines = (DOCS / "original-study.md").read_text().splitlines()
+    rows = [line.split(" | ") for line in lines if line.endswith(" GB |")]
+    measured = set()
+    for arm in (each["measured"] for each in arms):
+        speed = statistics.median(each["images_per_second"] for each in arm)
+        memory = statistics.median(each["peak_rss_bytes"] for each in arm) / 1e9
+        measured.add((f"{speed:.1f}", f"{3 * 16_200 / speed / 3600:.1f}", f"{memory:.2f} GB |"))
+    assert len(rows) == 5 and {tuple(row[1:]) for row in rows} <= measured
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,19 @@ def test_without_the_training_data_the_missing_comparison_is_said(run, unseen, t
     assert new.copies is None and "the data of the run is gone" in new.remarks()[-1]
 
 
+def test_a_bundle_knows_its_training_tiles_where_their_data_is_gone(
+    bundle, run, tiles, tmp_path, monkeypatch
+):
+    count = RunResult.load(run).data.sizes["train"]
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
+    new = evaluate(bundle.folder, data=tiles, progress=False)
+    assert new.copies is None and new.seen == count
+    assert new.remarks()[-1] == (
+        f"warning: {count} tiles have the pixels of tiles that the model, or a run that it started from, was "
+        "trained on"
+    )
+
+
 def test_a_bundle_says_how_many_tiles_are_not_sure_and_how_many_of_these_are_right(bundle, unseen):
     new = evaluate(bundle.folder, data=unseen, progress=False)
     sure = new.scores.count - new.not_sure.count

@@ -70,7 +70,8 @@ def test_a_bundle_holds_all_that_prediction_needs(bundle, run):
     assert metadata.ood_detector.false_alarm_rate == 0.01
     assert metadata.temperature > 0
     assert set(metadata.files) == {"adapter_model.safetensors", "likeness.safetensors"}
-    assert set(metadata.settings) == {"adapter_config.json", "preprocessor_config.json"}
+    settings = {"adapter_config.json", "preprocessor_config.json", "training-tiles.json"}
+    assert set(metadata.settings) == settings
 
 
 def test_storing_in_16_bits_halves_the_file_and_states_the_loss(bundle, run):

@@ -1,21 +1,27 @@
 """Runs that start from runs: train, predict, export and ship them."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from commands import orbitune
+from hub_server import hub
 
 from orbitune.adapters.tools import verify
 from orbitune.errors import OrbituneError
 from orbitune.exporting.exporter import export
+from orbitune.fastpath.reading.saved_model import read_classifier
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_builder import build_bundle
 from orbitune.inference.classifier import Classifier
 from orbitune.recipe import Recipe
 from orbitune.training.evaluate import evaluate
 from orbitune.training.run import train
+from orbitune.training.setup import prepare_training
 
 TILES = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
 
@@ -81,6 +87,53 @@ def test_a_bundle_is_a_backbone_too(place, bundle, tmp_path):
     assert [link.name for link in result.backbone.ancestors] == ["a", "b", "bundle"]
 
 
+def notes_on(backbone, place, **changes):
+    """The notes on seen tiles of a run on another backbone, which is not trained."""
+    recipe = Recipe.load(place / "b" / "recipe.yaml").replace(backbone=str(backbone), **changes)
+    return [note for note in prepare_training(recipe, progress=False).notes if "the scores are" in note]
+
+
+@pytest.mark.parametrize("name", ["a", "c", "bundle"])
+def test_held_out_tiles_that_an_ancestor_was_trained_on_are_counted(place, bundle, name):
+    assert notes_on(place / name, place) == []
+    setups = [
+        prepare_training(Recipe.load(place / "a" / "recipe.yaml").replace(split_seed=seed), progress=False)
+        for seed in (42, 1)
+    ]
+    seen = set(setups[0].splits["train"].tolist())
+    counts = {split: len(seen & set(setups[1].splits[split].tolist())) for split in ("validation", "test")}
+    assert min(counts.values()) > 0
+    [note] = notes_on(place / name, place, split_seed=1)
+    chain = {"a": "a", "c": "a, b, c", "bundle": "a, b, bundle"}[name]
+    assert note == (
+        f"{counts['validation']} of 24 validation tiles and {counts['test']} of 24 test tiles were training "
+        f"tiles of the backbone's runs ({chain}): the scores are too high"
+    )
+
+
+def test_a_damaged_list_of_seen_tiles_is_one_line(place, tmp_path):
+    shutil.copytree(place / "a", tmp_path / "a")
+    file = tmp_path / "a" / "training-tiles.json"
+    file.write_text(file.read_text().replace("A", "B", 1))
+    with pytest.raises(OrbituneError, match=r"training-tiles.json is damaged\. Restore it, or remove it"):
+        notes_on(tmp_path / "a", place)
+    file.unlink()
+    assert notes_on(tmp_path / "a", place, split_seed=1) == []
+
+
+def test_what_is_pushed_is_pulled_with_its_backbone(bundle, tmp_path):
+    with hub() as server:
+        environment = {name: text for name, text in os.environ.items() if name != "HF_HUB_OFFLINE"}
+        environment |= {"HF_ENDPOINT": server.address, "HF_TOKEN": "secret", "HF_HUB_DISABLE_XET": "1"}
+        environment |= {"HF_HOME": str(tmp_path)}
+        for words in (["push", bundle.folder, "ann/model"], ["pull", "ann/model", "--out", tmp_path / "b"]):
+            words = [sys.executable, "-m", "orbitune", *map(str, words)]
+            subprocess.run(words, env=environment, check=True)
+    found = Bundle.open(tmp_path / "b")
+    assert found.backbone().folder == (tmp_path / "b" / "backbone").resolve()
+    assert found.backbone().weights_hash == bundle.metadata.backbone.weights_sha256
+
+
 def test_transformers_and_peft_open_the_bundle_without_orbitune(bundle):
     from peft import PeftModel
     from transformers import AutoModelForImageClassification
@@ -89,6 +142,11 @@ def test_transformers_and_peft_open_the_bundle_without_orbitune(bundle):
         bundle.folder / "backbone", num_labels=len(bundle.classes), ignore_mismatched_sizes=True
     )
     PeftModel.from_pretrained(base, bundle.folder)
+
+
+def test_a_chained_lora_is_read_without_transformers_and_peft(place):
+    opened = Bundle.open(place / "b")
+    assert read_classifier(opened.folder, opened.backbone(), classes=len(opened.classes)) is not None
 
 
 def test_a_run_whose_ancestor_was_trained_again_names_it(place, run, tmp_path):

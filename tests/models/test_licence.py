@@ -28,13 +28,14 @@ def test_the_licence_is_what_the_front_matter_of_the_card_states(tmp_path, card,
     assert read_licence(tmp_path) == licence
 
 
-def test_a_record_says_the_licence_or_that_the_card_states_none(tmp_path):
+def test_a_record_says_the_licence_or_that_none_is_stated(tmp_path):
     folder = backbone_folder(tmp_path / "b")
-    assert find_backbone(str(folder)).record.summary == "ViT checkpoint b"
+    unknown = "ViT checkpoint b (licence: unknown)"
+    assert find_backbone(str(folder)).record.summary == unknown
     (folder / "README.md").write_text("# A model\n")
     assert find_backbone(str(folder)).record.summary == "ViT checkpoint b (licence: its card states none)"
     (folder / "README.md").write_text("---\nlicense: mit\n---\n")
     record = find_backbone(str(folder)).record
     assert record.summary == "ViT checkpoint b (licence: mit)"
     before = BackboneRecord.model_validate(record.model_dump(exclude={"licence"}))
-    assert before.summary == "ViT checkpoint b"
+    assert before.summary == unknown

@@ -29,7 +29,7 @@ def test_a_config_that_transformers_refuses_is_found_before_tiles_are_decoded(tm
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "layer_norm_eps": "small"}))
     loaded = []
-    monkeypatch.setattr(setup, "load_tiles", lambda *arguments, **settings: loaded.append(arguments))
+    monkeypatch.setattr(setup, "load_recipe_tiles", lambda *arguments, **settings: loaded.append(arguments))
     with pytest.raises(ModelError, match=r"config\.json .* cannot be read"):
         prepare_training(Recipe.make({"data": str(tiles), "backbone": str(folder)}), progress=False)
     assert not loaded

@@ -77,6 +77,7 @@ def test_a_finished_run_holds_all_that_the_design_names_and_its_state_in_place_o
             "predictions.npz",
             "result.json",
             "training-state",
+            "training-tiles.json",
         )
     }
 

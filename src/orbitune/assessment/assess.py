@@ -18,6 +18,7 @@ from orbitune.evaluation.tasks.label_set_scores import LabelSetScores
 from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier
+from orbitune.models.lineage.seen_tiles import count_seen, read_seen
 from orbitune.recipe_paths import data_name
 from orbitune.sources.manifest import ColumnSelection
 from orbitune.sources.registry import find_source
@@ -99,6 +100,8 @@ def measure(
         "not_sure": None if outputs.sure is None else _not_sure(outputs.sure, correct),
         "synthetic": bool(bundle.metadata.data.synthetic),
     }
+    if (seen := read_seen(bundle.place)) is not None:
+        measured["seen"] = count_seen(outputs.sums, seen)
     if isinstance(training, str):
         return {**measured, "copies": None, "not_compared": training}
     copies = _copies(training, tiles, outputs=outputs, correct=correct)

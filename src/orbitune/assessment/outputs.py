@@ -10,6 +10,7 @@ from orbitune.data.leakage.near_duplicates import Fingerprints
 from orbitune.data.store_builder import BadFiles
 from orbitune.errors import DataError
 from orbitune.inference.classifier import Classifier
+from orbitune.models.lineage.seen_tiles import tile_sums
 from orbitune.progress import ProgressDisplay
 
 _BATCH = 64
@@ -25,6 +26,7 @@ class Outputs:
         logits: float32 (N, C), before the temperature.
         sure: bool (N,); None where the model has no out-of-distribution detector.
         fingerprints: of the tiles; None where they are not compared with training tiles.
+        sums: CRC-32 of the tiles, uint32 (N,).
     """
 
     places: np.ndarray
@@ -32,6 +34,7 @@ class Outputs:
     logits: np.ndarray
     sure: np.ndarray | None
     fingerprints: Fingerprints | None
+    sums: np.ndarray
 
 
 def compute_outputs(
@@ -55,7 +58,7 @@ def compute_outputs(
         DataError: a file cannot be read while `bad.stop` is set, or none can.
     """
     places: list[int] = []
-    logits, sure, prints = [], [], []
+    logits, sure, prints, sums = [], [], [], []
     images = (tiles.image(place) for place in range(len(tiles.rows)))
     with ProgressDisplay(progress) as display, display.task("evaluating", len(tiles.rows)) as task:
         start = 0
@@ -70,6 +73,8 @@ def compute_outputs(
             logits.append(batch.logits)
             if batch.distances is not None:
                 sure += [classifier.is_sure(distance) for distance in batch.distances.tolist()]
+            if read:
+                sums.append(tile_sums(np.stack(read)))
             if isinstance(training, TrainingTiles) and read:
                 prints.append(training.fingerprints(np.stack(read)))
             start += len(batch.images)
@@ -82,4 +87,5 @@ def compute_outputs(
         logits=np.concatenate(logits),
         sure=np.array(sure, bool) if sure else None,
         fingerprints=Fingerprints.join(prints) if prints else None,
+        sums=np.concatenate(sums),
     )

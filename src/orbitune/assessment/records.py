@@ -64,6 +64,8 @@ class Assessment(StoredRecord):
         not_sure: None where the model has no out-of-distribution detector.
         copies: None where the training tiles could not be compared.
         not_compared: why not; None where they were.
+        seen: number of tiles with the pixels of a training tile of the model, or of a run that it started
+            from; None where these are not recorded.
         synthetic: whether the model was trained on synthetic tiles.
     """
 
@@ -84,6 +86,7 @@ class Assessment(StoredRecord):
     not_sure: NotSure | None
     copies: TrainingCopies | None
     not_compared: str | None
+    seen: NonNegativeInt | None = None
     synthetic: bool
 
     FORMAT: ClassVar[int] = 1
@@ -113,6 +116,11 @@ class Assessment(StoredRecord):
         if self.not_sure:
             lines.append(_not_sure_line(self.not_sure, self.scores.count))
         lines.append(_copies_line(self.copies) if self.copies else f"warning: {self.not_compared}")
+        if (self.seen or 0) > (self.copies.identical if self.copies else 0):
+            lines.append(
+                f"warning: {self.seen:,} tiles have the pixels of tiles that the model, or a run that it "
+                "started from, was trained on"
+            )
         return lines
 
 

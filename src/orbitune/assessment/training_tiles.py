@@ -57,8 +57,9 @@ def find_training_tiles(place: str | Path, bundle: Bundle, *, progress: bool) ->
         bundle: what is there.
         progress: show progress on stderr, where tiles have to be decoded again.
     """
-    if (Path(place) / FILE).is_file():
-        return _of_run(RunResult.load(Path(place)), progress)
+    run = Path(place).expanduser()
+    if (run / FILE).is_file():
+        return _of_run(RunResult.load(run), progress)
     fingerprint = bundle.metadata.data.fingerprint
     tiles = find_tiles(fingerprint) if fingerprint else None
     if tiles is None:

@@ -52,8 +52,13 @@ class Bundle:
     @property
     def name(self) -> str:
         """Name of its folder, or of the run that it is part of."""
+        return self.place.name
+
+    @property
+    def place(self) -> Path:
+        """Its folder, or that of the run that it is part of."""
         folder = self.folder.resolve()
-        return (folder.parent if (folder.parent / "result.json").is_file() else folder).name
+        return folder.parent if (folder.parent / "result.json").is_file() else folder
 
     @classmethod
     def open(cls, place: str | Path) -> "Bundle":

@@ -19,6 +19,7 @@ from orbitune.inference.model_card import write_model_card
 from orbitune.integrity import read_json
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.lineage.fine_tuned import carry_backbone
+from orbitune.models.lineage.seen_tiles import copy_seen
 from orbitune.models.metadata import (
     Brightness,
     ModelMetadata,
@@ -81,6 +82,7 @@ def build_bundle(
     with replacing(out) as folder, ProgressDisplay(progress) as display:
         copy_weights(source.folder, folder, dtype=dtype)
         carry_backbone(folder, setup.backbone)
+        copy_seen(run, folder)
         metadata = _complete_metadata(source.metadata, result, setup=setup).model_copy(
             update={"storage": WeightStorage(dtype=dtype)}
         )

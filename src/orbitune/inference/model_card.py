@@ -132,8 +132,9 @@ for prediction in Classifier.from_pretrained("FOLDER").predict("tiles/"):
     print(prediction.input, prediction.labels, prediction.sure)
 ```"""
     count = len(metadata.preprocessing.bands)
-    if adapter and count != 3 and family.nests_config:
-        return ours  # transformers passes no number of bands on to the image encoder
+    # transformers passes no number of bands on to the image encoder, and needs torchvision for timm's layout.
+    if adapter and ((count != 3 and family.nests_config) or base.startswith("timm/")):
+        return ours
     arguments = "".join(f", {name}={value}" for name, value in family.forward.items())
     sizes = f"num_labels={len(metadata.classes)}" + (f", num_channels={count}" if count != 3 else "")
     module, name = (family.classifier or "transformers:AutoModelForImageClassification").split(":")

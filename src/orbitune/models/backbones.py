@@ -195,9 +195,8 @@ def _folder_of(name: str) -> Path:
             raise ModelError(f"There is no backbone folder {name}; check the path, or pass a hub id.")
         return folder
     try:
-        return snapshot(
-            name, "model", patterns=["config.json", "preprocessor_config.json", "model*.safetensors*", CARD]
-        )
+        files = ["*config.json", "model*.safetensors*", CARD]
+        return snapshot(name, "model", patterns=files)
     except OrbituneError as error:
         if name != DEFAULT_BACKBONE:
             raise

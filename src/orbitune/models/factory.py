@@ -91,7 +91,7 @@ def _check_kept_head(backbone: Backbone, classes: Sequence[str]) -> None:
     Raises:
         ModelError: it has others, or there is no head.
     """
-    own = tuple((backbone.config.id2label or {}).values())
+    own = tuple(name for _, name in sorted((backbone.config.id2label or {}).items()))
     if own != tuple(classes):
         raise ModelError(
             f"The head of {backbone.name} cannot be kept (keep_head): its classes are {', '.join(own)}, "

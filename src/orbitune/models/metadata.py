@@ -91,7 +91,7 @@ class BackboneRecord(Record):
     def summary(self) -> str:
         """Return the description with the licence."""
         if self.licence is None:
-            return self.description
+            return f"{self.description} (licence: unknown)"
         return f"{self.description} (licence: {self.licence or 'its card states none'})"
 
 

@@ -15,6 +15,7 @@ from orbitune.evaluation.saved_outputs import Predictions, write_predictions
 from orbitune.evaluation.tasks.task import Decision
 from orbitune.models.checkpoint_io import save_model, tolerance, verify_saved
 from orbitune.models.factory import build
+from orbitune.models.lineage.seen_tiles import write_seen
 from orbitune.models.metadata import ModelMetadata, TrainingData
 from orbitune.models.methods import count_parameters, find_method
 from orbitune.training.checkpoint import load_best
@@ -72,6 +73,7 @@ def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
     plain = _plain_model(trainer)
     save_model(plain, saved, backbone=setup.backbone, metadata=_metadata(trainer, scores, decision=decision))
     check = _check_reload(trainer, plain, saved=saved)
+    write_seen(folder.path, setup.tiles, train=setup.splits["train"], backbone=setup.backbone)
     write_predictions(folder.path, _predictions(trainer, logits), recipe_hash=setup.recipe.hash)
     trainer.meter.update_totals()
     peak = max(trainer.state.peak_rss_bytes, peak_rss_bytes())

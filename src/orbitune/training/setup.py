@@ -28,6 +28,7 @@ from orbitune.extras import require
 from orbitune.models.backbones import Backbone
 from orbitune.models.factory import check_sizes, resolve
 from orbitune.models.lineage.fine_tuned import FineTuned, open_backbone
+from orbitune.models.lineage.seen_tiles import describe_seen
 from orbitune.models.methods import find_method
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
@@ -268,6 +269,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
         *tiles.notes,
         *notes,
         *_training_notes(recipe, tiles, train=train, weights=weights),
+        *describe_seen(backbone, tiles, splits=splits),
         f"normalisation from {preprocessing.stated_by}",
     )
     return TrainingSetup(recipe, task, backbone, tiles, splits, notes, preprocessing, weights)

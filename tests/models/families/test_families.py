@@ -187,6 +187,31 @@ def test_an_unknown_architecture_names_the_nearest_known_ones(model_type, messag
         family_of(model_type, whose="b")
 
 
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({}, "b names no architecture: its config.json has no model_type. Supported are: vit, deit, "),
+        ({"architectures": ["ViTForImageClassification"]}, "The nearest supported ones are: vit"),
+        ({"architectures": ["Dinov2Model"]}, "The nearest supported ones are: dinov2"),
+        (
+            {"model_type": "vit_custom", "auto_map": {"AutoModel": "code.Net"}},
+            "nearest supported ones are: vit",
+        ),
+        ({"model_type": "segformer", "num_attention_heads": [1, 2]}, "architecture 'segformer'"),
+        ({"model_type": "convnext", "hidden_size": None}, "architecture 'convnext'"),
+        ({"model_type": 5}, "cannot be read: model_type: Input should be a valid string"),
+        ({"model_type": "timm_wrapper", "architecture": "vit"}, "pass timm's own checkpoint"),
+        ({"architecture": "resnet50", "num_classes": 10}, "timm's architecture 'resnet50'"),
+    ],
+)
+def test_an_odd_config_is_one_line_that_says_what_is_known(tmp_path, stated, message):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "config.json").write_text(json.dumps(stated))
+    with pytest.raises(ModelError) as caught:
+        find_backbone(str(tmp_path / "b"))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_an_image_smaller_than_its_windows_names_the_smallest(checkpoints):
     with pytest.raises(ModelError, match="patches are 8 pixels wide and whose smallest size is 16; use 16"):
         resolve(Recipe(image_size=8), checkpoints("swin"))

@@ -109,6 +109,8 @@ def test_the_conversion_is_kept_and_gives_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "other"))
     again = find_backbone(str(timm))
     assert again.folder != first.folder and again.weights_hash == first.weights_hash
+    (again.folder / "model.safetensors").write_bytes(b"damaged")
+    assert find_backbone(str(timm)).weights_hash == first.weights_hash
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,8 @@ def test_other_architectures_and_settings_are_one_line(tmp_path, change, message
         ({"dist_token": (1, 1, 32)}, "dist_token has no place in one"),
         ({"norm_pre.weight": (32,)}, "norm_pre.weight has no place in one"),
         ({"blocks.0.attn.q_norm.weight": (16,)}, "q_norm.weight has no place in one"),
-        ({"reg_token": (1, 4, 32)}, "it has registers but no layer scales"),
+        ({"reg_token": (1, 4, 32)}, "it has registers"),
+        ({"blocks.0.ls1.gamma": (32,)}, "DINOv2, and no other of them, has layer scales"),
         ({"pos_embed": (1, 21, 32)}, "its 21 positions are no square grid"),
         ({"blocks.0.mlp.fc1.weight": (128, 32)}, "its MLP is gated"),
     ],

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -77,6 +79,16 @@ def test_a_damaged_merged_folder_is_made_again(tmp_path, base):
     backbone = open_backbone(str(folder))
     (backbone.folder / "model.safetensors").write_bytes(b"damaged")
     assert open_backbone(str(folder)).weights_hash == backbone.weights_hash
+
+
+def test_a_merged_backbone_is_found_again_without_torch(tmp_path, base):
+    folder = chain(tmp_path, base, "one", "two")
+    code = (
+        "import sys; from orbitune.models.lineage.fine_tuned import open_backbone; "
+        "open_backbone(sys.argv[1]).weights_hash; print({'torch', 'transformers', 'peft'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_normalisation_image_size_and_licence_are_carried_over(tmp_path, base):
@@ -203,9 +215,11 @@ def test_a_missing_ancestor_is_one_line_that_says_what_to_do(tmp_path, base, mon
     shutil.rmtree(tmp_path / "cache")
     (tmp_path / "one").rename(tmp_path / "moved")
     with pytest.raises(
-        ModelError, match=r"was trained on one \(lora\), which is neither at .* with --backbone"
+        ModelError, match=r"bundle one \(lora\), is neither at .* in the cache; .* --backbone"
     ):
         backbone_of(two, open_saved(two))
+    with pytest.raises(ModelError, match=r"two cannot be merged, .* are missing: .* one \(lora\)"):
+        open_backbone(str(two))
     found = backbone_of(two, open_saved(two), name=str(tmp_path / "moved"))
     assert found.weights_hash == open_saved(two).backbone.weights_sha256
 

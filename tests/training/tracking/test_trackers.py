@@ -78,6 +78,7 @@ def test_the_further_epochs_of_an_extended_run_are_tracked_too(recipe, tmp_path)
     read.Reload()
     assert [event.step for event in read.Scalars("train/loss")] == STEPS
     assert [event.step for event in read.Scalars("test/accuracy")] == [3, 6]
+    assert [event.step for event in read.Tensors("recipe/text_summary")] == [0, 3]
 
 
 def test_an_mlflow_database_holds_one_run_with_every_step_once(recipe, tmp_path, monkeypatch):
@@ -92,6 +93,19 @@ def test_an_mlflow_database_holds_one_run_with_every_step_once(recipe, tmp_path,
     history = client.get_metric_history(run.info.run_id, "train/loss")
     assert [metric.step for metric in history] == STEPS
     assert run.data.metrics["test/accuracy"] == pytest.approx(result.test.accuracy)
+
+
+def test_mlflow_has_the_new_number_of_epochs_of_an_extended_run_as_a_tag(recipe, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    uri, out = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "run"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for epochs in (1, 2):
+        train(recipe.replace(epochs=epochs), out, callbacks=make_trackers(["mlflow"], out), progress=False)
+    client = mlflow.MlflowClient(uri, registry_uri=uri)
+    [run] = client.search_runs([client.get_experiment_by_name("orbitune").experiment_id])
+    assert run.data.params["epochs"] == "1"  # MLflow does not let parameters change
+    assert (run.data.tags["recipe.epochs"], run.data.tags["recipe.restarts"]) == ("2", "[1]")
+    assert not {"recipe.method", "recipe.seed"} & run.data.tags.keys()
 
 
 def test_weights_and_biases_writes_offline_runs_under_one_id(recipe, tmp_path, monkeypatch):
@@ -149,6 +163,9 @@ class Unreachable(Tracker):
         if not self.starts:
             raise OSError("no route to host")
         return "id"
+
+    def change(self, settings, *, step):
+        pass
 
     def send(self, rows):
         raise OSError("no route to host")

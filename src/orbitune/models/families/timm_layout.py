@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from orbitune.cache import cache_folder
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.files import replacing, write_json
-from orbitune.integrity import file_hash, read_json
+from orbitune.integrity import file_hash, read_cached_json, read_json, write_checksummed_json
 from orbitune.models.families.family import Family
 from orbitune.models.families.table import FAMILIES
 from orbitune.models.files.checkpoint_files import CONFIG, WEIGHTS, read_tensors, weight_files
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _VERSION = 1  # of the conversion
+_HASHES = "converted.json"  # SHA-256 of the files, by which a damaged copy is found
 _KNOWN = (
     "of timm's architectures, plain ViTs are read: vit_* and deit_* with a class token and without "
-    "distillation, deit3_*, and vit_*_dinov2 with or without registers"
+    "distillation, and vit_*_dinov2 with or without registers"
 )
-_PREFIXES = ("vit_", "deit_", "deit3_")
+_PREFIXES = ("vit_", "deit_")
 # timm derives the number of heads from the architecture's name; these are the heads of each width.
 _HEADS = {192: 3, 384: 6, 512: 8, 640: 10, 768: 12, 1024: 16, 1280: 16, 1408: 16, 1664: 16}
 # Arguments of timm's constructor that the shapes of the tensors show, or that do not change outputs.
@@ -107,7 +108,8 @@ def in_transformers_layout(folder: Path) -> Path:
     files = [folder / CONFIG, *weight_files(folder)]
     key = hashlib.sha256(f"{_VERSION} {file_hash(*files)}".encode()).hexdigest()[:16]
     converted = cache_folder("backbones") / f"timm-{key}"
-    if not (converted / CONFIG).is_file():
+    kept = read_cached_json(converted / _HASHES) or {}
+    if not (kept and all((converted / n).is_file() and file_hash(converted / n) == kept[n] for n in kept)):
         _convert(folder, config, converted)
     return converted
 
@@ -141,6 +143,8 @@ def _convert(folder: Path, config: _TimmConfig, converted: Path) -> None:
         if (folder / CARD).is_file():
             shutil.copyfile(folder / CARD, temporary / CARD)  # it states the licence
         write_json(temporary / CONFIG, _settings(config, tensors, family))
+        hashes = {name: file_hash(temporary / name) for name in (CONFIG, WEIGHTS, "preprocessor_config.json")}
+        write_checksummed_json(temporary / _HASHES, hashes)
 
 
 def _problem(config: _TimmConfig, tensors: Mapping[str, "Tensor"]) -> str | None:
@@ -151,8 +155,10 @@ def _problem(config: _TimmConfig, tensors: Mapping[str, "Tensor"]) -> str | None
         return f"it has no {lacking[0]}"
     if others := sorted(name for name in tensors if _new_names(name, FAMILIES["dinov2"]) is None):
         return f"{others[0]} has no place in one"
-    if ("reg_token" in tensors) and "blocks.0.ls1.gamma" not in tensors:
-        return "it has registers but no layer scales"
+    if ("blocks.0.ls1.gamma" in tensors) != ("dinov2" in config.architecture):
+        return "DINOv2, and no other of them, has layer scales"
+    if "reg_token" in tensors and "dinov2" not in config.architecture:
+        return "it has registers"
     if unknown := sorted(config.model_args.keys() - _ARGUMENTS):
         return f"its model_args set {unknown[0]}"
     width = tensors["norm.weight"].numel()

@@ -85,13 +85,13 @@ def check_config(folder: Path) -> CheckpointConfig:
         ModelError: there is none; its architecture is not supported; it is damaged or states sizes that no
             vision transformer has; or reading it would follow it to other files or to code.
     """
-    if not (folder / CONFIG).is_file():
-        raise ModelError(f"{folder} holds no {CONFIG}; expected a checkpoint in the hub's layout.")
     if (folder / ADAPTER_CONFIG).exists():
         raise ModelError(
-            f"{folder} holds an adapter ({ADAPTER_CONFIG}), which is not a backbone. Pass its backbone, "
-            "and import the adapter (orbitune import)."
+            f"{folder} holds an adapter ({ADAPTER_CONFIG}), which is not a backbone. Pass its backbone, and "
+            "import the adapter (orbitune import); a bundle on the hub has to be pulled (orbitune pull)."
         )
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder} holds no {CONFIG}; expected a checkpoint in the hub's layout.")
     named = read_config_file(folder / CONFIG, _Architecture)
     # Before the sizes: an unknown architecture may state others.
     family_of(named.model_type, whose=str(folder), classes=named.architectures or ())

@@ -21,6 +21,7 @@ from orbitune.models.checkpoint_io import is_adapter, load_saved, open_saved, sa
 from orbitune.models.files.checkpoint_files import ADAPTER_WEIGHTS
 from orbitune.models.lineage.ancestors import Ancestor
 from orbitune.models.metadata import FILE, BackboneRecord, ModelMetadata
+from orbitune.sources.band_names import COLOURS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,10 +46,12 @@ class FineTuned(Backbone):
         """Return the checkpoint for these bands, see `Backbone.for_bands`.
 
         Raises:
-            ModelError: they are the bands of its training in another order, or of another number.
+            ModelError: they are the bands of its training in another order; or of another number, and it was
+                not trained on red, green and blue, which could be widened.
         """
         own = self.preprocessing.bands
-        if bands != own and sorted(bands) == sorted(own):
+        reordered = bands != own and sorted(bands) == sorted(own)
+        if reordered or (len(bands) != len(own) and own != COLOURS):
             raise ModelError(
                 f"{self.name} was trained on the bands {','.join(own)}, in this order, and the tiles have "
                 f"{','.join(bands)}: choose them with --bands {','.join(own)}."
@@ -189,7 +192,12 @@ def _merged(saved: Path, metadata: ModelMetadata) -> tuple[Path, Ancestor]:
 
 def _write_merged(folder: Path, saved: Path, *, metadata: ModelMetadata, adapter: str) -> Ancestor:
     """Merge an adapter into the weights that it was trained on, and save all of them; return the link."""
-    base = backbone_of(saved, metadata)
+    try:
+        base = _find(saved, metadata)
+    except OrbituneError as error:
+        raise ModelError(
+            f"{saved} cannot be merged, as the weights that it was trained on are missing: {error}"
+        ) from None
     model = merge_adapter(load_saved(saved, base, metadata=metadata))
     metadata = metadata.model_copy(update={"storage": None, "ood_detector": None})
     with replacing(folder) as temporary:
@@ -241,14 +249,22 @@ def backbone_of(folder: Path, metadata: ModelMetadata, *, name: str | None = Non
         return find_backbone(str(folder.resolve()))
     if name:
         return open_backbone(name)
-    stated = metadata.backbone
-    wanted = "demo" if stated.name == "demo" else stated.reference
-    if stated.ancestors:
-        wanted = _fine_tuned_place(folder, stated)
     try:
-        return open_backbone(wanted)
+        return _find(folder, metadata)
     except ModelError as error:
         raise ModelError(f"{error} {folder} was trained on it: say where it is with --backbone.") from None
+
+
+def _find(folder: Path, metadata: ModelMetadata) -> Backbone:
+    """Find the backbone of an adapter where it lay in training, or in the adapter's folder.
+
+    Raises:
+        OrbituneError: it cannot be found.
+    """
+    stated = metadata.backbone
+    if stated.ancestors:
+        return open_backbone(_fine_tuned_place(folder, stated))
+    return open_backbone("demo" if stated.name == "demo" else stated.reference)
 
 
 def _fine_tuned_place(folder: Path, stated: BackboneRecord) -> str:
@@ -262,9 +278,8 @@ def _fine_tuned_place(folder: Path, stated: BackboneRecord) -> str:
         if Path(place).is_dir():
             return place
     raise ModelError(
-        f"{folder} was trained on {last.name} ({last.method}), which is neither at {last.folder} nor in the "
-        "cache: say where that run or bundle is with --backbone, or use a bundle of this run (orbitune "
-        "bundle), which carries its backbone."
+        f"The backbone of {folder}, the run or bundle {last.name} ({last.method}), is neither at "
+        f"{last.folder} nor in the cache; a bundle (orbitune bundle) carries its own."
     )
 
 

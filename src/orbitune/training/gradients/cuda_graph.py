@@ -134,9 +134,11 @@ def gradient_function(
         changes: whether the method changes between steps what is computed.
     """
     weights = None if class_weights is None else torch.from_numpy(class_weights).to(device)
-    # Recomputed layers read the state of the random generator, which a capture must not.
+    # A capture must not read the state of the random generator, as recomputed layers do, or the memory of the
+    # processor, as layers of transformers and PEFT may.
     captures = device.type == "cuda" and not (changes or recipe.checkpointing)
-    if captures and getattr(getattr(replica, "plan", None), "fast", False):
+    layers = getattr(getattr(replica, "plan", None), "layers", ())  # of the fast path, in one process
+    if captures and layers and all("peft" not in layer.linear.values() for layer in layers):
         return GradientGraph(replica, task=task, recipe=recipe, scaler=scaler, class_weights=weights)
     return partial(
         accumulate_gradients, replica, task=task, recipe=recipe, scaler=scaler, class_weights=weights

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from orbitune.errors import RunError
+from orbitune.evaluation.run_result import FILE as RESULT
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.run_tiles import find_run_tiles
 from orbitune.evaluation.saved_outputs import read_predictions
@@ -32,6 +34,8 @@ def write_run_report(run: str | Path, *, progress: bool = True) -> Path:
     folder = Path(run)
     result = RunResult.load(folder)
     require_single_label(result.recipe.task, "Reports", name=folder.resolve().name)
+    if not (result.validation.confusion and result.test.confusion):
+        raise RunError(f"{folder / RESULT} holds no confusion matrix, which the report of a run shows.")
     classes = len(result.data.classes)
     view = RunView(
         name=folder.resolve().name,

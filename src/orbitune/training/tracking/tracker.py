@@ -32,6 +32,7 @@ class TrackerState(StoredRecord):
         run_id: of the tracker's run.
         step, epoch: the last ones whose metrics were sent.
         finished: whether the test scores were sent too.
+        settings: the recipe that the tracker has, as text; None in files of earlier versions.
     """
 
     model_config = ConfigDict(frozen=False)
@@ -42,6 +43,7 @@ class TrackerState(StoredRecord):
     step: int = 0
     epoch: int = 0
     finished: bool = False
+    settings: dict[str, str] | None = None
 
 
 class Tracker(Callback):
@@ -86,6 +88,15 @@ class Tracker(Callback):
         """
 
     @abstractmethod
+    def change(self, settings: dict[str, str], *, step: int) -> None:
+        """Record the new values of settings, as of an extended run.
+
+        Args:
+            settings: the changed ones, as in `start`.
+            step: the last step before the change.
+        """
+
+    @abstractmethod
     def send(self, rows: Sequence[Row]) -> None:
         """Send metrics, whose steps never fall."""
 
@@ -102,12 +113,14 @@ class Tracker(Callback):
             return
         self._state.finished = False
         self.folder.mkdir(exist_ok=True)
+        recipe = flatten(setup.recipe.model_dump(mode="json"))
+        settings = {name: str(value) for name, value in recipe.items()}
+        known, self._state.settings = self._state.settings, settings
         try:
-            self._state.run_id = self.start(
-                flatten(setup.recipe.model_dump(mode="json")),
-                self._state.run_id,
-                first_step=self._state.step + 1,
-            )
+            self._state.run_id = self.start(recipe, self._state.run_id, first_step=self._state.step + 1)
+            changed = {} if known is None else dict(settings.items() - known.items())
+            if changed:
+                self.change(changed, step=self._state.step)
         except Exception as error:
             raise RunError(f"Tracking with {self.name} cannot start: {first_line(error)}.") from error
         self._works = True

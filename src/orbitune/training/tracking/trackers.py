@@ -30,9 +30,16 @@ class TensorBoardTracker(Tracker):
         # After a kill, events may be there that were not counted as sent; TensorBoard drops those.
         self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=first_step)
         if run_id is None:
-            table = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
-            self._writer.add_text("recipe", f"| setting | value |\n|---|---|\n{table}", 0)
+            self._write_settings(recipe, 0)
         return "tensorboard"
+
+    def _write_settings(self, settings: dict[str, Any], step: int) -> None:
+        table = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
+        self._writer.add_text("recipe", f"| setting | value |\n|---|---|\n{table}", step)
+
+    def change(self, settings: dict[str, str], *, step: int) -> None:
+        """Write the new values as the text of this step."""
+        self._write_settings(settings, step)
 
     def send(self, rows: Sequence[Row]) -> None:
         """Write scalars."""
@@ -74,6 +81,11 @@ class MLflowTracker(Tracker):
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in recipe.items()])
         return str(run_id)
 
+    def change(self, settings: dict[str, str], *, step: int) -> None:
+        """Set tags, such as `recipe.epochs`: MLflow does not let parameters change."""
+        for name, value in sorted(settings.items()):
+            self._client.set_tag(self._run_id, f"recipe.{name}", value)
+
     def send(self, rows: Sequence[Row]) -> None:
         """Log metrics in batches."""
         from mlflow.entities import Metric
@@ -109,6 +121,10 @@ class WandbTracker(Tracker):
             settings=wandb.Settings(silent=True, console="off"),
         )
         return run_id
+
+    def change(self, settings: dict[str, str], *, step: int) -> None:
+        """Replace the values in the run's configuration."""
+        self._run.config.update(settings, allow_val_change=True)
 
     def send(self, rows: Sequence[Row]) -> None:
         """Log metrics by step."""
