@@ -268,9 +268,9 @@ def compare_captum() -> None:
 def compare_imagehash(data: str) -> None:
     """Find changed copies among other tiles, at the limit without false alarms."""
     import imagehash
-    from orbitune.data.near_duplicates import find_near_duplicates
     from PIL import Image
 
+    from orbitune.data.leakage.near_duplicates import find_near_duplicates
     from orbitune.data.tileset import load_tiles
 
     count, copied = 1000, 300

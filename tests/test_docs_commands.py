@@ -129,6 +129,8 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
     shutil.copytree(tmp_path / "tiles" / "class_0", tmp_path / "new-tiles")
     write_mosaics(tmp_path / "patches", drawn_parts(), count=60).rename(tmp_path / "patches" / "labels.csv")
     shutil.copytree(tmp_path / "tiles", tmp_path / "labelled-tiles")
+    rows = [f"tiles/class_{k % 3}/tile_{k % 3}_{k // 3}.png,class_{k % 3},{k // 6}" for k in range(36)]
+    (tmp_path / "scenes.csv").write_text("\n".join(["file_name,label,scene", *rows]))
     (tmp_path / "tiles" / "splits").mkdir()
     for split, numbers in (("train", range(7)), ("val", range(7, 9)), ("test", range(9, 12))):
         names = [f"tile_{label}_{number}.png" for label in range(3) for number in numbers]

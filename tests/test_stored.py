@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orbitune.assessment.evaluate import evaluate as assess
 from orbitune.cli.main import main
 from orbitune.errors import RunError
 from orbitune.evaluation.saved_outputs import read_predictions
@@ -14,6 +15,7 @@ from orbitune.fastpath.native import library
 from orbitune.inference.classifier import Classifier
 from orbitune.models.factory import native_precision
 from orbitune.recipe import Recipe
+from orbitune.study.report_files import report
 from orbitune.training.evaluate import evaluate
 from orbitune.training.run import train
 from orbitune.training.run_integrity import check_run
@@ -54,6 +56,14 @@ def test_a_finished_run_is_returned_and_evaluated(stored):
     assert (run / "adapter" / "adapter_model.safetensors").read_bytes() == kept
     scores = json.loads((STORED / "run" / "result.json").read_text())["validation"]
     assert evaluate(run, "validation", progress=False).accuracy == scores["accuracy"]
+
+
+def test_a_finished_run_has_a_report_and_is_evaluated_on_new_data(stored):
+    accuracy = json.loads((STORED / "run" / "result.json").read_text())["test"]["accuracy"]
+    [page] = report(stored / "run")
+    assert f"accuracy {100 * accuracy:.1f}&nbsp;%" in page.read_text()
+    new = assess(stored / "run", data=stored / "tiles", backbone=stored / "backbone", progress=False)
+    assert new.scores.count == sum(1 for _ in (stored / "tiles").rglob("*.png"))
 
 
 def test_a_finished_run_is_verified_before_and_after_its_result_is_written_again(stored):

@@ -65,12 +65,20 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             raise ValueError(
                 f"split {self.split} draws from all tiles: leave split_files out, or choose another"
             )
-        if self.split == "group" and not self.group_pattern:
-            raise ValueError("split group needs a group_pattern that finds the group in a tile's name")
-        if self.split != "group" and self.group_pattern is not None:
+        if self.fold and (self.split == "default" or self.split_files):
+            raise ValueError("fold needs split random, spatial or group, and no split_files")
+        if self.block_size and (self.split != "spatial" or self.split_files):
             raise ValueError(
-                "group_pattern is for split group: choose that split, or leave group_pattern out"
+                "block_size is for split spatial without split_files: choose that split, or leave it out"
             )
+        groups = [name for name in ("group_pattern", "group_column") if getattr(self, name) is not None]
+        if self.split == "group" and len(groups) != 1:
+            raise ValueError(
+                "split group needs a group_pattern that finds the group in a tile's name, or a group_column"
+                + (", not both" if groups else "")
+            )
+        if self.split != "group" and groups:
+            raise ValueError(f"{groups[0]} is for split group: choose that split, or leave {groups[0]} out")
         if self.sizes and self.image_size not in (None, self.sizes[-1][0]):
             raise ValueError(f"sizes end at {self.sizes[-1][0]} pixels, image_size says {self.image_size}")
         return self

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from orbitune.class_weights import parse_class_weights
+from orbitune.fold import Fold
 
 TaskName = Literal["single-label", "multi-label"]
 DEFAULT_BACKBONE = "facebook/dinov2-small"
@@ -61,12 +62,22 @@ class DataSettings(Settings):
         "default",
         description="default: the given file lists, else the data's own splits, else random; random: drawn "
         "from all tiles; spatial: the given file lists or the data's folder splits, else spatial blocks; "
-        "group: by the groups of group_pattern",
+        "group: by the groups of group_pattern or group_column",
     )
     group_pattern: str | None = Field(
         None,
         description="Regular expression that finds the scene, flight or field in a tile's name with its "
         "folders, such as '(scene[0-9]+)_'; all tiles of one go to the same split",
+    )
+    group_column: str | None = Field(
+        None,
+        description="Column of the metadata, list or parquet data set that names the scene, flight or field "
+        "of a tile; all tiles of one go to the same split",
+    )
+    fold: str | None = Field(
+        None,
+        description="Fold of a cross-validation, such as 2/5: with split random, spatial or group, its tiles "
+        "are the test split and those of the next fold the validation split",
     )
     split_seed: int = Field(
         42, ge=0, lt=2**32, description="Seed of the 60/20/20 split, where the data has none"
@@ -74,7 +85,7 @@ class DataSettings(Settings):
     block_size: float | None = Field(
         None,
         gt=0,
-        description="Side of the blocks of a spatial split in metres (default: the largest that leaves every "
+        description="Side of the blocks of split spatial in metres (default: the largest that leaves every "
         "class in every split)",
     )
     shots: int | None = Field(
@@ -83,6 +94,11 @@ class DataSettings(Settings):
     on_bad_image: Literal["stop", "skip"] = Field(
         "stop", description="Stop at an unreadable image, or skip it"
     )
+
+    @field_validator("fold")
+    @classmethod
+    def _check_fold(cls, value: str | None) -> str | None:
+        return None if value is None else str(Fold.parse(value))
 
     @field_validator("group_pattern")
     @classmethod

@@ -11,7 +11,7 @@ import pytest
 from commands import orbitune
 from PIL import Image
 
-from orbitune import evaluate
+from orbitune import Recipe, evaluate, train
 from orbitune.assessment.records import Assessment
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.run_tiles import find_run_tiles
@@ -102,7 +102,7 @@ def test_a_subset_of_the_classes_is_scored_and_said(run, tmp_path):
     data = wrong_tiles(tmp_path / "new", classes=("class_1",))
     done = orbitune("evaluate", run, "--data", data)
     assert done.returncode == 0, done.stderr
-    assert "no tile of class_0, class_2: macro-F1 is of the other classes" in done.stdout
+    assert "no tile of class_0, class_2: means over classes are of the others" in done.stdout
 
 
 def test_a_class_that_the_model_does_not_know_is_one_line_that_names_it(run, tmp_path):
@@ -134,6 +134,35 @@ def test_copies_of_training_tiles_are_warned_of_and_scored_apart(run, tiles, uns
 def test_tiles_of_other_ground_are_no_copies(evaluated):
     assert evaluated[0].copies.count == 0
     assert "no tile is a near-duplicate of training and validation tiles of the run" in evaluated[0].remarks()
+
+
+def test_the_training_tiles_of_a_spatial_run_are_known_from_the_cache_alone(tiles, unseen, tmp_path):
+    data = shutil.copytree(tiles, tmp_path / "tiles")
+    (data / "splits").mkdir()
+    for split, numbers in (("train", range(20)), ("val", range(20, 30)), ("test", range(30, 40))):
+        names = [f"tile_{label}_{number}.png" for label in range(3) for number in numbers]
+        (data / "splits" / f"spatial-{split}.txt").write_text("\n".join(names))
+    recipe = {"data": str(data), "split": "spatial", "backbone": str(tiles.parent / "backbone")}
+    train(Recipe.make({**recipe, "epochs": 1, "method": "linear"}), tmp_path / "run", progress=False)
+    shutil.move(data, tmp_path / "elsewhere")
+    numbers = [int(path.stem.rpartition("_")[2]) for path in unseen.rglob("*.png")]
+    new = evaluate(tmp_path / "run", data=unseen, progress=False)
+    assert new.copies.count == new.copies.identical == sum(number < 30 for number in numbers)
+
+
+def test_copies_are_found_for_a_bundle_and_for_a_run_of_earlier_versions(run, bundle, tiles, tmp_path):
+    names, test = find_run_tiles(RunResult.load(run)).names, set(read_predictions(run, "test").indices)
+    for row in range(0, len(names), 7):
+        (tmp_path / "new" / names[row]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tiles / names[row], tmp_path / "new" / names[row])
+    validation = set(read_predictions(run, "validation").indices)
+    copied = [row for row in range(0, len(names), 7) if row not in test]
+    earlier = shutil.copytree(run, tmp_path / "run")
+    (earlier / "training-tiles.json").unlink()
+    assert evaluate(earlier, data=tmp_path / "new", progress=False).copies.count == len(copied)
+    found = evaluate(bundle.folder, data=tmp_path / "new", progress=False).copies
+    assert found.count == len([row for row in copied if row not in validation])
+    assert found.compared_with == "training tiles of the model"
 
 
 def test_without_the_training_data_the_missing_comparison_is_said(run, unseen, tmp_path, monkeypatch):

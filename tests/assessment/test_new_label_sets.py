@@ -1,4 +1,4 @@
-"""`evaluate --data` of a model that gives a tile several labels."""
+"""`evaluate --data` and the report of a run of a model that gives a tile several labels."""
 
 import csv
 
@@ -11,6 +11,7 @@ from orbitune.errors import DataError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.run_tiles import find_run_tiles
 from orbitune.evaluation.saved_outputs import read_predictions
+from orbitune.training.run_report.writer import write_run_report
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,8 @@ def test_the_command_prints_scores_and_lists_wrong_sets(label_set_bundle, unseen
     changed.unlink()
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("new data: mAP ") and "calibration: ECE" in done.stdout
-    assert {file.name for file in out.iterdir()} == {"errors.csv", "evaluation.json"}
+    files = {"errors.csv", "errors.png", "evaluation.json", "report.html"}
+    assert {file.name for file in out.iterdir()} == files
     found = list(csv.DictReader((out / "errors.csv").open()))
     scores = Assessment.read(out / "evaluation.json").scores
     assert len(found) == round((1 - scores.accuracy) * scores.count)
@@ -52,11 +54,12 @@ def test_the_command_prints_scores_and_lists_wrong_sets(label_set_bundle, unseen
         true, predicted, missing, wrong = (
             set(row[name].split("|")) - {"[]"} for name in ("truth", "prediction", "missing", "wrong")
         )
-        assert missing == true - predicted and wrong == predicted - true and missing | wrong
-    faults = [
-        sum(row[name] != "[]" and row[name].count("|") + 1 for name in ("missing", "wrong")) for row in found
-    ]
-    assert faults == sorted(faults, reverse=True)
+        assert missing == true - predicted and wrong == predicted - true
+        assert row["wrong_on"] in missing | wrong
+    confidences = [float(row["probability"]) for row in found]
+    assert confidences == sorted(confidences, reverse=True)
+    page = (out / "report.html").read_text()
+    assert "Most surely" in page and "Average precision" in page and str(tmp_path) not in page
 
 
 def test_tiles_of_one_label_can_be_scored_too(label_set_run, unseen):
@@ -84,3 +87,13 @@ def test_unknown_labels_are_named_with_their_tiles(label_set_run, unseen):
     with pytest.raises(DataError, match=r"does not know 1 of the 2 classes of the data: Glacier \(2 tiles\)"):
         evaluate(label_set_run, data=file, progress=False)
     file.unlink()
+
+
+def test_the_report_of_a_run_states_scores_thresholds_and_curves(label_set_run):
+    page, result = write_run_report(label_set_run).read_text(), RunResult.load(label_set_run)
+    assert f"mAP {100 * result.test.mean_average_precision:.1f}" in page
+    for words in ("Average precision", "Threshold", "Mean average precision, %", "frequency, %"):
+        assert words in page
+    for row in result.test.per_class:
+        assert f"{row.threshold:.3f}" in page
+    assert str(label_set_run.parent) not in page

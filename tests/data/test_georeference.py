@@ -1,5 +1,6 @@
 """GeoTIFF tiles are located, and a spatial split keeps blocks together."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from orbitune.data.spatial_blocks import block_indices, split_by_blocks
 from orbitune.data.splits import split_tiles
 from orbitune.data.tileset import TileSet, load_tiles
 from orbitune.errors import DataError
+from orbitune.fold import Fold
 from orbitune.recipe import Recipe
 
 pytestmark = [
@@ -209,6 +211,27 @@ def test_a_class_that_lies_in_one_place_cannot_be_split():
         DataError, match=r"^No size of blocks puts every class into train, validation and test"
     ):
         split_by_blocks(tiles, locations, seed=0, block_size=None)
+
+
+def test_spatial_folds_share_their_blocks_and_test_each_tile_once():
+    tiles, locations = scattered()
+    found = [split_by_blocks(tiles, locations, seed=0, block_size=None, fold=fold) for fold in Fold.all_of(4)]
+    tested = np.concatenate([splits["test"] for splits, _ in found])
+    assert sorted(tested) == list(range(len(tiles.labels)))
+    sizes = {re.search(r"[0-9,]+ blocks of ground of [0-9,]+ m", notes[0])[0] for _, notes in found}
+    assert len(sizes) == 1 and found[1][1][0].startswith("spatial split: fold 2 of 4, ")
+    for splits, _ in found:
+        rows = np.concatenate([*splits.values()])
+        assert len(np.unique(rows)) == len(rows)
+        assert all(len(np.unique(tiles.labels[part])) == len(tiles.classes) for part in splits.values())
+
+
+def test_lists_in_the_datas_folder_are_of_one_split_so_folds_need_coordinates(folder):
+    (folder / "splits").mkdir()
+    (folder / "splits" / "spatial-train.txt").write_text("")
+    tiles = load_tiles(str(folder), progress=False)
+    with pytest.raises(DataError, match="no coordinates, which blocks of ground and spatial folds need"):
+        split_tiles(tiles, None, seed=0, split="spatial", fold="1/5")
 
 
 def test_few_tiles_are_too_few_for_blocks():

@@ -105,7 +105,7 @@ def test_groups_of_unequal_size_are_a_warning_with_the_sizes_and_what_to_do():
     splits, notes = split(tile_set(), "scene(0|1[0-9])")
     sizes = "/".join(f"{len(splits[name]) / 120:.1%}" for name in SPLITS)
     assert f"warning: the group split is {sizes} instead of 60/20/20" in notes[1]
-    assert notes[1].endswith("a --group-pattern that finds smaller groups, or lists with --split-files")
+    assert notes[1].endswith("use smaller groups, or lists with --split-files")
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,6 @@ def test_an_earlier_version_reads_no_thresholds_as_one_label(label_set_bundle, b
     [
         (("export", "{run}", "--to", "merged", "--out", "{out}"), "Exports"),
         (("serve", "{run}"), "The app and its services"),
-        (("report", "{run}"), "Reports"),
         (("adapters", "merge", "{run}", "{run}", "--out", "{out}"), "Merged adapters"),
     ],
     ids=lambda each: each[0] if isinstance(each, tuple) else "",

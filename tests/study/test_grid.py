@@ -84,6 +84,7 @@ def test_a_run_is_identified_in_the_results_by_all_that_may_vary():
         "method": "lora",
         "seed": 1,
         "split": "default",
+        "fold": None,
         "shots": None,
         "rank": 8,
         "image_size": 64,

@@ -90,7 +90,7 @@ def test_the_best_on_validation_is_chosen_and_every_trial_recorded(recipe, tmp_p
     assert done == [("linear", 1, 2), ("linear", 2, 2), ("linear", 3, 2)]
     [winner] = [record for record in records if record.chosen]
     assert winner.validation_accuracy == max(record.validation_accuracy for record in records)
-    assert chosen_learning_rates(searches) == {("linear", "default"): winner.learning_rate}
+    assert chosen_learning_rates(searches) == {("linear", "default", None): winner.learning_rate}
     for record in records:
         assert (record.status, record.epochs, record.seed, record.test_reads) == ("done", 2, 0, 0)
         assert record.seconds > 0
@@ -135,9 +135,9 @@ def test_a_trial_that_diverges_is_recorded_and_loses(recipe, tmp_path):
 def test_where_no_trial_succeeds_the_runs_end_with_why(recipe, tmp_path):
     searches = search_of(recipe, tmp_path / "hot", count=2, method="full", learning_rate=1e30)
     search_learning_rates(searches, in_this_process([]))
-    error = chosen_learning_rates(searches)["full", "default"]
+    error = chosen_learning_rates(searches)["full", "default", None]
     assert isinstance(error, DivergedError) and "at 1e+30: Training diverged" in str(error)
     searches = search_of(recipe, tmp_path / "none", count=2, backbone="./nothing")
     search_learning_rates(searches, in_this_process([]))
-    error = chosen_learning_rates(searches)["linear", "default"]
+    error = chosen_learning_rates(searches)["linear", "default", None]
     assert type(error) is RunError and "no backbone folder" in str(error)

@@ -100,7 +100,7 @@ def test_without_the_data_errors_are_listed_without_pictures(finished, tmp_path,
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
     page = write_run_report(run).read_text()
     assert "<img" not in page and "the data is no longer there" in page
-    assert "Probability of the true class" in page
+    assert "Predicted: class_" in page
 
 
 def test_paths_of_a_recipe_are_cut_to_their_names():

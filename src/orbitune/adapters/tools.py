@@ -105,7 +105,7 @@ def _summarise(folder: Path) -> AdapterSummary:
         classes=len(bundle.classes),
         image_size=metadata.preprocessing.image_size,
         backbone=metadata.backbone.name,
-        bytes=sum(file.stat().st_size for file in bundle.folder.rglob("*") if file.is_file()),
+        bytes=bundle.bytes,
         test_accuracy=metadata.scores["test"].accuracy if "test" in metadata.scores else None,
     )
 

@@ -13,9 +13,7 @@ from orbitune.assessment.outputs import Outputs, compute_outputs
 from orbitune.assessment.records import Assessment, NotSure, TrainingCopies
 from orbitune.assessment.training_tiles import TrainingTiles, find_training_tiles
 from orbitune.data.store_builder import BadFiles
-from orbitune.evaluation.class_intervals import class_intervals, interval_of, macro_f1_interval
-from orbitune.evaluation.tasks.label_set_scores import LabelSetScores
-from orbitune.evaluation.tasks.task import Decision, Task
+from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier
 from orbitune.models.lineage.seen_tiles import count_seen, read_seen
@@ -59,7 +57,7 @@ def assess(request: Request, out: Path | None) -> Assessment:
     source = find_source(request.data, request.selection)
     bundle, bad = Bundle.open(request.model), BadFiles(stop=request.stop)
     with open_labelled(source, bundle.classes, task=bundle.task, split=request.split, bad=bad) as tiles:
-        training = find_training_tiles(request.model, bundle, progress=request.progress)
+        training = find_training_tiles(bundle, progress=request.progress)
         classifier = Classifier(request.model, backbone=request.backbone, bands=request.bands)
         outputs = compute_outputs(classifier, tiles, bad=bad, training=training, progress=request.progress)
         assessment = Assessment(
@@ -90,13 +88,11 @@ def measure(
     """
     bundle, labels, logits = classifier.bundle, outputs.labels, outputs.logits
     task, decision = bundle.task, bundle.decision
+    details = ScoreDetails.measure(task, logits, labels=labels, classes=bundle.classes, decision=decision)
     correct = task.correct(logits, labels, decision=decision)
     measured: dict[str, Any] = {
+        **{name: getattr(details, name) for name in ScoreDetails.model_fields},
         "absent_classes": tiles.absent,
-        **_scores(task, logits, labels, classes=bundle.classes, decision=decision),
-        "temperature": bundle.temperature,
-        "before": task.score_calibration(logits, labels),
-        "after": task.score_calibration(logits / bundle.temperature, labels),
         "not_sure": None if outputs.sure is None else _not_sure(outputs.sure, correct),
         "synthetic": bool(bundle.metadata.data.synthetic),
     }
@@ -106,23 +102,6 @@ def measure(
         return {**measured, "copies": None, "not_compared": training}
     copies = _copies(training, tiles, outputs=outputs, correct=correct)
     return {**measured, "copies": copies, "not_compared": None}
-
-
-def _scores(
-    task: Task, logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str], decision: Decision
-) -> dict[str, Any]:
-    """Return the scores, with the intervals that they do not hold themselves."""
-    scores = task.score(logits, labels, classes=classes, decision=decision)
-    if isinstance(scores, LabelSetScores):
-        decided = task.decide(logits, decision).astype(bool)
-        hits = (decided & (labels > 0)).sum(0)
-        rows = zip(hits.tolist(), labels.sum(0).tolist(), decided.sum(0).tolist(), strict=True)
-        macro = scores.intervals["macro_f1"]
-        intervals = tuple(interval_of(hit, own, predicted=claimed) for hit, own, claimed in rows)
-    else:
-        counts = np.array(scores.confusion)
-        macro, intervals = macro_f1_interval(counts), tuple(class_intervals(counts))
-    return {"scores": scores, "macro_f1_interval": macro, "intervals": intervals}
 
 
 def _not_sure(sure: np.ndarray, correct: np.ndarray) -> NotSure:

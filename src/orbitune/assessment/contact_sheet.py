@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.evaluation.misclassified import Misclassified
+from orbitune.evaluation.details.misclassified import Misclassified
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,8 +39,8 @@ def draw_sheet(
         left, top = _GAP + column * width, _GAP + row * height
         sheet.paste(_fit(Image.fromarray(pixels)), (left, top))
         lines = (
-            (f"true: {classes[tile.label]}", _INK),
-            (f"{100 * tile.confidence:.0f} % {classes[tile.predicted]}", _QUIET),
+            (f"true: {', '.join(classes[label] for label in tile.truth) or 'no label'}", _INK),
+            (f"{100 * tile.confidence:.0f} % {'no ' * tile.missed}{classes[tile.decided]}", _QUIET),
         )
         for number, (text, colour) in enumerate(lines):
             position = left, top + _SIDE + 4 + number * _LINE

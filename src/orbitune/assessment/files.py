@@ -1,6 +1,7 @@
 """Files of an assessment: what went wrong, as a list and as pictures, and the scores."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,7 @@ from orbitune.assessment.page import build_page
 from orbitune.assessment.records import Assessment
 from orbitune.data.preview import rgb_preview
 from orbitune.errors import RunError
-from orbitune.evaluation.calibration import probabilities
-from orbitune.evaluation.misclassified import Misclassified, find_misclassified
+from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.extras import missing_modules
 from orbitune.files import replacing, write_text
 from orbitune.inference.classifier import Classifier
@@ -41,8 +41,6 @@ def write_files(
 ) -> None:
     """Write errors.csv, errors.png, evaluation.json, and report.html where its libraries are installed.
 
-    With several labels a tile there are errors.csv and evaluation.json alone.
-
     Args:
         folder: created if missing.
         assessment: the scores.
@@ -52,14 +50,10 @@ def write_files(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).unlink(missing_ok=True)  # until the others are complete
-    if classifier.bundle.task.name == "multi-label":
-        _write_wrong_sets(folder / "errors.csv", classifier, tiles, outputs=outputs)
-        assessment.write(folder / FILE)
-        return
-    confidences = probabilities(outputs.logits, classifier.bundle.temperature)
-    found = find_misclassified(confidences, outputs.labels)
+    task, decision = classifier.bundle.task, classifier.bundle.decision
+    found = task.misclassified(outputs.logits, outputs.labels, decision=decision)
     names = [str(tiles.image(int(outputs.places[each.place])).name) for each in found]
-    _write_list(folder / "errors.csv", found, names=names, sure=outputs.sure, classes=classifier.classes)
+    _write_list(folder / "errors.csv", found, names=names, sure=outputs.sure, classifier=classifier)
     pictures = [_picture(classifier, tiles, int(outputs.places[each.place])) for each in found[:SHOWN]]
     sheet = folder / "errors.png"
     if found:
@@ -79,34 +73,33 @@ def _write_list(
     *,
     names: list[str],
     sure: np.ndarray | None,
-    classes: tuple[str, ...],
+    classifier: Classifier,
 ) -> None:
-    """Write the misclassified tiles as CSV, the most confident first."""
+    """Write the misclassified tiles as CSV, the most confident first.
+
+    Of several labels a tile, the probabilities are those of the decision on one of them, `wrong_on`.
+    """
+    classes, several = classifier.classes, classifier.bundle.task.name == "multi-label"
+
+    def listed(labels: Iterable[int]) -> object:
+        return cell(join_labels([classes[label] for label in sorted(labels)]))
+
     with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         lines = csv.writer(stream)
-        lines.writerow(["file", "truth", "prediction", "probability", "truth_probability", "sure"])
+        sets = ["missing", "wrong", "wrong_on"] if several else []
+        lines.writerow(["file", "truth", "prediction", *sets, "probability", "truth_probability", "sure"])
         for name, each in zip(names, found, strict=True):
-            is_sure = None if sure is None else str(bool(sure[each.place])).lower()
-            values = [name, classes[each.label], classes[each.predicted]]
-            numbers = [f"{each.confidence:.6f}", f"{each.label_probability:.6f}"]
-            lines.writerow([*map(cell, values), *numbers, is_sure])
-
-
-def _write_wrong_sets(file: Path, classifier: Classifier, tiles: LabelledTiles, *, outputs: Outputs) -> None:
-    """Write the tiles with a missing or a wrong label as CSV, those with most of them first."""
-    bundle = classifier.bundle
-    decided = bundle.task.decide(outputs.logits, bundle.decision)
-    faults = (decided != outputs.labels).sum(1)
-    with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        lines = csv.writer(stream)
-        lines.writerow(["file", "truth", "prediction", "missing", "wrong", "sure"])
-        for row in np.argsort(-faults, kind="stable")[: np.count_nonzero(faults)].tolist():
-            true, predicted = outputs.labels[row] > 0, decided[row] > 0
-            sets = (true, predicted, true & ~predicted, predicted & ~true)
-            name = str(tiles.image(int(outputs.places[row])).name)
-            is_sure = None if outputs.sure is None else str(bool(outputs.sure[row])).lower()
-            texts = [join_labels([classifier.classes[c] for c in np.flatnonzero(each)]) for each in sets]
-            lines.writerow([*map(cell, [name, *texts]), is_sure])
+            true, said = set(each.truth), set(each.predicted)
+            of_sets = [listed(true - said), listed(said - true), cell(classes[each.decided])]
+            lines.writerow(
+                [
+                    *[cell(name), listed(true), listed(said)],
+                    *(of_sets if several else []),
+                    f"{each.confidence:.6f}",
+                    f"{each.truth_probability:.6f}",
+                    None if sure is None else str(bool(sure[each.place])).lower(),
+                ]
+            )
 
 
 def _picture(classifier: Classifier, tiles: LabelledTiles, place: int) -> np.ndarray:

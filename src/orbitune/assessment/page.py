@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from orbitune.assessment.records import Assessment
-from orbitune.evaluation.misclassified import Misclassified
+from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import BulletList, Component, Section
 from orbitune.reporting.drawing import report_style
 from orbitune.reporting.page import WARNING, Page
-from orbitune.reporting.scores import ModelScores
 from orbitune.reporting.tile_gallery import SHOWN, misclassified_gallery
+from orbitune.reporting.views.choose import view_scores
 
 
 def build_page(
@@ -35,21 +35,14 @@ def build_page(
     """
     which = "new tiles" if assessment.split is None else f"new tiles of the {assessment.split} split"
     data = assessment.data
-    scores = ModelScores(
-        which,
-        assessment.scores,
-        before=assessment.before,
-        after=assessment.after,
-        temperature=assessment.temperature,
-        synthetic=assessment.synthetic,
-    )
+    scores = view_scores(assessment, which, synthetic=assessment.synthetic)
     shown = found[: min(SHOWN, len(pictures))]
     errors: list[Component] = (
         [
             misclassified_gallery(
                 f"{len(shown)} of {len(found):,} misclassified {which}, the most confident first",
                 shown,
-                classes=scores.names,
+                view=scores,
                 names=names[: len(shown)],
                 pictures=pictures[: len(shown)],
             )
@@ -65,13 +58,10 @@ def build_page(
             stamp=f"recipe {assessment.recipe_hash}" if assessment.recipe_hash else "a model without recipe",
             subtitle=f"Data: {data}, {assessment.source}, {assessment.scores.count:,} tiles",
             warning=WARNING if assessment.synthetic else "",
-            conclusions=[
-                scores.accuracy_sentence(),
-                " ".join(filter(None, [scores.weakest_sentence(), scores.calibration_sentence()])),
-            ],
+            conclusions=scores.conclusions(),
             comparison=scores.class_table(),
             notes=[f"{fmt.capital(line)}." for line in assessment.remarks()],
-            picture=scores.confusion_figure(),
+            picture=scores.picture(),
             sections=[
                 Section("Most confident errors", errors, measured=False),
                 Section("Calibration", scores.calibration(), measured=False),

@@ -4,9 +4,7 @@ from typing import ClassVar
 
 from pydantic import NonNegativeInt
 
-from orbitune.evaluation.calibration import Calibration
-from orbitune.evaluation.class_intervals import ClassIntervals, Interval
-from orbitune.evaluation.tasks.label_set_scores import AnySplitScores
+from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import JsonTuple, Record, StoredRecord
 
@@ -43,7 +41,7 @@ class TrainingCopies(Record):
     examples: JsonTuple[JsonTuple[str]]
 
 
-class Assessment(StoredRecord):
+class Assessment(ScoreDetails, StoredRecord):
     """Scores of a model on new labelled data: the content of evaluation.json.
 
     Attributes:
@@ -54,13 +52,7 @@ class Assessment(StoredRecord):
         split: the split of the data that was read; None for all tiles.
         notes: remarks on how the data was read.
         skipped: number of files that were left out.
-        absent_classes: classes of the model that have no tile here.
-        scores: accuracy, macro-F1 over the classes that have tiles, scores per class and confusion; with
-            several labels a tile mean average precision and F1.
-        macro_f1_interval: its 95 % interval.
-        intervals: of each class, in the order of `scores.per_class`.
-        temperature: of the model; fitted on its validation tiles.
-        before, after: calibration before and after temperature scaling.
+        absent_classes: classes of the model that no tile has.
         not_sure: None where the model has no out-of-distribution detector.
         copies: None where the training tiles could not be compared.
         not_compared: why not; None where they were.
@@ -77,12 +69,6 @@ class Assessment(StoredRecord):
     notes: JsonTuple[str]
     skipped: NonNegativeInt
     absent_classes: JsonTuple[str]
-    scores: AnySplitScores
-    macro_f1_interval: Interval
-    intervals: JsonTuple[ClassIntervals]
-    temperature: float
-    before: Calibration
-    after: Calibration
     not_sure: NotSure | None
     copies: TrainingCopies | None
     not_compared: str | None
@@ -93,7 +79,7 @@ class Assessment(StoredRecord):
 
     @property
     def accuracy(self) -> float:
-        """Return the accuracy, 0..1."""
+        """Return the accuracy, 0..1; of several labels a tile, that of the whole set."""
         return self.scores.accuracy
 
     @property
@@ -112,7 +98,7 @@ class Assessment(StoredRecord):
         if self.skipped:
             lines.append(f"{self.skipped:,} files were skipped")
         if self.absent_classes:
-            lines.append(f"no tile of {', '.join(self.absent_classes)}: macro-F1 is of the other classes")
+            lines.append(f"no tile of {', '.join(self.absent_classes)}: means over classes are of the others")
         if self.not_sure:
             lines.append(_not_sure_line(self.not_sure, self.scores.count))
         lines.append(_copies_line(self.copies) if self.copies else f"warning: {self.not_compared}")

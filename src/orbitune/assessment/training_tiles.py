@@ -10,8 +10,9 @@ from orbitune.data.leakage.near_duplicates import Fingerprints, find_copies
 from orbitune.data.tileset import TileSet, find_tiles
 from orbitune.evaluation.run_result import FILE, RunResult
 from orbitune.evaluation.run_tiles import find_run_tiles
+from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.inference.bundle import Bundle
-from orbitune.training.setup import split_by_recipe
+from orbitune.models.lineage.seen_tiles import find_seen, read_seen
 
 
 @dataclass(frozen=True)
@@ -47,36 +48,37 @@ class TrainingTiles:
         return np.arange(len(self.tiles.labels))
 
 
-def find_training_tiles(place: str | Path, bundle: Bundle, *, progress: bool) -> TrainingTiles | str:
+def find_training_tiles(bundle: Bundle, *, progress: bool) -> TrainingTiles | str:
     """Return the training tiles of a run or bundle, or why they cannot be compared.
 
-    A bundle does not say which tiles of its data it was trained on, so all of them are compared.
+    They are known by their checksums; of models of earlier versions, as the tiles that were not held out.
 
     Args:
-        place: folder of a run or bundle, or the hub id of a bundle.
-        bundle: what is there.
+        bundle: the model.
         progress: show progress on stderr, where tiles have to be decoded again.
     """
-    run = Path(place).expanduser()
-    if (run / FILE).is_file():
-        return _of_run(RunResult.load(run), progress)
-    fingerprint = bundle.metadata.data.fingerprint
+    place, fingerprint = bundle.place, bundle.metadata.data.fingerprint
+    if (place / FILE).is_file():
+        return _of_run(place, progress)
     tiles = find_tiles(fingerprint) if fingerprint else None
     if tiles is None:
         return (
-            "the bundle holds no training tiles, so copies of them among these tiles cannot be found: "
-            "evaluate the run that it was made of where its data is"
+            "the bundle holds no training tiles, so changed copies of them among these tiles cannot be "
+            "found: evaluate the run that it was made of where its data is"
         )
-    title = "tiles that the bundle was made from, all splits"
-    return TrainingTiles(tiles, np.arange(len(tiles.labels)), title)
+    if (seen := read_seen(place)) is None:
+        return TrainingTiles(tiles, np.arange(len(tiles.labels)), "tiles of the training data, all splits")
+    return TrainingTiles(tiles, find_seen(tiles, seen), "training tiles of the model")
 
 
-def _of_run(result: RunResult, progress: bool) -> TrainingTiles | str:
-    """Return the training tiles of a run."""
-    tiles = find_run_tiles(result, progress)
+def _of_run(run: Path, progress: bool) -> TrainingTiles | str:
+    """Return the training and validation tiles of a run; its weights were chosen on the latter."""
+    tiles = find_run_tiles(RunResult.load(run), progress)
     if tiles is None:
         return "the data of the run is gone or has changed, so copies of its training tiles cannot be found"
-    splits, _ = split_by_recipe(result.recipe, tiles)
-    # The weights were chosen on the validation tiles.
-    rows = np.concatenate([splits["train"], splits["validation"]])
+    validation, test = (read_predictions(run, split).indices for split in ("validation", "test"))
+    if (seen := read_seen(run)) is None:
+        rows = np.setdiff1d(np.arange(len(tiles.labels)), test)
+    else:
+        rows = np.union1d(find_seen(tiles, seen), validation)
     return TrainingTiles(tiles, rows, "training and validation tiles of the run")

@@ -187,8 +187,7 @@ def merge(
 def print_bundle(made: "Bundle") -> None:
     """Print size, scores, loss by storage and OOD threshold of a new bundle."""
     metadata = made.metadata
-    size = sum(file.stat().st_size for file in made.folder.iterdir())
-    print(f"saved {made.folder} ({size / 1e6:.2f} MB): {metadata.method}, {len(made.classes)} classes")
+    print(f"saved {made.folder} ({made.bytes / 1e6:.2f} MB): {metadata.method}, {len(made.classes)} classes")
     for split, scores in metadata.scores.items():
         low, high = scores.interval
         print(f"{split} accuracy {scores.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})")

@@ -91,22 +91,14 @@ def _print_split(run: Path, split: str, *, scores: "SplitScores") -> None:
 
 def _print_assessment(found: "NewScores", out: Path | None) -> None:
     """Print the scores on new data."""
-
-    def cell(value: float, interval: tuple[float, float] | None) -> str:
-        return f"{value:.3f} ({interval[0]:.2f}-{interval[1]:.2f})" if interval else "-"
-
     print_scores("new data:", found.scores)
-    rows = [
-        [
-            each.name,
-            cell(each.precision, own.precision),
-            cell(each.recall, own.recall),
-            cell(each.f1, own.f1 if each.support else None),
-            f"{each.support:,}",
-        ]
-        for each, own in zip(found.scores.per_class, found.intervals, strict=True)
-    ]
-    print_table(["class", "precision (95 %)", "recall (95 %)", "F1 (95 %)", "tiles"], rows)
+    header, rows = found.scores.class_table()
+    columns = [header.index(name) for name in ("precision", "recall", "F1")]
+    for row, own in zip(rows, found.intervals, strict=True):
+        for column, interval in zip(columns, (own.precision, own.recall, own.f1), strict=True):
+            row[column] = f"{row[column]} ({interval[0]:.2f}-{interval[1]:.2f})" if interval else "-"
+    heads = [f"{name} (95 %)" if number in columns else name for number, name in enumerate(header)]
+    print_table(heads, rows)
     print(
         f"calibration: ECE {found.after.ece:.2%} with the model's temperature {found.temperature:.2f}, "
         f"{found.before.ece:.2%} without"

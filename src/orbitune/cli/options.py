@@ -16,7 +16,7 @@ BundleOut = Annotated[
     Path, typer.Option("--out", help="Folder of the bundle; must not exist", rich_help_panel=OUTPUT)
 ]
 BackboneOption = Annotated[
-    str | None, typer.Option("--backbone", help="Backbone, if it was moved: hub id or folder")
+    str | None, typer.Option("--backbone", help="Backbone, if it was moved: hub id, folder, run or bundle")
 ]
 BandsOption = Annotated[
     str | None,

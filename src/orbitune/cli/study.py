@@ -16,7 +16,7 @@ app = CommandSet("Comparison")
 
 
 @app.command()
-@recipe_options("method", "shots")
+@recipe_options("method", "shots", "fold")
 def study(
     make_recipe: MakeRecipe,
     out: Annotated[
@@ -37,6 +37,14 @@ def study(
     ] = None,
     splits: Annotated[
         str | None, typer.Option(help="Splits to compare on: random,spatial", rich_help_panel="Study")
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Cross-validate with this many folds: each tile is tested once; with --split random, "
+            "spatial or group",
+            rich_help_panel="Study",
+        ),
     ] = None,
     shots: Annotated[
         str | None,
@@ -94,6 +102,7 @@ def study(
         backbones=named,
         seeds=parse_seeds(seeds),
         splits=split_names(splits),
+        folds=folds,
         shots=parse_shots(shots),
         ranks=parse_numbers("--ranks", ranks),
         image_sizes=parse_numbers("--image-sizes", image_sizes),

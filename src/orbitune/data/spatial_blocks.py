@@ -6,27 +6,29 @@ the validation split. Tiles of different splits overlap by at most a tenth of th
 buffer between neighbouring blocks.
 """
 
-import warnings
-
 import numpy as np
 
+from orbitune.data.folding.parts import (
+    describe_fold,
+    describe_sizes,
+    fold_splits,
+    grouped_parts,
+    has_right_sizes,
+)
 from orbitune.data.georeference import EARTH_RADIUS, unit_vectors
-from orbitune.data.labels.membership import with_empty
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError
+from orbitune.fold import Fold
 
 FOLDS = 5
-MIN_BLOCKS = 20  # so that each fold holds about four, and no split is a single place
-TOLERANCE = 0.05  # of the fractions 60, 20 and 20 %
+BLOCKS_IN_FOLD = 4  # at least, on average, so that no split is a single place
 OVERLAP = 0.9  # tiles overlap if their centres are closer than this many sides
-
-_FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
 
 def split_by_blocks(
-    tiles: TileSet, locations: np.ndarray, *, seed: int, block_size: float | None
+    tiles: TileSet, locations: np.ndarray, *, seed: int, block_size: float | None, fold: Fold | None = None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Split georeferenced tiles by blocks, near 60/20/20 and nearly stratified.
+    """Split georeferenced tiles by blocks, near 60/20/20 (or as a fold) and nearly stratified.
 
     Training tiles that overlap validation or test tiles are left out, and validation tiles that overlap test
     tiles.
@@ -36,8 +38,9 @@ def split_by_blocks(
         locations: as `orbitune.data.georeference.read_locations` returns them.
         seed: of the assignment of blocks.
         block_size: side in metres. None for the largest size, of a series that falls by a factor of 1.4 from
-            a third of the extent to two tiles, with at least `MIN_BLOCKS` blocks and, in every split, every
-            class and the right fraction of tiles to `TOLERANCE`.
+            a third of the extent to two tiles, with at least `BLOCKS_IN_FOLD` blocks in a fold and, in every
+            split, every class and the right fraction of tiles.
+        fold: of a cross-validation, whose folds all have the same blocks; None for the first of `FOLDS`.
 
     Returns:
         Indices by split, and notes for the user.
@@ -45,22 +48,31 @@ def split_by_blocks(
     Raises:
         DataError: no size, or not the given one, allows a split.
     """
+    own = fold or Fold(1, FOLDS)
     tile = float(locations[:, 2].max())
     if block_size and block_size < tile:
         raise DataError(f"Blocks of {block_size:,.0f} m are smaller than a tile of {tile:,.0f} m.")
     for size in [block_size] if block_size else _candidate_sizes(locations, tile):
         blocks = block_indices(locations, size)
         count = int(blocks.max()) + 1
-        if count < (FOLDS if block_size else MIN_BLOCKS) or tiles.membership.sum(0).max() < FOLDS:
+        if count < (own.count * (1 if block_size else BLOCKS_IN_FOLD)):
             continue
-        splits = assign_groups(tiles.membership, blocks, seed=seed)
-        whole = {name: len(rows) for name, rows in splits.items()}
-        _drop_overlaps(splits, locations)
-        if all(map(len, splits.values())) if block_size else _is_balanced(splits, tiles):
-            fractions = "/".join(f"{number / len(tiles.labels):.1%}" for number in whole.values())
+        if tiles.membership.sum(0).max() < own.count:
+            continue
+        parts = grouped_parts(tiles.membership, blocks, count=own.count, seed=seed)
+        # All folds must do, so that they agree on the size of the blocks.
+        every = {each: fold_splits(parts, each) for each in (Fold.all_of(own.count) if fold else [own])}
+        fractions = describe_sizes(every[own], len(tiles.labels))
+        for splits in every.values():
+            _drop_overlaps(splits, locations)
+        if all(
+            all(map(len, splits.values())) if block_size else _is_balanced(splits, tiles, count=own.count)
+            for splits in every.values()
+        ):
+            splits = every[own]
             note = (
-                f"spatial split: {count:,} blocks of ground of {size:,.0f} m, each whole in one split, "
-                f"{fractions}, stratified as blocks allow, with seed {seed}; no buffer"
+                f"spatial split: {describe_fold(fold)}{count:,} blocks of ground of {size:,.0f} m, each "
+                f"whole in one split, {fractions}, stratified as blocks allow, with seed {seed}; no buffer"
             )
             lost = len(tiles.labels) - sum(map(len, splits.values()))
             overlapping = f"{lost:,} tiles that share ground with a tile of another split stay unused"
@@ -103,29 +115,6 @@ def _candidate_sizes(locations: np.ndarray, tile: float) -> list[float]:
     return [float(largest / 2 ** (step / 2)) for step in range(count)]
 
 
-def assign_groups(members: np.ndarray, groups: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
-    """Assign groups of tiles to splits, near 60/20/20 and stratified as they allow.
-
-    A tile with several labels counts for each of its classes.
-
-    Args:
-        members: bool (N, C), classes of each tile.
-        groups: int64 (N,), group of each tile; `FOLDS` different ones or more.
-        seed: of the assignment.
-
-    Returns:
-        Indices of the tiles by split.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    rows, labels = np.nonzero(with_empty(members))
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # classes of fewer than five tiles, see `_is_balanced`
-        parts = [np.unique(rows[part]) for _, part in folds.split(labels, labels, groups[rows])]
-    return {"train": np.sort(np.concatenate(parts[2:])), "validation": parts[1], "test": parts[0]}
-
-
 def _drop_overlaps(splits: dict[str, np.ndarray], locations: np.ndarray) -> None:
     """Remove training and validation tiles that overlap other splits."""
     from scipy.spatial import cKDTree
@@ -138,14 +127,8 @@ def _drop_overlaps(splits: dict[str, np.ndarray], locations: np.ndarray) -> None
             splits[name] = splits[name][distance >= reach]
 
 
-def _is_balanced(splits: dict[str, np.ndarray], tiles: TileSet) -> bool:
+def _is_balanced(splits: dict[str, np.ndarray], tiles: TileSet, *, count: int) -> bool:
     """Return whether each split has every class and its fraction of the tiles."""
     members = tiles.membership
     complete = all(members[rows].any(0).all() for rows in splits.values())
-    return complete and has_right_sizes(splits)
-
-
-def has_right_sizes(splits: dict[str, np.ndarray]) -> bool:
-    """Return whether each split has its fraction of the tiles, to `TOLERANCE`."""
-    total = sum(map(len, splits.values()))
-    return all(abs(len(rows) / total - _FRACTIONS[name]) <= TOLERANCE for name, rows in splits.items())
+    return complete and has_right_sizes(splits, count)

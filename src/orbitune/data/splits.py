@@ -11,13 +11,16 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from orbitune.data.folding.group_column import groups_in_column
+from orbitune.data.folding.group_split import groups_in_names, split_by_groups
+from orbitune.data.folding.parts import describe_fold, describe_sizes, fold_splits, random_parts
 from orbitune.data.georeference import read_locations
-from orbitune.data.group_split import split_by_groups
 from orbitune.data.labels.membership import absent_classes
 from orbitune.data.labels.stratification import draw_stratified
 from orbitune.data.spatial_blocks import split_by_blocks
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError, printable
+from orbitune.fold import Fold
 from orbitune.sources.manifest import SPLIT_NAMES
 
 SPLITS = ("train", "validation", "test")
@@ -37,6 +40,8 @@ def split_tiles(
     split: str = "default",
     block_size: float | None = None,
     group_pattern: str | None = None,
+    group_column: str | None = None,
+    fold: str | None = None,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Split tiles by lists of file names if given, else as `split` says.
 
@@ -46,24 +51,34 @@ def split_tiles(
         seed: of random splits.
         split: "default" takes the data set's own splits, and draws missing ones at random, stratified;
             "random" draws all of them; "spatial" takes the lists splits/*spatial*.txt in the data set's
-            folder, or else splits by blocks of ground; "group" splits by groups that the names state.
-        block_size: side of the blocks of a spatial split in metres; None to choose it by the extent.
+            folder, or else splits by blocks of ground; "group" splits by groups.
+        block_size: side of the blocks of a spatial split in metres, which leaves such lists aside; None to
+            choose it by the extent.
         group_pattern: regular expression that finds the group in a tile's name.
+        group_column: column that names the group, in place of the pattern.
+        fold: of a cross-validation, such as 2/5, which leaves such lists aside; None for an ordinary split.
 
     Returns:
         Sorted indices, int64 (n,), for each of `SPLITS`, and notes for the user.
 
     Raises:
-        DataError: lists do not fit the tiles, a class is too small to be split, or a spatial split was asked
-            for and there are neither lists nor coordinates.
+        DataError: lists do not fit the tiles, a class is too small to be split, a split is empty, or a
+            spatial split was asked for and there are neither lists nor coordinates.
     """
+    tested = None if fold is None else Fold.parse(fold)
     if split_files:
         splits, notes = _from_lists(tiles, _find_lists(split_files))
     elif split == "spatial":
-        splits, notes = _spatial(tiles, seed, block_size=block_size)
+        splits, notes = _spatial(tiles, seed, block_size=block_size, fold=tested)
+    elif split == "group" and group_pattern:
+        found, origin = groups_in_names(tiles, group_pattern), f"--group-pattern {group_pattern}"
+        splits, notes = split_by_groups(tiles, found, origin=origin, seed=seed, fold=tested)
     elif split == "group":
-        assert group_pattern is not None
-        splits, notes = split_by_groups(tiles, group_pattern, seed=seed)
+        assert group_column is not None
+        found, origin = groups_in_column(tiles, group_column), f"--group-column {group_column}"
+        splits, notes = split_by_groups(tiles, found, origin=origin, seed=seed, fold=tested)
+    elif tested:
+        splits, notes = _random_fold(tiles, tested, seed=seed)
     elif split == "random":
         splits, _ = _complete_splits(replace(tiles, own_splits={}), seed)
         notes = (f"random split: drew 60/20/20 from all tiles, stratified, with seed {seed}",)
@@ -71,6 +86,8 @@ def split_tiles(
         splits, notes = _complete_splits(tiles, seed)
     if without := absent_classes(tiles.labels[splits["train"]], tiles.classes):
         raise DataError(f"There is no training tile of {_first_names(without)}: add some, or drop the class.")
+    if empty := [name for name in SPLITS if not len(splits[name])]:
+        raise DataError(f"The split has no {empty[0]} tile: add tiles, or choose another split.")
     absent = ((name, absent_classes(tiles.labels[splits[name]], tiles.classes)) for name in SPLITS[1:])
     notes = (*notes, *(f"no {name} tile of {_first_names(names)}" for name, names in absent if names))
     return {name: np.sort(splits[name]).astype(np.int64) for name in SPLITS}, notes
@@ -101,6 +118,17 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
     for name in missing:
         splits["train"], splits[name] = _draw(tiles, splits["train"], fraction=_FRACTIONS[name], seed=seed)
     return splits, (note,) if missing else ()
+
+
+def _random_fold(tiles: TileSet, fold: Fold, *, seed: int) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Return a fold of a stratified random cross-validation of all tiles."""
+    counts = tiles.membership.sum(0)
+    if counts.min() < fold.count:
+        few = _first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < fold.count))
+        raise DataError(f"Too few tiles for {fold.count} folds: {few}. Ask for fewer, or drop the class.")
+    splits = fold_splits(random_parts(tiles.labels, fold.count, seed=seed), fold)
+    sizes = describe_sizes(splits, len(tiles.labels))
+    return splits, (f"random split: {describe_fold(fold)}{sizes} of all tiles, stratified, with seed {seed}",)
 
 
 def _first_names(names: Iterable[str]) -> str:
@@ -157,23 +185,27 @@ def draw_shots(tiles: TileSet, train: np.ndarray, *, shots: int, seed: int) -> n
 
 
 def _spatial(
-    tiles: TileSet, seed: int, *, block_size: float | None
+    tiles: TileSet, seed: int, *, block_size: float | None, fold: Fold | None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Split by the spatial lists in the data set's folder, else by blocks of ground."""
-    folder = tiles.origin.path / "splits" if tiles.origin else None
+    # The lists are of one split, so folds and blocks of a given size are drawn.
+    lists_apply = block_size is None and fold is None
+    folder = tiles.origin.path / "splits" if tiles.origin and lists_apply else None
     if folder and any(folder.glob(_SPATIAL_LISTS)):
         lists = _find_lists(str(folder), _SPATIAL_LISTS)
         splits, notes = _from_lists(tiles, lists)
         names = ", ".join(path.name for path in lists.values())
         return splits, (f"spatial split: the lists in the data's folder splits ({names})", *notes)
     locations = read_locations(tiles)
+    if locations is None and not lists_apply:
+        raise DataError("The tiles have no coordinates, which blocks of ground and spatial folds need.")
     if locations is None:
         raise DataError(
             "The tiles have no coordinates for a spatial split: pass --split-files, as for EuroSAT's "
             "published spatial split, or put such lists into the data's folder: splits/spatial-train.txt, "
             "-val and -test."
         )
-    return split_by_blocks(tiles, locations, seed=seed, block_size=block_size)
+    return split_by_blocks(tiles, locations, seed=seed, block_size=block_size, fold=fold)
 
 
 # --- from lists of file names -----------------------------------------------------------------------------

@@ -80,6 +80,11 @@ class Bundle:
         return bundle
 
     @property
+    def bytes(self) -> int:
+        """Size of its files on disk, with a backbone that it carries."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Return the class names, in the order of the logits."""
         return self.metadata.classes

@@ -17,6 +17,11 @@ def percent(fraction: float, digits: int) -> str:
     return f"{100 * fraction:.{digits}f} %"
 
 
+def narrow_percent(fraction: float) -> str:
+    """Format a fraction for a narrow column, which would break the line before the sign."""
+    return f"{100 * fraction:.1f}\N{NO-BREAK SPACE}%"
+
+
 def percent_range(interval: Sequence[float], digits: int) -> str:
     """Format both ends of an interval of fractions as percentages without the sign."""
     low, high = (f"{100 * bound:.{digits}f}" for bound in interval)

@@ -72,3 +72,23 @@ def reliability_panel(
     errors = "; ".join(f"{curve.title} {fmt.percent(curve.calibration.ece, 2)}" for curve in curves)
     alt = f"Reliability diagram, {title.lower()}. Expected calibration errors: {errors}."
     return to_panel(figure, name, alt=alt, width=HALF_WIDTH)
+
+
+def frequency_panel(name: str, title: str, *, curve: ReliabilityCurve, synthetic: bool) -> Panel:
+    """Draw the frequency of labels against their probability, of several labels a tile.
+
+    Args:
+        name: of the panel, unique in the report.
+        title: of the axes.
+        curve: what is drawn.
+        synthetic: whether the tiles are synthetic.
+    """
+    figure, axes = new_figure(title, width=HALF_WIDTH, height=420, synthetic=synthetic)
+    axes.plot((0, 100), (0, 100), color=QUIET, linewidth=1, linestyle="--")
+    bins = curve.calibration.reliability
+    points = [100 * row.confidence for row in bins], [100 * row.accuracy for row in bins]
+    axes.plot(*points, **curve.look, linewidth=1.2, alpha=0.9)
+    axes.set(xlabel="probability, %", ylabel="frequency, %", xlim=(-2, 102), ylim=(-2, 102))
+    legend(figure, [(curve.title, {**curve.look, "linestyle": "-"})], width=HALF_WIDTH)
+    alt = f"Reliability diagram of the labels, {title.lower()}."
+    return to_panel(figure, name, alt=alt, width=HALF_WIDTH)

@@ -10,6 +10,11 @@ COST_NOTE = (
 )
 
 
+def criterion_title(recipe: Recipe) -> str:
+    """Return the validation score that chose the epoch, such as accuracy, for a sentence."""
+    return "mAP" if recipe.criterion == "map" else recipe.criterion
+
+
 def describe_restarts(recipe: Recipe) -> str:
     """Describe after which epochs the schedule started anew, as in the extension of a run.
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.evaluation.misclassified import Misclassified
-from orbitune.reporting import formatting as fmt
+from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.reporting.components import Gallery, GalleryTile, Table
+from orbitune.reporting.views.score_view import ScoreView
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,7 +29,7 @@ def misclassified_gallery(
     caption: str,
     found: Sequence[Misclassified],
     *,
-    classes: Sequence[str],
+    view: ScoreView,
     names: Sequence[str],
     pictures: Sequence[np.ndarray],
 ) -> Gallery:
@@ -38,41 +38,26 @@ def misclassified_gallery(
     Args:
         caption: what they are.
         found: the tiles.
-        classes: names of the classes.
+        view: of the scores.
         names: of the tiles, in the order of `found`.
         pictures: uint8 (H, W, 3) of each.
     """
     tiles = [
-        GalleryTile(_thumbnail(picture), name, f"True: {classes[tile.label]}", _lines(tile, classes))
+        GalleryTile(_thumbnail(picture), name, *view.describe(tile))
         for picture, name, tile in zip(pictures, names, found, strict=True)
     ]
     return Gallery(caption, None, tiles)
 
 
-def _lines(tile: Misclassified, classes: Sequence[str]) -> list[str]:
-    # A narrow column would break the line before the sign.
-    said, true = (
-        f"{100 * value:.1f}\N{NO-BREAK SPACE}%" for value in (tile.confidence, tile.label_probability)
-    )
-    return [f"Predicted: {classes[tile.predicted]}, {said}", f"The true class had {true}"]
-
-
 def misclassified_table(
-    caption: str, found: Sequence[Misclassified], *, classes: Sequence[str], names: Sequence[str]
+    caption: str, found: Sequence[Misclassified], *, view: ScoreView, names: Sequence[str]
 ) -> Table:
     """Return a table of misclassified tiles, for those without pictures; see `misclassified_gallery`."""
-    header = ["Tile", "True class", "Predicted", "Confidence", "Probability of the true class"]
-    rows = [
-        [
-            name,
-            classes[tile.label],
-            classes[tile.predicted],
-            fmt.percent(tile.confidence, 1),
-            fmt.percent(tile.label_probability, 1),
-        ]
-        for name, tile in zip(names, found, strict=True)
-    ]
-    return Table(caption, header, rows)
+    rows = []
+    for name, tile in zip(names, found, strict=True):
+        truth, lines = view.describe(tile)
+        rows.append([name, truth, "; ".join(lines)])
+    return Table(caption, ["Tile", "Truth", "Prediction"], rows)
 
 
 def _thumbnail(pixels: np.ndarray) -> str:

@@ -213,7 +213,7 @@ def _add_compare_tab(service: PredictionService, model: Any) -> None:
 def _comparison_row(name: str, model: ServedModel, *, data: bytes) -> list[Any]:
     answer, scores = _predict_or_raise(model, data), model.bundle.metadata.scores
     label, probability = answer.prediction.labels[0]
-    size = sum(file.stat().st_size for file in model.bundle.folder.iterdir() if file.is_file())
+    size = model.bundle.bytes
     accuracy = f"{scores['test'].accuracy:.2%}" if "test" in scores else ""
     latency = f"{1000 * answer.seconds:.0f}"
     return [name, label, f"{probability:.1%}", latency, f"{size / 1e6:.2f}", accuracy]

@@ -4,7 +4,7 @@ import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -62,6 +62,22 @@ class Manifest:
     unlabelled: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     read: Callable[[int], bytes]
+
+
+class ReadColumn(Protocol):
+    """The function of a source format that reads a column of its tables."""
+
+    def __call__(self, path: Path, column: str, /, *, selection: ColumnSelection) -> list[tuple[str, Any]]:
+        """Return the name of each tile with its value.
+
+        Args:
+            path: the folder or file.
+            column: name of the column.
+            selection: the configuration and columns to read.
+
+        Raises:
+            DataError: there is no such column, or a table is damaged.
+        """
 
 
 # Files and folders of operating systems, network drives and archivers, in lower case. Names that start with a

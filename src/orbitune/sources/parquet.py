@@ -99,6 +99,27 @@ def _build_manifest(
     )
 
 
+def column_in_parquet(path: Path, column: str, *, selection: ColumnSelection) -> list[tuple[str, Any]]:
+    """Return the name of each row with its value of a column.
+
+    Args:
+        path: folder of the Parquet files.
+        column: name of the column.
+        selection: the configuration to read.
+
+    Raises:
+        DataError: as `open_parquet`, or there is no such column.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        splits, _ = _known_splits(_load_splits(path, cache, config=selection.config))
+        rows: list[tuple[str, Any]] = []
+        for name, part in splits.items():
+            chosen = _only([], part.features, chosen=column, what="group")
+            values = part.data.column(chosen).to_pylist()
+            rows += zip(_row_names(part, {name: len(part)}), values, strict=True)
+        return rows
+
+
 def _load_splits(folder: Path, cache: str, *, config: str | None) -> "dict[str, Dataset]":
     """Load the splits of one configuration that have rows."""
     require("train", "datasets", purpose="parquet data sets")
@@ -246,7 +267,7 @@ def _only(found: Sequence[str], features: dict[str, Any], *, chosen: str | None,
     Raises:
         DataError: there is none, or several.
     """
-    possible = list(features) if what == "label" else found
+    possible = found if what == "image" else list(features)
     if chosen in possible or (chosen is None and len(found) == 1):
         return chosen or found[0]
     if chosen:

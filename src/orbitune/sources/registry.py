@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from orbitune.errors import DataError, OrbituneError, printable
 from orbitune.hub import looks_like_path, snapshot
@@ -32,7 +32,11 @@ from orbitune.sources.image_folder import (
 )
 from orbitune.sources.labels.label_table import (
     METADATA,
+    column_in_files,
+    column_in_list,
+    column_in_zip,
     has_metadata,
+    is_metadata,
     listed_files,
     metadata_and_images,
     open_list,
@@ -40,9 +44,16 @@ from orbitune.sources.labels.label_table import (
     open_metadata_zip,
     zip_has_metadata,
 )
-from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection, Manifest, is_hidden, open_regular
+from orbitune.sources.manifest import (
+    NOTHING_SELECTED,
+    ColumnSelection,
+    Manifest,
+    ReadColumn,
+    is_hidden,
+    open_regular,
+)
 from orbitune.sources.multiband import has_many_bands
-from orbitune.sources.parquet import open_parquet, parquet_files
+from orbitune.sources.parquet import column_in_parquet, open_parquet, parquet_files
 
 
 class OpenSource(Protocol):
@@ -75,6 +86,7 @@ class SourceFormat:
         root: the folder or file that `files` are relative to; by default the path itself.
         selects: fields of `ColumnSelection` that apply to it.
         hub_files: patterns of the files to download when such a data set lies on the hub.
+        column: reads a column of its tables; None for a format without tables.
     """
 
     title: str
@@ -84,6 +96,7 @@ class SourceFormat:
     root: Callable[[Path], Path] = lambda path: path
     selects: tuple[str, ...] = ()
     hub_files: tuple[str, ...] = ()
+    column: ReadColumn | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +157,27 @@ class Source:
             scratch: a folder for working copies, which are removed when the context ends.
         """
         return self.format.open(self.path, scratch, selection=self.selection)
+
+    def column(self, name: str) -> list[tuple[str, Any]]:
+        """Return the name of each tile with its value of a column of the data set's tables.
+
+        Args:
+            name: of the column.
+
+        Raises:
+            DataError: the format has no tables, there is no such column, or a table is damaged.
+        """
+        if self.format.column is None:
+            raise DataError(
+                f"A {self.format.title} has no columns: use --group-pattern, or add metadata.csv."
+            )
+        return self.format.column(self.path, name, selection=self.selection)
+
+
+def _column_in_folder(path: Path, column: str, /, *, selection: ColumnSelection) -> list[tuple[str, Any]]:
+    """Read a column of the metadata files in a folder, see `ReadColumn`."""
+    names = list(list_files(path, is_metadata))
+    return column_in_files(names, column, read=lambda name: read_file(path / name), selection=selection)
 
 
 def _any_many_bands(names: Sequence[str], read: Callable[[str], bytes]) -> bool:
@@ -253,6 +287,7 @@ SOURCE_FORMATS = (
         open_parquet,
         selects=("config", *_COLUMNS),
         hub_files=("*.parquet", "README.md", "splits/*.txt"),
+        column=column_in_parquet,
     ),
     SourceFormat(
         "folder of tiles with one file per band",
@@ -261,6 +296,7 @@ SOURCE_FORMATS = (
         open_band_folders,
         selects=_COLUMNS,
         hub_files=("*.[tT][iI][fF]*", "*.json", *_TABLES),
+        column=_column_in_folder,
     ),
     SourceFormat(
         "folder of images with metadata",
@@ -269,6 +305,7 @@ SOURCE_FORMATS = (
         open_metadata_folder,
         selects=_COLUMNS,
         hub_files=(*_IMAGES, *_TABLES),
+        column=_column_in_folder,
     ),
     SourceFormat(
         "folder of class folders",
@@ -284,6 +321,7 @@ SOURCE_FORMATS = (
         open_metadata_zip,
         selects=_COLUMNS,
         hub_files=("*.zip",),
+        column=column_in_zip,
     ),
     SourceFormat(
         "zip of class folders",
@@ -299,5 +337,6 @@ SOURCE_FORMATS = (
         open_list,
         root=lambda path: path.parent,
         selects=_COLUMNS,
+        column=column_in_list,
     ),
 )

@@ -9,6 +9,7 @@ from orbitune.errors import OrbituneError
 from orbitune.study.disagreements import find_disagreements
 from orbitune.study.findings import DisagreementRecord, LeakageRecord
 from orbitune.study.leakage_checks import check_leakage
+from orbitune.study.predictions import complete_runs
 from orbitune.study.records import RunRecord
 from orbitune.study.summaries import split_gaps, summarise_groups
 from orbitune.study.verdicts import compare_methods
@@ -35,7 +36,7 @@ def analyse_runs(runs: Sequence[RunRecord], folder: Path) -> dict[str, Any]:
     """
     checks: list[LeakageRecord] = []
     disputed: list[DisagreementRecord] = []
-    compared = [run for run in runs if run.status == "done" and run.sweep is None]
+    compared = [run for run in complete_runs(runs) if run.sweep is None]
     for split in dict.fromkeys(run.split for run in compared):
         first = next(run for run in compared if run.split == split)
         try:

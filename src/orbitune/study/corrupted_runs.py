@@ -47,12 +47,12 @@ def score_corrupted(
 
 
 def _first_seeds(specs: Sequence[RunSpec], outcomes: Mapping[str, Outcome]) -> list[RunSpec]:
-    """Return the finished run with the lowest seed per method and split."""
+    """Return the finished run with the lowest seed per arm and split, of the first fold."""
     done = [spec for spec in specs if spec.sweep is None and outcomes[spec.name].value is not None]
-    firsts: dict[tuple[str, str], RunSpec] = {}
+    firsts: dict[tuple[str, ...], RunSpec] = {}
     for spec in sorted(done, key=lambda spec: spec.recipe.seed):
-        firsts.setdefault(spec.tuning_key, spec)
-    return [spec for spec in done if firsts[spec.tuning_key] is spec]
+        firsts.setdefault((spec.arm, spec.split), spec)
+    return [spec for spec in done if firsts[spec.arm, spec.split] is spec]
 
 
 def _task(spec: RunSpec, folder: Path, *, tiles: int) -> Task:

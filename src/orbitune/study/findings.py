@@ -37,10 +37,11 @@ class CalibrationRecord(Record):
 
 
 class GroupSummary(Record):
-    """Scores over the runs that differ only in their seed.
+    """Scores over the runs that differ only in seed and fold.
 
     Attributes:
-        seeds: of the finished runs.
+        folds: number of folds, whose predictions are pooled; None for an ordinary split.
+        seeds: of the finished runs; with folds, those whose folds are all finished.
         macro_f1: mean over seeds, on test, 0..1.
         validation_accuracy: mean over seeds, 0..1.
     """
@@ -48,6 +49,7 @@ class GroupSummary(Record):
     group: str
     method: str
     split: str
+    folds: int | None = None
     sweep: str | None
     shots: int | None
     rank: int | None
@@ -76,9 +78,12 @@ class VerdictRecord(Comparison):
 
     Attributes:
         sentences: the verdict, and whether the methods differ.
+        over_folds: 95 % interval of the difference by `corrected_resampled_interval`, in points; None for
+            an ordinary split.
     """
 
     split: str
+    over_folds: Annotated[tuple[float, float], Strict(False)] | None = None
     sentences: list[str]
 
 

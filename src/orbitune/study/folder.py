@@ -89,7 +89,7 @@ class StudyFolder:
         file = self.recipe_file(spec)
         if not file.is_file():
             return False
-        begun = (self.path / spec.name).exists() or (self.path / "trials" / spec.group).exists()
+        begun = (self.path / spec.name).exists() or (self.path / "trials" / spec.search).exists()
         stored = Recipe.make(read_yaml(file))
         differences = spec.recipe.differences(stored)
         moved = spec.recipe.path_fields != stored.path_fields
@@ -107,7 +107,7 @@ class StudyFolder:
 
     def _check_inputs(self, spec: RunSpec) -> None:
         """Check that moved data, split files and backbone have the same content."""
-        trials = (self.path / "trials" / spec.group).glob("*")
+        trials = (self.path / "trials" / spec.search).glob("*")
         begun = [place for place in (self.path / spec.name, *trials) if (place / "inputs.json").is_file()]
         if begun:
             inputs = prepare_training(spec.recipe, progress=False).inputs()

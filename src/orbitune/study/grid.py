@@ -1,4 +1,4 @@
-"""Grid of a study: backbones x methods x seeds x splits, and sweeps of single settings.
+"""Grid of a study: backbones x methods x seeds x splits x folds, and sweeps of single settings.
 
 A sweep changes one setting at a time (training tiles per class, rank, image size) and leaves the others as
 the recipe has them, so its cost is a sum and not a product. The names that runs get here are their folders.
@@ -12,6 +12,7 @@ from pydantic import field_serializer, field_validator, model_validator
 from typing_extensions import Self
 
 from orbitune.errors import OrbituneError
+from orbitune.fold import LEAST, Fold
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import anchor
 from orbitune.records import JsonTuple, Record
@@ -22,10 +23,17 @@ ALL = "all"  # in names and results: all training tiles of each class
 
 @dataclass(frozen=True)
 class Axis:
-    """A setting that a study varies: its recipe field, and its label in run names."""
+    """A setting that a study varies.
+
+    Attributes:
+        field: its recipe field.
+        label: its label in run names.
+        only: values, with the settings that apply to each alone; they are left out with the others.
+    """
 
     field: str
     label: str
+    only: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def value(self, recipe: Recipe) -> Any:
         """Return the recipe's value; None for a field that it does not have."""
@@ -39,7 +47,8 @@ class Axis:
         """
         group, _, name = self.field.rpartition(".")
         if not group:
-            return recipe.replace(**{name: value})
+            others = [setting for own, settings in self.only if own != value for setting in settings]
+            return recipe.replace(**dict.fromkeys(others), **{name: value})
         return recipe.replace(**{group: {**recipe.model_dump()[group], name: value}})
 
     def name(self, value: Any) -> str:
@@ -47,12 +56,16 @@ class Axis:
         return f"{self.label}{ALL if value is None else value}"
 
 
-BACKBONE, SEED, SPLIT = Axis("backbone", ""), Axis("seed", "seed"), Axis("split", "")
+BACKBONE, FOLD, SEED = Axis("backbone", ""), Axis("fold", "fold"), Axis("seed", "seed")
+SPLIT = Axis("split", "", only=(("spatial", ("block_size",)), ("group", ("group_pattern", "group_column"))))
 SWEEPS = {
     "shots": Axis("shots", "shots"),
     "ranks": Axis("lora.rank", "rank"),
     "image_sizes": Axis("image_size", "size"),
 }
+
+
+TuningKey = tuple[str, str, str | None]  # see `RunSpec.tuning_key`
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,7 @@ class RunSpec:
 
     Attributes:
         name: unique in the study; the run's folder.
-        group: the name without the seed, shared by the runs that differ only in their seed.
+        group: the name without seed and fold, shared by the runs that differ only in these.
         recipe: recipe of the run; a tuned learning rate is filled in later.
         sweep: sweep that the run is a point of (`shots`, `ranks`, `image_sizes`); None for the comparison.
         backbone: label of the backbone; None in a study of one.
@@ -84,9 +97,22 @@ class RunSpec:
         return str(SPLIT.value(self.recipe) or "default")
 
     @property
-    def tuning_key(self) -> tuple[str, str]:
-        """Arm and split: learning rates are tuned once for each pair."""
-        return self.arm, self.split
+    def tuning_key(self) -> TuningKey:
+        """Arm, split and fold: learning rates are tuned once for each.
+
+        Each fold has its own search: that of another fold would have seen its test tiles.
+        """
+        return self.arm, self.split, self.fold
+
+    @property
+    def fold(self) -> str | None:
+        """Fold of a cross-validation, such as 2/5; None for an ordinary split."""
+        return self.recipe.fold
+
+    @property
+    def search(self) -> str:
+        """Name of its learning-rate search, a folder of trials."""
+        return "-".join(filter(None, (self.group, self.fold and FOLD.name(Fold.parse(self.fold).number))))
 
     def fields(self) -> dict[str, Any]:
         """Return the fields that identify the run in a `RunRecord`."""
@@ -96,6 +122,7 @@ class RunSpec:
             "method": self.arm,
             "seed": self.recipe.seed,
             "split": self.split,
+            "fold": self.fold,
             "shots": SWEEPS["shots"].value(self.recipe),
             "rank": self.recipe.lora.rank,
             "image_size": self.recipe.image_size,
@@ -108,6 +135,7 @@ class Grid(Record):
 
     Attributes:
         backbones, seeds, splits: every method is run with all of them.
+        folds: number of folds of a cross-validation on each split; None for ordinary splits.
         shots, ranks, image_sizes: values of the sweeps; in `shots`, None stands for all tiles, and is stored
             as "all".
 
@@ -118,6 +146,7 @@ class Grid(Record):
     backbones: JsonTuple[str] = ()
     seeds: JsonTuple[int] = ()
     splits: JsonTuple[str] = ()
+    folds: int | None = None
     shots: JsonTuple[int | None] = ()
     ranks: JsonTuple[int] = ()
     image_sizes: JsonTuple[int] = ()
@@ -137,8 +166,10 @@ class Grid(Record):
     def _check_distinct(self) -> Self:
         for name in type(self).model_fields:
             values = getattr(self, name)
-            if len(set(values)) < len(values):
+            if isinstance(values, tuple) and len(set(values)) < len(values):
                 raise OrbituneError(f"--{name.replace('_', '-')}: a value is given twice.")
+        if self.folds is not None and self.folds < LEAST:
+            raise OrbituneError(f"--folds takes a number of folds of at least {LEAST}.")
         return self
 
     @classmethod
@@ -148,6 +179,7 @@ class Grid(Record):
         backbones: Sequence[str] = (),
         seeds: int | Sequence[int] | None = None,
         splits: Sequence[str] = (),
+        folds: int | None = None,
         shots: Sequence[int | str | None] = (),
         ranks: Sequence[int] = (),
         image_sizes: Sequence[int] = (),
@@ -159,13 +191,14 @@ class Grid(Record):
             backbones: paths, hub ids or built-in names; existing paths are made absolute.
             seeds: the seeds, or their number; these are counted from `first_seed`.
             splits: names of splits.
+            folds: number of folds, 3 or more, or None.
             shots: training tiles per class; "all" or None for all tiles.
             ranks: ranks of the adapters.
             image_sizes: pixels.
             first_seed: first seed where `seeds` is a number.
 
         Raises:
-            OrbituneError: a value is given twice, or the number of seeds is below one.
+            OrbituneError: a value is given twice, or the number of seeds or folds is too small.
         """
         if isinstance(seeds, int):
             if seeds < 1:
@@ -177,6 +210,7 @@ class Grid(Record):
             backbones=tuple(anchor({"backbone": name})["backbone"] for name in backbones),
             seeds=tuple(seeds or ()),
             splits=tuple(splits),
+            folds=folds,
             shots=tuple(None if isinstance(count, str) else count for count in shots),
             ranks=tuple(ranks),
             image_sizes=tuple(image_sizes),
@@ -186,7 +220,7 @@ class Grid(Record):
     def varied(self) -> set[str]:
         """Recipe fields in which the runs of one method differ, apart from sweeps."""
         axes = ((BACKBONE, self.backbones), (SEED, self.seeds), (SPLIT, self.splits))
-        return {axis.field for axis, values in axes if len(values) > 1}
+        return {axis.field for axis, values in axes if len(values) > 1} | ({"fold"} if self.folds else set())
 
     def runs(self, recipes: Sequence[Recipe]) -> list[RunSpec]:
         """Return all runs of a study: the comparison first, then the sweeps.
@@ -224,15 +258,24 @@ class Grid(Record):
         return recipe
 
     def _cross(self, recipe: Recipe, sweep: str | None = None, *, part: str = "") -> Iterator[RunSpec]:
-        """Yield the runs of one recipe with every split and seed."""
+        """Yield the runs of one recipe with every split, fold and seed."""
         for on_split, split in _each(recipe, SPLIT, values=self.splits):
-            for chosen, seed in _each(on_split, SEED, values=self.seeds):
+            for chosen, fold, seed in self._repeated(on_split):
                 backbone = backbone_labels(self.backbones).get(recipe.backbone)
                 arm = arm_name(recipe.method, backbone)
                 name, group = (
-                    "-".join(filter(None, parts)) for parts in ((arm, split, seed, part), (arm, split, part))
+                    "-".join(filter(None, parts))
+                    for parts in ((arm, split, fold, seed, part), (arm, split, part))
                 )
                 yield RunSpec(name, group, chosen, sweep, backbone)
+
+    def _repeated(self, recipe: Recipe) -> Iterator[tuple[Recipe, str, str]]:
+        """Yield the recipe with every fold and seed, and their labels."""
+        folds = Fold.all_of(self.folds) if self.folds else [None]
+        for fold in folds:
+            tested = FOLD.replace(recipe, str(fold)) if fold else recipe
+            for chosen, seed in _each(tested, SEED, values=self.seeds):
+                yield chosen, FOLD.name(fold.number) if fold else "", seed
 
 
 def _each(recipe: Recipe, axis: Axis, *, values: Sequence[Any]) -> Iterator[tuple[Recipe, str]]:

@@ -116,7 +116,8 @@ class RunRecord(Record):
 
     Attributes:
         name: unique in the study; the run's folder.
-        group: shared by the runs that differ only in their seed.
+        group: shared by the runs that differ only in seed and fold.
+        fold: of a cross-validation, such as 2/5; None for an ordinary split.
         method: name of the method; METHOD@BACKBONE in a study of several backbones, here and in all records
             of results.json, see `orbitune.study.arms`.
         shots: training tiles per class; None for all.
@@ -130,6 +131,7 @@ class RunRecord(Record):
     method: str
     seed: int
     split: str
+    fold: str | None = None
     shots: int | None = None
     rank: int | None = None
     image_size: int | str | None = None
@@ -151,6 +153,7 @@ class TrialRecord(Record):
 
     method: str
     split: str
+    fold: str | None = None
     seed: int
     learning_rate: float
     epochs: int

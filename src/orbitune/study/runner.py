@@ -74,6 +74,8 @@ class Study:
             where the recipe names none.
         seeds: the seeds of every method, or their number, counted from the recipe's seed.
         splits: splits of every method, such as ["random", "spatial"].
+        folds: number of folds of a cross-validation, in which each tile is tested once; for splits random,
+            spatial and group. None for ordinary splits.
         shots: sweep over training tiles per class; "all" for all tiles.
         ranks: sweep over ranks, for the methods that have one.
         image_sizes: sweep over input sizes in pixels.
@@ -99,6 +101,7 @@ class Study:
         backbones: Sequence[str] = (),
         seeds: int | Sequence[int] | None = None,
         splits: Sequence[str] = (),
+        folds: int | None = None,
         shots: Sequence[int | str | None] = (),
         ranks: Sequence[int] = (),
         image_sizes: Sequence[int] = (),
@@ -114,6 +117,7 @@ class Study:
             backbones=backbones,
             seeds=seeds,
             splits=splits,
+            folds=folds,
             shots=shots,
             ranks=ranks,
             image_sizes=image_sizes,
@@ -203,15 +207,21 @@ class Study:
     def _default_command(self) -> str:
         """Return the command line of this study's settings."""
         grid = self.grid.to_json()
+        folds = grid.pop("folds")
         lists = {f"--{name.replace('_', '-')}": values for name, values in grid.items() if values}
-        compared = {name: getattr(self.grid, name) for name in ("backbones", "seeds", "splits")}
+        compared = {name: getattr(self.grid, name) for name in ("backbones", "seeds", "splits", "folds")}
         first = Grid(**compared).runs(self.recipes)[0]
         words = ["orbitune", "study", "--recipe", str(self.folder.recipe_file(first))]
         words += ["--methods", ",".join(recipe.method for recipe in self.recipes)]
         for option, values in lists.items():
             text = ",".join(map(str, values))
             words += [option, f"{text}," if option == "--seeds" and len(values) == 1 else text]
-        numbers = {"--tune": self.folder.trials, "--jobs": self.jobs, "--robustness": self.robustness}
+        numbers = {
+            "--folds": folds,
+            "--tune": self.folder.trials,
+            "--jobs": self.jobs,
+            "--robustness": self.robustness,
+        }
         for option, number in numbers.items():
             words += [option, str(number)] if number else []
         words += [word for name in self.track for word in ("--track", name)]

@@ -8,7 +8,7 @@ from typing import Any
 from orbitune.errors import OrbituneError
 from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
 from orbitune.study.folder import StudyFolder
-from orbitune.study.grid import RunSpec
+from orbitune.study.grid import RunSpec, TuningKey
 from orbitune.study.records import Plan
 from orbitune.study.tune import Trial, search_learning_rates
 
@@ -86,7 +86,7 @@ class Stages:
     def train(
         self,
         plans: Mapping[str, Plan | OrbituneError],
-        rates: Mapping[tuple[str, str], float | OrbituneError],
+        rates: Mapping[TuningKey, float | OrbituneError],
     ) -> dict[str, Outcome]:
         """Train the runs that are not finished; return the outcomes of all runs by name.
 

@@ -1,6 +1,6 @@
-"""Summaries over seeds, one per group of runs, and gaps between splits.
+"""Summaries over seeds and folds, one per group of runs, and gaps between splits.
 
-A group contains the runs that differ only in their seed; points of sweeps have groups of their own.
+A group contains the runs that differ only in seed and fold; points of sweeps have groups of their own.
 Everything is computed from the runs' records and their predictions.
 """
 
@@ -13,9 +13,15 @@ import numpy as np
 
 from orbitune.evaluation.calibration import fit_temperature, score_calibration
 from orbitune.evaluation.intervals import bootstrap_unpaired_difference, mean_accuracy
-from orbitune.evaluation.metrics import ClassScores
+from orbitune.evaluation.metrics import ClassScores, SplitScores, score
 from orbitune.study.findings import CalibrationRecord, ClassRecord, GroupSummary, SplitGap
-from orbitune.study.predictions import AlignedLogits, load_logits, load_predictions
+from orbitune.study.predictions import (
+    AlignedLogits,
+    by_seed,
+    complete_runs,
+    load_logits,
+    load_predictions,
+)
 from orbitune.study.records import RunRecord
 
 
@@ -30,9 +36,8 @@ def summarise_groups(runs: Sequence[RunRecord], folder: Path) -> list[GroupSumma
         RunError: see `orbitune.study.predictions.load_logits`.
     """
     groups: dict[str, list[RunRecord]] = {}
-    for run in runs:
-        if run.status == "done":
-            groups.setdefault(run.group, []).append(run)
+    for run in complete_runs(runs):
+        groups.setdefault(run.group, []).append(run)
     return [_summarise(members, folder) for members in groups.values()]
 
 
@@ -48,7 +53,7 @@ def split_gaps(runs: Sequence[RunRecord], folder: Path) -> list[SplitGap]:
     Raises:
         RunError: see `orbitune.study.predictions.load_logits`.
     """
-    done = [run for run in runs if run.status == "done" and run.sweep is None]
+    done = [run for run in complete_runs(runs) if run.sweep is None]
     splits = list(dict.fromkeys(run.split for run in done))
     correct = {split: load_predictions(done, folder, split=split).correct for split in splits}
     gaps = []
@@ -64,22 +69,35 @@ def split_gaps(runs: Sequence[RunRecord], folder: Path) -> list[SplitGap]:
 def _summarise(runs: Sequence[RunRecord], folder: Path) -> GroupSummary:
     """Summarise the finished runs of one group."""
     shared = ("group", "method", "split", "sweep", "shots", "rank", "image_size")
-    results = [run.finished for run in runs]
+    seeds = by_seed(runs)
     test = load_logits(runs, folder)
     accuracy = mean_accuracy(test.logits.argmax(2) == test.labels)
+    scores = [
+        own[0].finished.test if len(own) == 1 else _pooled_scores(own[0], test, row)
+        for row, own in enumerate(seeds)
+    ]
     return GroupSummary(
         **{name: getattr(runs[0], name) for name in shared},
-        seeds=[run.seed for run in runs],
+        folds=len(seeds[0]) if runs[0].fold else None,
+        seeds=[own[0].seed for own in seeds],
         test_tiles=len(test.labels),
         accuracy=accuracy,
-        macro_f1=fmean(result.test.macro_f1 for result in results),
-        validation_accuracy=fmean(result.validation.accuracy for result in results),
+        macro_f1=fmean(each.macro_f1 for each in scores),
+        validation_accuracy=fmean(run.finished.validation.accuracy for run in runs),
         per_class=[
-            _class_over_seeds(scores)
-            for scores in zip(*(result.test.per_class for result in results), strict=True)
+            _class_over_seeds(each) for each in zip(*(every.per_class for every in scores), strict=True)
         ],
-        calibration=_calibrate(load_logits(runs, folder, part="validation"), test),
+        calibration=_calibrate(runs, folder),
     )
+
+
+def _pooled_scores(run: RunRecord, test: AlignedLogits, row: int) -> SplitScores:
+    """Return the scores of one seed's pooled folds, as if they were one split.
+
+    Scores of single folds are not averaged: the mean of a few F1 of few tiles is biased (Forman and Scholz
+    2010, doi:10.1145/1882471.1882479).
+    """
+    return score(test.logits[row], test.labels, classes=run.finished.data.classes)
 
 
 def _class_over_seeds(scores: Sequence[ClassScores]) -> ClassRecord:
@@ -89,16 +107,17 @@ def _class_over_seeds(scores: Sequence[ClassScores]) -> ClassRecord:
     return ClassRecord(name=first.name, support=first.support, f1=fmean(f1), low=min(f1), high=max(f1))
 
 
-def _calibrate(validation: AlignedLogits, test: AlignedLogits) -> CalibrationRecord:
-    """Score calibration on the test tiles of all seeds.
+def _calibrate(runs: Sequence[RunRecord], folder: Path) -> CalibrationRecord:
+    """Score calibration on the test tiles of all runs.
 
-    Each seed has a temperature from validation.
+    Each run has a temperature from its validation tiles.
     """
-    temperatures = [fit_temperature(logits, validation.labels) for logits in validation.logits]
-    seeds, _, classes = test.logits.shape
-    labels = np.tile(test.labels, seeds)
-    scaled = test.logits / np.array(temperatures)[:, None, None]
-    before, after = (
-        score_calibration(logits.reshape(-1, classes), labels) for logits in (test.logits, scaled)
+    validation, test = (
+        [load_logits([run], folder, part=part) for run in runs] for part in ("validation", "test")
     )
+    temperatures = [fit_temperature(each.logits[0], each.labels) for each in validation]
+    labels = np.concatenate([each.labels for each in test])
+    logits = [each.logits[0] for each in test]
+    scaled = [each / value for each, value in zip(logits, temperatures, strict=True)]
+    before, after = (score_calibration(np.concatenate(each), labels) for each in (logits, scaled))
     return CalibrationRecord(temperatures=temperatures, before=before, after=after)

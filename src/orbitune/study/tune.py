@@ -17,7 +17,7 @@ from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.evaluation.run_result import EpochMetrics, epoch_score
 from orbitune.models.methods import find_method
 from orbitune.study.executor import Outcome, Task
-from orbitune.study.grid import RunSpec
+from orbitune.study.grid import RunSpec, TuningKey
 from orbitune.study.records import TrialRecord
 from orbitune.training.run_folder import divergence
 from orbitune.training.trial import TrialResult
@@ -93,7 +93,7 @@ class Trial:
         options = ("--recipe", str(recipe_file), "--learning-rate", repr(self.learning_rate))
         ends = ("--stop-after", str(self.epochs), "--out", str(self.folder), "--json")
         return Task(
-            name=f"trial {self.spec.group} at {self.learning_rate:g}",
+            name=f"trial {self.spec.search} at {self.learning_rate:g}",
             arguments=("trial", *options, *ends),
             describe_result=_describe_trial,
             folder=self.folder,
@@ -140,6 +140,7 @@ class Trial:
         return TrialRecord(
             method=self.spec.arm,
             split=self.spec.split,
+            fold=self.spec.fold,
             seed=self.spec.recipe.seed,
             learning_rate=self.learning_rate,
             epochs=self.epochs,
@@ -160,12 +161,12 @@ def make_trials(specs: Sequence[RunSpec], count: int, *, folder: Path) -> list[l
         count: number of learning rates.
         folder: parent of the trials' folders.
     """
-    firsts: dict[tuple[str, str], RunSpec] = {}
+    firsts: dict[TuningKey, RunSpec] = {}
     for spec in specs:
         firsts.setdefault(spec.tuning_key, spec)
     return [
         [
-            Trial(spec, number, rate, folder / spec.group / str(number))
+            Trial(spec, number, rate, folder / spec.search / str(number))
             for number, rate in enumerate(learning_rates(_default_rate(spec), count), 1)
         ]
         for spec in firsts.values()
@@ -198,9 +199,9 @@ def search_learning_rates(
 
 def chosen_learning_rates(
     searches: Sequence[Sequence[Trial]],
-) -> dict[tuple[str, str], float | OrbituneError]:
+) -> dict[TuningKey, float | OrbituneError]:
     """Return the best learning rate of each method and split."""
-    rates: dict[tuple[str, str], float | OrbituneError] = {}
+    rates: dict[TuningKey, float | OrbituneError] = {}
     for trials in searches:
         rate = next((trial.learning_rate for trial in trials if trial.chosen), None)
         rates[trials[0].spec.tuning_key] = _search_error(trials) if rate is None else rate

@@ -7,12 +7,19 @@ with each other. Each split is judged separately, over all seeds, with the stati
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
-from orbitune.evaluation.significance import compare_pairs, difference_sentence, verdict_sentence
+from orbitune.evaluation.resampled import corrected_resampled_interval
+from orbitune.evaluation.significance import (
+    Comparison,
+    compare_pairs,
+    difference_sentence,
+    verdict_sentence,
+)
 from orbitune.study.arms import comparisons
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import VerdictRecord
-from orbitune.study.predictions import load_predictions
+from orbitune.study.predictions import complete_runs, load_predictions
 from orbitune.study.records import RunRecord
 
 
@@ -31,12 +38,32 @@ def compare_methods(runs: Sequence[RunRecord], folder: Path) -> list[VerdictReco
     Raises:
         RunError: runs of a split were scored on different tiles.
     """
-    done = [run for run in runs if run.status == "done" and run.sweep is None]
+    done = [run for run in complete_runs(runs) if run.sweep is None]
     verdicts = []
     for split in dict.fromkeys(run.split for run in done):
         correct = load_predictions(done, folder, split=split).correct
         names = {method: method_name(method) for method in correct}
         for comparison in compare_pairs(correct, comparisons(list(correct))):
             sentences = [verdict_sentence(comparison, names), difference_sentence(comparison, names)]
-            verdicts.append(VerdictRecord(split=split, **comparison.to_json(), sentences=sentences))
+            over_folds = _over_folds([run for run in done if run.split == split], comparison)
+            verdicts.append(
+                VerdictRecord(split=split, **comparison.to_json(), sentences=sentences, over_folds=over_folds)
+            )
     return verdicts
+
+
+def _over_folds(runs: Sequence[RunRecord], compared: Comparison) -> tuple[float, float] | None:
+    """Return the interval of a difference over folds, in points; None for an ordinary split."""
+    folds = list(dict.fromkeys(run.fold for run in runs if run.fold))
+    if not folds:
+        return None
+
+    def accuracy(method: str, fold: str) -> float:
+        return fmean(
+            100 * run.finished.test.accuracy for run in runs if run.method == method and run.fold == fold
+        )
+
+    differences = [accuracy(compared.method, fold) - accuracy(compared.reference, fold) for fold in folds]
+    sizes = [run.finished.data.sizes for run in runs]
+    ratio = fmean(each["test"] / each["train"] for each in sizes)
+    return corrected_resampled_interval(differences, test_to_train=ratio)

@@ -259,7 +259,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     recipe = task.resolve(recipe)
     backbone = backbone.for_bands(tiles.bands)
     recipe = resolve(recipe, backbone, tile=tiles.tiles.shape[1:3])
-    splits, notes = split_by_recipe(recipe, tiles)
+    splits, notes = _split(recipe, tiles)
     train = splits["train"]
     recipe = resolve_length(recipe, len(train))
     assert isinstance(recipe.image_size, int)
@@ -303,7 +303,7 @@ def _preprocessing(backbone: Backbone, tiles: TileSet, *, train: np.ndarray) -> 
     return stated.normalised_by(tiles.statistics(train), bands=tiles.bands, dtype=dtype)
 
 
-def split_by_recipe(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+def _split(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Split the tiles, and draw the shots of a recipe that asks for them."""
     splits, notes = split_tiles(
         tiles,
@@ -312,6 +312,8 @@ def split_by_recipe(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarra
         split=recipe.split,
         block_size=recipe.block_size,
         group_pattern=recipe.group_pattern,
+        group_column=recipe.group_column,
+        fold=recipe.fold,
     )
     if not recipe.shots:
         return splits, notes

@@ -7,6 +7,8 @@ import numpy as np
 
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.calibration import Calibration, minimise_over_temperature
+from orbitune.evaluation.details.class_intervals import ClassIntervals, class_intervals
+from orbitune.evaluation.details.misclassified import Misclassified, find_wrong_sets
 from orbitune.evaluation.metrics import SplitScores, check_logits
 from orbitune.evaluation.tasks.label_set_scores import (
     binary_cross_entropy,
@@ -128,6 +130,20 @@ class MultiLabel(Task):
     def correct(self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision) -> np.ndarray:
         """Return whether exactly the labels of a tile reach their thresholds."""
         return np.asarray((self.decide(logits, decision) == labels).all(1))
+
+    def class_intervals(
+        self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision
+    ) -> list[ClassIntervals]:
+        """Return the intervals at the thresholds."""
+        decided, truth = self.decide(logits, decision) > 0, labels > 0
+        return class_intervals((decided & truth).sum(0), truth.sum(0), predicted=decided.sum(0))
+
+    def misclassified(
+        self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision
+    ) -> list[Misclassified]:
+        """Return the tiles with a label too many or too few."""
+        found = self.probabilities(logits, decision.temperature)
+        return find_wrong_sets(found, labels, decided=self.decide(logits, decision) > 0)
 
     def score_calibration(self, logits: np.ndarray, labels: np.ndarray) -> Calibration:
         """Measure the calibration of the probabilities of all labels of all tiles together."""

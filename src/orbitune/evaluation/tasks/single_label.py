@@ -11,6 +11,8 @@ from orbitune.evaluation.calibration import (
     probabilities,
     score_calibration,
 )
+from orbitune.evaluation.details.class_intervals import ClassIntervals, class_intervals
+from orbitune.evaluation.details.misclassified import Misclassified, find_misclassified
 from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.recipe import Recipe
@@ -93,6 +95,22 @@ class SingleLabel(Task):
     def score_calibration(self, logits: np.ndarray, labels: np.ndarray) -> Calibration:
         """Measure the calibration of the predicted class's probability."""
         return score_calibration(logits, labels)
+
+    def class_intervals(
+        self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision
+    ) -> list[ClassIntervals]:
+        """Return the intervals; the prediction is the most probable class."""
+        count, predicted = logits.shape[1], logits.argmax(1)
+        tiles, hits, claimed = (
+            np.bincount(each, minlength=count) for each in (labels, labels[labels == predicted], predicted)
+        )
+        return class_intervals(hits, tiles, predicted=claimed)
+
+    def misclassified(
+        self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision
+    ) -> list[Misclassified]:
+        """Return the tiles whose most probable class is wrong."""
+        return find_misclassified(self.probabilities(logits, decision.temperature), labels)
 
     def probabilities(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """Return the softmax; rows sum to 1."""

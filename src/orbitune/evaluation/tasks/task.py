@@ -12,6 +12,8 @@ import numpy as np
 
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.calibration import Calibration
+from orbitune.evaluation.details.class_intervals import ClassIntervals
+from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.evaluation.metrics import SplitScores
 from orbitune.models.metadata import ModelMetadata
 from orbitune.recipe import Recipe
@@ -160,6 +162,18 @@ class Task(ABC):
         Raises:
             RunError: there are no tiles, or a logit is not finite.
         """
+
+    @abstractmethod
+    def class_intervals(
+        self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision
+    ) -> list[ClassIntervals]:
+        """Return the intervals of precision, recall and F1 of each class."""
+
+    @abstractmethod
+    def misclassified(
+        self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision
+    ) -> list[Misclassified]:
+        """Return the tiles whose label, or set of labels, is wrong, the most confident first."""
 
     # --- prediction ---------------------------------------------------------------------------------------
 

@@ -86,6 +86,16 @@ def count_seen(sums: np.ndarray, seen: np.ndarray) -> int:
     return count if count > _CHANCE * len(seen) * len(sums) / 2**32 else 0
 
 
+def find_seen(tiles: TileSet, seen: np.ndarray) -> np.ndarray:
+    """Return the indices of the tiles that have the checksums of training tiles, int64 (n,).
+
+    Args:
+        tiles: of which some were trained on.
+        seen: CRC-32 of the training tiles, uint32 (N,).
+    """
+    return np.flatnonzero(np.isin(_sums(tiles, np.arange(len(tiles.labels))), seen))
+
+
 def read_seen(folder: Path) -> np.ndarray | None:
     """Return the CRC-32 of the tiles that a model and its ancestors were trained on, uint32 (N,).
 

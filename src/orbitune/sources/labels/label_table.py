@@ -172,10 +172,7 @@ def metadata_manifest(
     """
     parsed = []
     for name in tables:
-        try:
-            table = parse_table(name, read_table(name))
-        except BadImageError as error:
-            raise DataError(f"{name} {error}.") from None
+        table = _parse(name, read_table)
         parsed.append(_labelled_names(table, name[: name.rfind("/") + 1], selection=selection))
     return _build_manifest(parsed, tiles, read=read, selection=selection)
 
@@ -240,15 +237,68 @@ def split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(np.array(splits) == name) for name in dict.fromkeys(splits)}
 
 
-def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelection) -> _LabelRows:
-    """Return the rows of a table, with `folder` before the names."""
+def column_in_files(
+    files: Sequence[str], column: str, *, read: _Read, selection: ColumnSelection
+) -> list[tuple[str, Any]]:
+    """Return the name of each tile with its value of a column of the metadata files.
+
+    Args:
+        files: names of the files of a data set; those that are no metadata files are left out.
+        column: name of the column, other than that of the labels.
+        read: returns the bytes of a file.
+        selection: as for `metadata_manifest`.
+
+    Raises:
+        DataError: a metadata file is damaged, or lacks the column.
+    """
+    tables = [name for name in files if is_metadata(PurePosixPath(name).name)]
+    return [
+        pair
+        for name in tables
+        for pair in _column_rows(
+            _parse(name, read), column, folder=name[: name.rfind("/") + 1], selection=selection
+        )
+    ]
+
+
+def column_in_zip(path: Path, column: str, *, selection: ColumnSelection) -> list[tuple[str, Any]]:
+    """Return the name of each tile of a zip with its value of a column, as `column_in_files`."""
+    with zip_files(path, wanted=is_metadata) as (entries, read):
+        return column_in_files(list(entries), column, read=read, selection=selection)
+
+
+def column_in_list(path: Path, column: str, *, selection: ColumnSelection) -> list[tuple[str, Any]]:
+    """Return the name of each tile of a list with its value of a column, as `column_in_files`."""
+    return _column_rows(_read(path), column, folder="", selection=selection)
+
+
+def _column_rows(
+    table: SourceTable, column: str, *, folder: str, selection: ColumnSelection
+) -> list[tuple[str, Any]]:
+    """Return (name, value) of each row, with `folder` before the name."""
+    found = table.find_column(column, [], content="groups", option="--group-column")
+    values = table.columns[found]
+    files = table.columns[_file_column(table, selection)]
+    return [
+        (folder + _normalise_path(name, table.name), value) for name, value in zip(files, values, strict=True)
+    ]
+
+
+def _file_column(table: SourceTable, selection: ColumnSelection) -> str:
+    """Return the column of file names."""
     beside = is_metadata(PurePosixPath(table.name).name)
     usual = list(_FILE_COLUMNS)
     if "file_name" in table.columns:
         usual = ["file_name"]
     elif beside and (others := [name for name in table.columns if name.endswith("_file_name")]):
         usual = others
-    files = table.find_column(selection.image_column, usual, content="file names", option="--image-column")
+    return table.find_column(selection.image_column, usual, content="file names", option="--image-column")
+
+
+def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelection) -> _LabelRows:
+    """Return the rows of a table, with `folder` before the names."""
+    beside = is_metadata(PurePosixPath(table.name).name)
+    files = _file_column(table, selection)
     option = "--label-column"
     if beside:
         option += f", or rename {table.name} to have the folders as classes"
@@ -287,7 +337,12 @@ def _normalise_path(name: Any, table: str) -> str:
 
 def _read(path: Path) -> SourceTable:
     """Read and parse a table."""
+    return _parse(path.name, lambda _: read_file(path))
+
+
+def _parse(name: str, read: _Read) -> SourceTable:
+    """Read and parse a table of a data set."""
     try:
-        return parse_table(path.name, read_file(path))
+        return parse_table(name, read(name))
     except BadImageError as error:
-        raise DataError(f"{path.name} {error}.") from None
+        raise DataError(f"{name} {error}.") from None

@@ -41,7 +41,7 @@ def which_backbone(view: ReportView, split: str) -> str:
 
 def backbone_conditions(view: ReportView) -> list[str]:
     """Return sentences on what the backbones did not share: image sizes and learning rates."""
-    if not view.backbones:
+    if len(view.backbones) < 2:
         return []
     sizes = {row.backbone: row.image_size for row in view.rows}
     if len(set(sizes.values())) > 1:
@@ -118,8 +118,9 @@ def _difference(view: ReportView, best: RunGroup, other: tuple[RunGroup, Verdict
 
 
 def _differ(verdict: VerdictRecord) -> bool:
-    """Return whether two arms differ: by McNemar's test, and by an interval that covers other seeds too."""
-    return verdict.differ <= 2 * ALPHA and (verdict.low > 0 or verdict.high < 0)
+    """Return whether two arms differ: by McNemar's test and by every interval."""
+    ends = [(verdict.low, verdict.high), *([verdict.over_folds] if verdict.over_folds else [])]
+    return verdict.differ <= 2 * ALPHA and all(low > 0 or high < 0 for low, high in ends)
 
 
 def _label(group: RunGroup) -> str:

@@ -26,8 +26,9 @@ def comparison_columns(view: ReportView) -> list[Column]:
 
 def table_caption(view: ReportView) -> str:
     """Return the caption of the comparison table."""
-    several = any(len(group.runs) > 1 for group in view.groups)
+    several = any(group.seeds > 1 for group in view.groups)
     means = f", means of {_seeds(view)} seeds on each split" if several else ""
+    means += f", each tile tested once over {view.folds} folds" if view.folds else ""
     compared = len(view.rows) > 1 and any(row.is_full for row in view.rows)
     same = " on the same backbone" if view.backbones else ""
     ratios = f"; {fmt.TIMES} marks the ratio to full fine-tuning{same}" if compared else ""
@@ -89,7 +90,7 @@ def terminal_columns(view: ReportView) -> list[Column]:
 
 def _seeds(view: ReportView) -> str:
     """Return the number of seeds, or its range."""
-    counts = sorted({len(group.runs) for row in view.rows for group in row.groups.values()})
+    counts = sorted({group.seeds for row in view.rows for group in row.groups.values()})
     return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 

@@ -36,6 +36,8 @@ def write_conclusions(view: ReportView) -> list[str]:
     """
     reference = view.reference
     if reference is None:
+        if view.results.done:
+            return ["No method finished all folds of a seed, so there is nothing to compare."]
         return ["Every run failed, so there is nothing to compare."]
     if view.results.verdicts:
         backbones: list[str | None] = [*view.backbones] or [None]
@@ -89,6 +91,7 @@ def _accuracy_clause(view: ReportView, group: RunGroup) -> str:
         f"{group.title} reached {fmt.percent(mean, view.digits)} test accuracy "
         f"(95 % interval {fmt.percent_range(interval, view.digits)}) "
         f"on {group.summary.test_tiles:,} test tiles {from_seeds}"
+        + (f", each tested once over {view.folds} folds" if view.folds else "")
     )
 
 

@@ -126,13 +126,34 @@ def _comparisons(view: ReportView) -> list[str]:
         "On each backbone every method is compared with the reference; with each method every backbone is "
         "compared with each other. Holm's correction is over all "
         f"{view.results.verdicts[0].family} comparisons of a split. A backbone is called better if McNemar's "
-        "test finds a difference at 5 % and the 95 % interval of the difference excludes zero."
+        "test finds a difference at 5 % and the 95 % interval of the difference excludes zero"
+        + (", and that over folds too." if view.folds else ".")
     ]
 
 
 def _intervals(view: ReportView) -> list[str]:
     """Describe what the intervals of the accuracy cover."""
-    if any(len(group.runs) > 1 for group in view.groups):
+    if view.folds:
+        return [_fold_note(view), *_seed_note(view)]
+    return _seed_note(view)
+
+
+def _fold_note(view: ReportView) -> str:
+    """Describe how folds are pooled, and what their intervals mean."""
+    return (
+        f"In {view.folds}-fold cross-validation each tile is tested once, by the model of its fold. The next "
+        "fold chooses the epoch and, with tuning, the learning rate; the others train. Accuracies and "
+        "comparisons pool the tiles of all folds, as if they were one test split. The models share training "
+        "tiles, so these intervals cover other test tiles, but not other training tiles, a variance that "
+        "folds cannot estimate without bias (Bengio and Grandvalet 2004, JMLR 5:1089). The interval over "
+        "folds of a comparison allows for it approximately, by the corrected resampled t test (Nadeau and "
+        "Bengio 2003, doi:10.1023/A:1024068626366). Leakage checks and robustness are of the first fold."
+    )
+
+
+def _seed_note(view: ReportView) -> list[str]:
+    """Describe what the intervals of the accuracy cover besides."""
+    if any(group.seeds > 1 for group in view.groups):
         return [
             "Accuracies over several seeds have 95 % intervals from a bootstrap over seeds and test tiles "
             "(Owen 2007), which cover other seeds and other tiles of the same kind. Single runs have Wilson "

@@ -58,6 +58,7 @@ def trial_table(view: ReportView) -> Table:
         return [
             method_name(trial.method),
             trial.split,
+            *([trial.fold or fmt.NOTHING] if view.folds else []),
             f"{trial.learning_rate:g}",
             f"{trial.epochs}",
             fmt.NOTHING if accuracy is None else fmt.percent(accuracy, view.digits),
@@ -65,7 +66,8 @@ def trial_table(view: ReportView) -> Table:
             "chosen" if trial.chosen else fmt.single_line(trial.error or ""),
         ]
 
-    header = ["Method", "Split", "Learning rate", "Epochs", "Validation accuracy", "Time", "Outcome"]
+    fold = ["Fold"] if view.folds else []
+    header = ["Method", "Split", *fold, "Learning rate", "Epochs", "Validation accuracy", "Time", "Outcome"]
     return Table("Learning-rate trials", header, [*map(cells, view.results.trials)])
 
 
@@ -158,8 +160,9 @@ def data_pairs(view: ReportView) -> list[tuple[str, str]]:
         for split in view.splits
         for group in view.groups_on(split)[:1]
     } or {"": data.sizes}
+    first = f" of fold 1 of {view.folds}" if view.folds else ""
     tiles = [
-        (fmt.capital(f"{view.split_name(split)} tiles".strip()), _counts(counts))
+        (fmt.capital(f"{view.split_name(split)} tiles{first}".strip()), _counts(counts))
         for split, counts in sizes.items()
     ]
     return [

@@ -6,7 +6,7 @@ from orbitune.evaluation.robustness import Accuracy
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
-from orbitune.study.findings import ClassRecord
+from orbitune.study.findings import ClassRecord, VerdictRecord
 from orbitune.study.report.view_model import ReportView, RunGroup
 
 
@@ -20,6 +20,7 @@ def verdict_table(view: ReportView) -> Table:
         *(["Split"] if several else []),
         "Difference, points (95 % interval)",
         "Bootstrap interval",
+        *(["Interval over folds"] if view.folds else []),
         f"Within {verdicts[0].margin:g} points, or better",
         "p, within",
         "p, not within",
@@ -34,6 +35,7 @@ def verdict_table(view: ReportView) -> Table:
             *([verdict.split] if several else []),
             f"{fmt.signed(verdict.difference)} ({fmt.signed_range(verdict.low, verdict.high)})",
             fmt.signed_range(verdict.bootstrap_low, verdict.bootstrap_high),
+            *([_over_folds(verdict)] if view.folds else []),
             verdict.verdict,
             *map(fmt.p_value, (verdict.within, verdict.beyond, verdict.differ)),
             f"{verdict.wins:,.0f} / {verdict.losses:,.0f}",
@@ -44,6 +46,10 @@ def verdict_table(view: ReportView) -> Table:
     reference = "the reference" if view.backbones else method_name(verdicts[0].reference)
     holm = "; p values after Holm's correction" if any(verdict.family > 1 for verdict in verdicts) else ""
     return Table(f"Comparison with {reference}, at a one-sided level of 2.5 %{holm}", header, rows)
+
+
+def _over_folds(verdict: VerdictRecord) -> str:
+    return fmt.signed_range(*verdict.over_folds) if verdict.over_folds else fmt.NOTHING
 
 
 def verdict_sentences(view: ReportView) -> list[str]:

@@ -50,7 +50,7 @@ class MeanCost:
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Finished runs that differ only in their seed.
+    """Finished runs that differ only in seed and fold.
 
     Attributes:
         title: label of its row or line.
@@ -74,7 +74,7 @@ class RunGroup:
 
     @property
     def accuracy(self) -> tuple[float, float, float]:
-        """Mean test accuracy over the seeds and its 95 % interval, 0..1."""
+        """Mean test accuracy over the seeds and its 95 % interval, 0..1; folds are pooled."""
         accuracy = self.summary.accuracy
         return accuracy.mean, accuracy.low, accuracy.high
 
@@ -82,6 +82,11 @@ class RunGroup:
     def interval(self) -> tuple[float, float]:
         """95 % interval of the test accuracy, 0..1."""
         return self.accuracy[1:]
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds."""
+        return len(self.summary.seeds)
 
 
 @dataclass(frozen=True)
@@ -190,6 +195,11 @@ class ReportView:
         return reference if reference.is_full else None
 
     @property
+    def folds(self) -> int | None:
+        """Number of folds; None for ordinary splits."""
+        return self.results.grid.folds
+
+    @property
     def timings_comparable(self) -> bool:
         """Return whether no two runs shared the machine."""
         executor = self.results.executor
@@ -209,4 +219,4 @@ class ReportView:
 
 
 def _runs_of(summary: GroupSummary, done: Sequence[RunRecord]) -> list[RunRecord]:
-    return [run for run in done if run.group == summary.group]
+    return [run for run in done if run.group == summary.group and run.seed in summary.seeds]

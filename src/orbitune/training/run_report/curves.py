@@ -4,11 +4,14 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.reporting.components import Figure, Panel
 from orbitune.reporting.drawing import Look
 from orbitune.reporting.epochs import RING, EpochLine, epoch_panel
-from orbitune.reporting.scores import COLOUR
+from orbitune.reporting.run_sentences import criterion_title
+from orbitune.reporting.views.score_view import COLOUR
 
 _MEASURES = (
     ("loss", "Loss, nats", 1),
     ("accuracy", "Accuracy, %", 100),
+    ("map", "Mean average precision, %", 100),
+    ("micro_f1", "Micro-F1, %", 100),
     ("macro_f1", "Macro-F1, %", 100),
 )
 _SIDES: tuple[tuple[str, Look], ...] = (
@@ -26,7 +29,7 @@ def curve_figure(result: RunResult) -> Figure:
     ]
     caption = (
         f"Solid: validation. Dashed: training, averaged over the epoch. Ring: epoch {result.best_epoch}, "
-        f"with the best validation {result.recipe.criterion}, whose weights were kept."
+        f"with the best validation {criterion_title(result.recipe)}, whose weights were kept."
     )
     return Figure(caption, panels)
 

@@ -81,7 +81,8 @@ def data_pairs(result: RunResult) -> list[tuple[str, str]]:
 
 def split_name(recipe: Recipe) -> str:
     """Return what the split of a run is called, such as "spatial split"."""
-    return "split of the file lists" if recipe.split_files else f"{recipe.split} split"
+    name = "split of the file lists" if recipe.split_files else f"{recipe.split} split"
+    return f"{name}, fold {recipe.fold}" if recipe.fold else name
 
 
 def public_recipe(recipe: Recipe) -> dict[str, Any]:

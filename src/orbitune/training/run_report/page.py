@@ -5,17 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import yaml
 
 from orbitune.data.preview import rgb_preview
 from orbitune.data.tileset import TileSet
 from orbitune.environment import Environment
-from orbitune.evaluation.calibration import fit_temperature, probabilities
-from orbitune.evaluation.class_intervals import macro_f1_interval
-from orbitune.evaluation.misclassified import find_misclassified
+from orbitune.evaluation.details.score_details import ScoreDetails, interval_of_macro_f1
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import Predictions
+from orbitune.evaluation.tasks.known import find_task
+from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.models.methods import find_method
 from orbitune.recipe_paths import data_name
 from orbitune.reporting import formatting as fmt
@@ -32,12 +31,14 @@ from orbitune.reporting.drawing import report_style
 from orbitune.reporting.page import WARNING, Page
 from orbitune.reporting.run_sentences import (
     COST_NOTE,
+    criterion_title,
     describe_computation,
     describe_duration,
     describe_restarts,
 )
-from orbitune.reporting.scores import ModelScores
 from orbitune.reporting.tile_gallery import SHOWN, misclassified_gallery, misclassified_table
+from orbitune.reporting.views.choose import view_scores
+from orbitune.reporting.views.score_view import ScoreView
 from orbitune.training.run_report import details
 from orbitune.training.run_report.curves import curve_figure
 
@@ -66,22 +67,27 @@ class RunView:
         """Return what the test tiles are called, with the split that they are of."""
         return f"test tiles of the {details.split_name(self.result.recipe)}"
 
-    @cached_property
-    def temperature(self) -> float:
-        """Return the temperature that fits the validation tiles."""
-        return fit_temperature(self.validation.logits, self.validation.labels)
+    @property
+    def task(self) -> Task:
+        """Return the task: one label a tile, or several."""
+        return find_task(self.result.recipe.task)
 
     @cached_property
-    def scores(self) -> ModelScores:
+    def decision(self) -> Decision:
+        """Return temperature and thresholds, which fit the validation tiles."""
+        return self.task.fit_decision(self.validation.logits, self.validation.labels)
+
+    @cached_property
+    def scores(self) -> ScoreView:
         """Return the scores on the test tiles."""
-        return ModelScores.measure(
-            self.test_tiles,
-            self.result.test,
-            logits=self.test.logits,
+        details = ScoreDetails.measure(
+            self.task,
+            self.test.logits,
             labels=self.test.labels,
-            temperature=self.temperature,
-            synthetic=bool(self.result.data.synthetic),
+            classes=self.result.data.classes,
+            decision=self.decision,
         )
+        return view_scores(details, self.test_tiles, synthetic=bool(self.result.data.synthetic))
 
 
 def build_page(view: RunView) -> Page:
@@ -99,17 +105,16 @@ def build_page(view: RunView) -> Page:
             subtitle=f"Backbone: {result.backbone.description}, {result.parameters.backbone:,} parameters",
             warning=WARNING if result.data.synthetic else "",
             conclusions=[
-                scores.accuracy_sentence(),
-                " ".join(filter(None, [scores.weakest_sentence(), scores.calibration_sentence()])),
+                *scores.conclusions(),
                 f"{_epoch_sentence(result)} {_reads_sentence(result.test_reads)}",
             ],
             comparison=_score_table(view),
             notes=[
-                "Accuracies have Wilson intervals, macro-F1 that of a bootstrap over the tiles. They cover "
-                "other tiles of the same kind, not another training.",
+                "Accuracies have Wilson intervals, F1 and average precision those of a bootstrap over the "
+                "tiles. They cover other tiles of the same kind, not another training.",
                 *(f"{fmt.capital(note)}." for note in result.data.notes),
             ],
-            picture=scores.confusion_figure(),
+            picture=scores.picture(),
             sections=[*_sections(view)],
             reproduction=(
                 "Train the recipe again, or write this report, from the folder above that of the run"
@@ -122,10 +127,8 @@ def _epoch_sentence(result: RunResult) -> str:
     epochs = len(result.history)
     if epochs == 1:
         return "There was one epoch."
-    return (
-        f"Of {epochs} epochs, epoch {result.best_epoch} had the best validation {result.recipe.criterion}; "
-        f"its weights were kept.{describe_restarts(result.recipe)}"
-    )
+    best = f"epoch {result.best_epoch} had the best validation {criterion_title(result.recipe)}"
+    return f"Of {epochs} epochs, {best}; its weights were kept.{describe_restarts(result.recipe)}"
 
 
 def _reads_sentence(reads: int) -> str:
@@ -136,20 +139,12 @@ def _reads_sentence(reads: int) -> str:
 
 def _score_table(view: RunView) -> Table:
     """Return the scores on validation and test tiles."""
-    digits = view.scores.digits
-    rows = []
-    for split, scores in (("Validation", view.result.validation), ("Test", view.result.test)):
-        macro_f1 = (scores.macro_f1, *macro_f1_interval(np.array(scores.confusion)))
-        rows.append(
-            [
-                split,
-                f"{scores.count:,}",
-                fmt.with_interval((scores.accuracy, *scores.interval), digits),
-                fmt.with_interval(macro_f1, digits),
-                f"{scores.loss:.4f}",
-            ]
-        )
-    header = ["Split", "Tiles", "Accuracy (95 % interval)", "Macro-F1 (95 % interval)", "Loss, nats"]
+    splits = {"Validation": view.result.validation, "Test": view.result.test}
+    cells = {
+        split: view.scores.cells(scores, interval_of_macro_f1(scores)) for split, scores in splits.items()
+    }
+    rows = [[split, f"{splits[split].count:,}", *row.values()] for split, row in cells.items()]
+    header = ["Split", "Tiles", *cells["Test"]]
     return Table(f"Scores of the kept weights, {details.split_name(view.result.recipe)}", header, rows)
 
 
@@ -176,8 +171,7 @@ def _section(title: str, *components: Component) -> Section:
 
 def _errors(view: RunView) -> list[Component]:
     """Return the most confident errors on the test tiles."""
-    confidences = probabilities(view.test.logits, view.temperature)
-    found = find_misclassified(confidences, view.test.labels)
+    found = view.task.misclassified(view.test.logits, view.test.labels, decision=view.decision)
     if not found:
         return [BulletList([f"No error on {len(view.test.labels):,} {view.test_tiles}."])]
     shown, tiles = found[:SHOWN], view.tiles
@@ -187,11 +181,10 @@ def _errors(view: RunView) -> list[Component]:
         if len(shown) < len(found)
         else f"All {len(found):,} misclassified {view.test_tiles}, the most confident first"
     )
-    classes = view.result.data.classes
     if tiles is None:
         names = [f"tile {row}" for row in rows]
         caption += "; the data is no longer there, so that their pictures and names are missing"
-        return [misclassified_table(caption, shown, classes=classes, names=names)]
+        return [misclassified_table(caption, shown, view=view.scores, names=names)]
     names = [tiles.names[row] for row in rows]
     pictures = list(rgb_preview(tiles.read(rows), tiles.bands))
-    return [misclassified_gallery(caption, shown, classes=classes, names=names, pictures=pictures)]
+    return [misclassified_gallery(caption, shown, view=view.scores, names=names, pictures=pictures)]

@@ -7,7 +7,7 @@ from orbitune.evaluation.run_result import FILE as RESULT
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.run_tiles import find_run_tiles
 from orbitune.evaluation.saved_outputs import read_predictions
-from orbitune.evaluation.tasks.known import require_single_label
+from orbitune.evaluation.tasks.known import find_task
 from orbitune.extras import require
 from orbitune.files import write_text
 from orbitune.training.run_folder import read_environment
@@ -33,8 +33,8 @@ def write_run_report(run: str | Path, *, progress: bool = True) -> Path:
     require("study", purpose="reports")
     folder = Path(run)
     result = RunResult.load(folder)
-    require_single_label(result.recipe.task, "Reports", name=folder.resolve().name)
-    if not (result.validation.confusion and result.test.confusion):
+    several = find_task(result.recipe.task).name == "multi-label"
+    if not several and not (result.validation.confusion and result.test.confusion):
         raise RunError(f"{folder / RESULT} holds no confusion matrix, which the report of a run shows.")
     classes = len(result.data.classes)
     view = RunView(

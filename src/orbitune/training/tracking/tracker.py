@@ -88,7 +88,7 @@ class Tracker(Callback):
         """
 
     @abstractmethod
-    def change(self, settings: dict[str, str], *, step: int) -> None:
+    def change(self, settings: dict[str, Any], *, step: int) -> None:
         """Record the new values of settings, as of an extended run.
 
         Args:
@@ -118,8 +118,8 @@ class Tracker(Callback):
         known, self._state.settings = self._state.settings, settings
         try:
             self._state.run_id = self.start(recipe, self._state.run_id, first_step=self._state.step + 1)
-            changed = {} if known is None else dict(settings.items() - known.items())
-            if changed:
+            if known is not None and settings != known:
+                changed = {name: value for name, value in recipe.items() if settings[name] != known.get(name)}
                 self.change(changed, step=self._state.step)
         except Exception as error:
             raise RunError(f"Tracking with {self.name} cannot start: {first_line(error)}.") from error

@@ -37,7 +37,7 @@ class TensorBoardTracker(Tracker):
         table = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
         self._writer.add_text("recipe", f"| setting | value |\n|---|---|\n{table}", step)
 
-    def change(self, settings: dict[str, str], *, step: int) -> None:
+    def change(self, settings: dict[str, Any], *, step: int) -> None:
         """Write the new values as the text of this step."""
         self._write_settings(settings, step)
 
@@ -81,10 +81,10 @@ class MLflowTracker(Tracker):
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in recipe.items()])
         return str(run_id)
 
-    def change(self, settings: dict[str, str], *, step: int) -> None:
+    def change(self, settings: dict[str, Any], *, step: int) -> None:
         """Set tags, such as `recipe.epochs`: MLflow does not let parameters change."""
         for name, value in sorted(settings.items()):
-            self._client.set_tag(self._run_id, f"recipe.{name}", value)
+            self._client.set_tag(self._run_id, f"recipe.{name}", str(value))
 
     def send(self, rows: Sequence[Row]) -> None:
         """Log metrics in batches."""
@@ -122,7 +122,7 @@ class WandbTracker(Tracker):
         )
         return run_id
 
-    def change(self, settings: dict[str, str], *, step: int) -> None:
+    def change(self, settings: dict[str, Any], *, step: int) -> None:
         """Replace the values in the run's configuration."""
         self._run.config.update(settings, allow_val_change=True)
 

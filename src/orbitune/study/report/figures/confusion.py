@@ -15,7 +15,7 @@ def confusion_figure(view: ReportView, styles: Styles) -> Figure:
     For many methods, only the reference and the method closest to it.
     """
     groups = [group for split in view.splits for group in shown_groups(view, split)]
-    seeds = "; tiles are counted once per seed" if any(len(g.runs) > 1 for g in groups) else ""
+    seeds = "; tiles are counted once per seed" if any(g.seeds > 1 for g in groups) else ""
     chosen = " Only the reference and the method closest to it in accuracy are shown." if view.many else ""
     caption = confusion.LEGEND.format(counted=seeds) + chosen
     return Figure(caption, [_draw_panel(view, group, styles=styles) for group in groups])

@@ -56,7 +56,8 @@ def _caption(view: ReportView) -> str:
         "Validation tiles." if view.many else "Solid: validation. Dashed: training, averaged over the epoch."
     ]
     if any(len(group.runs) > 1 for group in view.groups):
-        return " ".join([*sentences, "Mean over seeds."])
+        over = "seeds and folds" if view.folds else "seeds"
+        return " ".join([*sentences, f"Mean over {over}."])
     return " ".join([*sentences, "Ring: epoch of the checkpoint that was kept."])
 
 

@@ -1,4 +1,4 @@
-"""95 % intervals of the scores of single classes, and of macro-F1, from a confusion matrix.
+"""95 % intervals of the scores of single classes, and of macro-F1.
 
 Precision and recall are proportions of tiles and have Wilson intervals. F1 is 2J / (1 + J) of the Jaccard
 index J, the proportion of correct tiles among those that are of the class or predicted as it; so the Wilson
@@ -34,31 +34,22 @@ class ClassIntervals(Record):
     f1: Interval | None
 
 
-def class_intervals(confusion: np.ndarray) -> list[ClassIntervals]:
+def class_intervals(hits: np.ndarray, actual: np.ndarray, *, predicted: np.ndarray) -> list[ClassIntervals]:
     """Return the intervals of each class.
 
     Args:
-        confusion: tiles by true class (rows) and predicted class (columns), int (C, C).
+        hits: tiles of the class that are predicted as it, int (C,).
+        actual: tiles of the class, int (C,).
+        predicted: tiles predicted as the class, int (C,).
     """
-    hits = np.diag(confusion)
-    actual, predicted = confusion.sum(1), confusion.sum(0)
-    counts = zip(hits.tolist(), actual.tolist(), predicted.tolist(), strict=True)
-    return [interval_of(hit, own, predicted=claimed) for hit, own, claimed in counts]
-
-
-def interval_of(hits: int, actual: int, *, predicted: int) -> ClassIntervals:
-    """Return the intervals of one class.
-
-    Args:
-        hits: tiles that have it, and for which it was predicted.
-        actual: tiles that have it.
-        predicted: tiles for which it was predicted.
-    """
-    return ClassIntervals(
-        precision=_wilson(hits, predicted),
-        recall=_wilson(hits, actual),
-        f1=_f1_of_jaccard(_wilson(hits, actual + predicted - hits)),
-    )
+    return [
+        ClassIntervals(
+            precision=_wilson(hit, claimed),
+            recall=_wilson(hit, own),
+            f1=_f1_of_jaccard(_wilson(hit, own + claimed - hit)),
+        )
+        for hit, own, claimed in zip(hits.tolist(), actual.tolist(), predicted.tolist(), strict=True)
+    ]
 
 
 def macro_f1_interval(confusion: np.ndarray) -> Interval:

@@ -3,19 +3,23 @@
 import numpy as np
 import pytest
 
-from orbitune.evaluation.class_intervals import class_intervals, macro_f1_interval
+from orbitune.evaluation.details.class_intervals import class_intervals, macro_f1_interval
 
 CONFUSION = np.array([[40, 5, 5], [2, 18, 0], [0, 0, 30]])
 
 
+def intervals_of(confusion):
+    return class_intervals(np.diag(confusion), confusion.sum(1), predicted=confusion.sum(0))
+
+
 def test_precision_and_recall_have_wilson_intervals():
-    first = class_intervals(CONFUSION)[0]
+    first = intervals_of(CONFUSION)[0]
     assert first.recall == pytest.approx((0.6696, 0.8876), abs=1e-4)  # 40 of 50
     assert first.precision == pytest.approx((0.8421, 0.9868), abs=1e-4)  # 40 of 42
 
 
 def test_a_class_without_tiles_and_predictions_has_no_intervals():
-    [_, nothing] = class_intervals(np.array([[7, 0], [0, 0]]))
+    [_, nothing] = intervals_of(np.array([[7, 0], [0, 0]]))
     assert (nothing.precision, nothing.recall, nothing.f1) == (None, None, None)
 
 
@@ -31,7 +35,7 @@ def test_intervals_cover_the_exact_f1_in_about_95_of_100_samples():
     single, macro = [], []
     for _ in range(200):
         confusion, exact = simulated(random, 120)
-        intervals = [each.f1 for each in class_intervals(confusion)]
+        intervals = [each.f1 for each in intervals_of(confusion)]
         single += [low <= f1 <= high for (low, high), f1 in zip(intervals, exact, strict=True)]
         low, high = macro_f1_interval(confusion)
         macro.append(low <= exact.mean() <= high)

@@ -1,0 +1,68 @@
+"""Scores of a model on some tiles, with what a report says beyond them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orbitune.evaluation.calibration import Calibration
+from orbitune.evaluation.details.class_intervals import ClassIntervals, Interval, macro_f1_interval
+from orbitune.evaluation.metrics import SplitScores
+from orbitune.evaluation.tasks.label_set_scores import AnySplitScores, LabelSetScores
+from orbitune.evaluation.tasks.task import Decision, Task
+from orbitune.records import JsonTuple, Record
+
+
+class ScoreDetails(Record):
+    """Scores with the intervals of the classes and the calibration.
+
+    Attributes:
+        scores: accuracy, macro-F1 over the classes that have tiles, and scores per class; with one label a
+            tile the confusion, with several mean average precision.
+        macro_f1_interval: its 95 % interval.
+        intervals: of each class, in the order of `scores.per_class`.
+        temperature: by which the logits are divided; fitted on validation tiles.
+        before, after: calibration before and after that.
+    """
+
+    scores: AnySplitScores
+    macro_f1_interval: Interval
+    intervals: JsonTuple[ClassIntervals]
+    temperature: float
+    before: Calibration
+    after: Calibration
+
+    @classmethod
+    def measure(
+        cls,
+        task: Task,
+        logits: np.ndarray,
+        *,
+        labels: np.ndarray,
+        classes: Sequence[str],
+        decision: Decision,
+    ) -> "ScoreDetails":
+        """Score some tiles.
+
+        Args:
+            task: of the labels.
+            logits: float (N, C), before the temperature.
+            labels: of the tiles, as the task has them.
+            classes: C names.
+            decision: fitted on other tiles.
+        """
+        scores = task.score(logits, labels, classes=classes, decision=decision)
+        return cls(
+            scores=scores,
+            macro_f1_interval=interval_of_macro_f1(scores),
+            intervals=tuple(task.class_intervals(logits, labels, decision=decision)),
+            temperature=decision.temperature,
+            before=task.score_calibration(logits, labels),
+            after=task.score_calibration(logits / decision.temperature, labels),
+        )
+
+
+def interval_of_macro_f1(scores: SplitScores) -> Interval:
+    """Return the 95 % bootstrap interval of macro-F1."""
+    if isinstance(scores, LabelSetScores):
+        return scores.intervals["macro_f1"]
+    return macro_f1_interval(np.array(scores.confusion))

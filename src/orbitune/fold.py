@@ -1,0 +1,40 @@
+"""A fold of a cross-validation, as a recipe names it: 2/5 is the second of five."""
+
+import re
+from dataclasses import dataclass
+
+LEAST = 3  # folds: one to test, one to validate, the others to train
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of a cross-validation.
+
+    Attributes:
+        number: which fold is tested, from 1.
+        count: number of folds, 3 or more.
+    """
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Fold":
+        """Return the fold in text such as "2/5".
+
+        Raises:
+            ValueError: the text is no fold.
+        """
+        found = re.fullmatch(r"(\d+)/(\d+)", text)
+        fold = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
+        if not 1 <= fold.number <= fold.count or fold.count < LEAST:
+            raise ValueError(f"must be a fold of {LEAST} or more, such as 2/5, not {text!r}")
+        return fold
+
+    @classmethod
+    def all_of(cls, count: int) -> "list[Fold]":
+        """Return all folds of a cross-validation, in order."""
+        return [cls(number, count) for number in range(1, count + 1)]
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"

@@ -1,0 +1,125 @@
+"""What a page says of the scores of one model on one set of tiles."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from orbitune.evaluation.details.class_intervals import ClassIntervals, Interval
+from orbitune.evaluation.details.misclassified import Misclassified
+from orbitune.evaluation.details.score_details import ScoreDetails
+from orbitune.evaluation.metrics import ClassScores, SplitScores
+from orbitune.reporting import formatting as fmt
+from orbitune.reporting import reliability
+from orbitune.reporting.components import Component, Figure, Panel, Table
+from orbitune.reporting.drawing import Look
+
+COLOUR = "#0072b2"  # of a single model in every figure
+LOOK: Look = {"color": COLOUR, "marker": "o"}
+
+
+class ScoreView(ABC):
+    """The scores of a model, as a page shows them.
+
+    Attributes:
+        details: the scores with their intervals and the calibration.
+        tiles: what the tiles are called, such as "test tiles of the spatial split".
+        synthetic: whether the tiles are synthetic.
+    """
+
+    def __init__(self, details: ScoreDetails, tiles: str, *, synthetic: bool) -> None:
+        self.details = details
+        self.tiles = tiles
+        self.synthetic = synthetic
+
+    @property
+    def digits(self) -> int:
+        """Return the decimals of a percentage: with few tiles, one tile is more than 0.1 %."""
+        return 2 if self.details.scores.count >= 1000 else 1
+
+    @property
+    def names(self) -> list[str]:
+        """Return the class names."""
+        return [row.name for row in self.details.scores.per_class]
+
+    @abstractmethod
+    def headline(self) -> str:
+        """State the main scores with their intervals."""
+
+    @abstractmethod
+    def weakest(self) -> str:
+        """Name the class with the lowest score; empty where nothing is wrong."""
+
+    @abstractmethod
+    def cells(self, scores: SplitScores, macro_f1: Interval) -> dict[str, str]:
+        """Return the main scores of some tiles as cells of a table, by the heads of the columns."""
+
+    @abstractmethod
+    def class_table(self) -> Table:
+        """Return the scores of each class with their intervals."""
+
+    @abstractmethod
+    def picture(self) -> Figure:
+        """Draw the scores of the classes."""
+
+    @abstractmethod
+    def describe(self, tile: Misclassified) -> tuple[str, list[str]]:
+        """Return what is true of a misclassified tile, and lines on what was predicted."""
+
+    @abstractmethod
+    def diagrams(self) -> tuple[str, list[Panel]]:
+        """Return the caption of the reliability diagrams, and the diagrams before and after scaling."""
+
+    def curves(self) -> list[tuple[str, str, reliability.ReliabilityCurve]]:
+        """Return (name, title, curve) of the reliability diagrams."""
+        before, after = self.details.before, self.details.after
+        return [
+            (
+                "reliability-before",
+                f"Before temperature scaling: ECE {fmt.percent(before.ece, 2)}",
+                reliability.ReliabilityCurve("without temperature scaling", LOOK, before),
+            ),
+            (
+                "reliability-after",
+                f"After, T = {self.details.temperature:.2f}: ECE {fmt.percent(after.ece, 2)}",
+                reliability.ReliabilityCurve("with temperature scaling", LOOK, after),
+            ),
+        ]
+
+    def calibration_sentence(self) -> str:
+        """State the calibration error and what temperature scaling changes."""
+        before, after = self.details.before, self.details.after
+        return (
+            f"Its probabilities differ from the frequencies by {fmt.percent(after.ece, 1)} on average "
+            f"(expected calibration error; {fmt.percent(before.ece, 1)} without temperature scaling)."
+        )
+
+    def conclusions(self) -> list[str]:
+        """Return paragraphs on the scores."""
+        return [self.headline(), " ".join(filter(None, [self.weakest(), self.calibration_sentence()]))]
+
+    def calibration(self) -> list[Component]:
+        """Return the reliability diagrams and the table of the calibration."""
+        before, after = self.details.before, self.details.after
+        rows = [
+            ["ECE", *(fmt.percent(each.ece, 2) for each in (before, after))],
+            ["ECE, equal-width bins", *(fmt.percent(each.ece_equal_width, 2) for each in (before, after))],
+            ["Brier score", *(f"{each.brier:.4f}" for each in (before, after))],
+            ["Loss, nats", *(f"{each.loss:.4f}" for each in (before, after))],
+        ]
+        caption = f"Calibration on the {self.tiles}; the temperature was fitted on validation tiles"
+        return [Figure(*self.diagrams()), Table(caption, ["Measure", "Before", "After"], rows)]
+
+    def cell(self, value: float, interval: Interval | None) -> str:
+        """Format a score and its interval for a table; a dash where it has no tiles to rest on."""
+        return fmt.with_interval((value, *interval), self.digits) if interval else fmt.NOTHING
+
+    def class_cells(self, row: ClassScores, own: ClassIntervals) -> list[str]:
+        """Return precision, recall and F1 of a class with their intervals."""
+        return [
+            self.cell(row.precision, own.precision),
+            self.cell(row.recall, own.recall),
+            self.cell(row.f1, own.f1 if row.support else None),
+        ]
+
+    def rows(self) -> Sequence[tuple[ClassScores, ClassIntervals]]:
+        """Return the scores of each class with their intervals."""
+        return [*zip(self.details.scores.per_class, self.details.intervals, strict=True)]

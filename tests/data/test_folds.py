@@ -1,0 +1,114 @@
+"""Folds of a cross-validation: each tile is tested once, and no group is divided."""
+
+import numpy as np
+import pytest
+
+from orbitune import Recipe
+from orbitune.data.splits import split_tiles
+from orbitune.data.tileset import TileSet
+from orbitune.errors import DataError, OrbituneError
+from orbitune.fold import Fold
+
+SCENES, EACH, CLASSES = 20, 3, 2
+
+
+def tile_set(scenes=SCENES, each=EACH, classes=CLASSES):
+    """Tiles named class/sceneNN_k.png; every scene has tiles of all classes."""
+    rows = [(label, scene, k) for label in range(classes) for scene in range(scenes) for k in range(each)]
+    return TileSet(
+        tiles=np.zeros((len(rows), 1, 1, 3), np.uint8),
+        labels=np.array([label for label, _, _ in rows]),
+        names=tuple(f"c{label}/scene{scene:02d}_{k}.png" for label, scene, k in rows),
+        classes=tuple(f"c{label}" for label in range(classes)),
+        own_splits={},
+        fingerprint="",
+        source="",
+        notes=(),
+        skipped=(),
+    )
+
+
+def folds(tiles, count, **options):
+    return [split_tiles(tiles, None, seed=0, fold=str(fold), **options) for fold in Fold.all_of(count)]
+
+
+@pytest.mark.parametrize("options", [{"split": "random"}, {"split": "group", "group_pattern": "scene[0-9]+"}])
+@pytest.mark.parametrize("count", [3, 5, 8])
+def test_each_tile_is_tested_once_and_validated_once_over_the_folds(options, count):
+    tiles = tile_set()
+    found = [splits for splits, _ in folds(tiles, count, **options)]
+    for name in ("test", "validation"):
+        rows = np.concatenate([splits[name] for splits in found])
+        assert sorted(rows) == list(range(len(tiles.labels)))
+    for splits in found:
+        assert sorted(np.concatenate([*splits.values()])) == list(range(len(tiles.labels)))
+
+
+def test_random_folds_are_stratified():
+    for splits, _ in folds(tile_set(), 5, split="random"):
+        assert [np.bincount(splits[name] // 60).tolist() for name in ("test", "validation")] == [[12, 12]] * 2
+
+
+def test_tiles_with_several_labels_have_folds_too():
+    labels = np.random.default_rng(0).random((120, 2)) < 0.5
+    tiles = TileSet(**{**vars(tile_set()), "labels": labels.astype(np.uint8)})
+    for options in ({"split": "random"}, {"split": "group", "group_pattern": "scene[0-9]+"}):
+        found = [splits for splits, _ in folds(tiles, 4, **options)]
+        assert sorted(np.concatenate([splits["test"] for splits in found])) == list(range(120))
+    random = folds(tiles, 4, split="random")
+    assert all(abs(labels[splits["test"]].mean(0) - labels.mean(0)).max() < 0.05 for splits, _ in random)
+
+
+def test_a_group_is_whole_in_one_split_of_each_fold():
+    tiles = tile_set()
+    for splits, _ in folds(tiles, 4, split="group", group_pattern="scene[0-9]+"):
+        scenes = [{tiles.names[row].split("/")[1][:7] for row in rows} for rows in splits.values()]
+        assert sum(map(len, scenes)) == len(set().union(*scenes)) == SCENES
+
+
+def test_the_ordinary_split_by_groups_is_the_first_of_five_folds():
+    options = {"split": "group", "group_pattern": "scene[0-9]+"}
+    ordinary, _ = split_tiles(tile_set(), None, seed=0, **options)
+    first, notes = folds(tile_set(), 5, **options)[0]
+    assert all(np.array_equal(ordinary[name], first[name]) for name in first)
+    assert notes[0].startswith("group split: fold 1 of 5, 20 groups of tiles")
+
+
+def test_classes_of_fewer_tiles_than_folds_are_named():
+    with pytest.raises(DataError, match=r"Too few tiles for 7 folds: c0 \(6\), c1 \(6\)\. Ask for fewer"):
+        folds(tile_set(scenes=2), 7, split="random")
+
+
+def test_fewer_groups_than_folds_are_an_error():
+    with pytest.raises(DataError, match=r"finds 4 groups .*: 5 folds need as many or more"):
+        folds(tile_set(scenes=4), 5, split="group", group_pattern="scene[0-9]+")
+
+
+def test_groups_that_leave_a_split_empty_are_an_error():
+    """Scenes of one class each, whose classes balance best if one part has no scene."""
+    scenes = ["ccb", "bbbb", "aaaaaa", "bbbbbbb", "ddddd"]
+    labels = np.array(["abcd".index(each) for scene in scenes for each in scene])
+    names = tuple(f"scene{number}_{k}.png" for number, scene in enumerate(scenes) for k in range(len(scene)))
+    tiles = TileSet(**{**vars(tile_set()), "labels": labels, "names": names, "classes": tuple("abcd")})
+    for fold in (None, "3/5"):
+        with pytest.raises(DataError, match=r"scene\. are too unequal: a split would be empty, as 5 groups"):
+            split_tiles(tiles, None, seed=0, split="group", group_pattern="scene.", fold=fold)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"fold": "6/5", "split": "random"}, "fold: must be a fold of 3 or more, such as 2/5, not '6/5'"),
+        ({"fold": "1/2", "split": "random"}, "fold: must be a fold of 3 or more"),
+        ({"fold": "1/5"}, "fold needs split random, spatial or group, and no split_files"),
+        ({"fold": "1/5", "split": "spatial", "split_files": "x"}, "fold needs split random"),
+        ({"block_size": 500.0}, "block_size is for split spatial without split_files"),
+        ({"block_size": 500.0, "split": "random"}, "block_size is for split spatial"),
+        ({"block_size": 500.0, "split": "spatial", "split_files": "x"}, "block_size is for split spatial"),
+        ({"group_column": "scene"}, "group_column is for split group: choose that split, or leave"),
+        ({"split": "group", "group_column": "a", "group_pattern": "b"}, "or a group_column, not both"),
+    ],
+)
+def test_settings_of_a_split_that_do_not_fit_are_one_line(values, message):
+    with pytest.raises(OrbituneError, match=message):
+        Recipe(**values)
