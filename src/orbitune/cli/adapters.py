@@ -189,8 +189,7 @@ def print_bundle(made: "Bundle") -> None:
     metadata = made.metadata
     print(f"saved {made.folder} ({made.bytes / 1e6:.2f} MB): {metadata.method}, {len(made.classes)} classes")
     for split, scores in metadata.scores.items():
-        low, high = scores.interval
-        print(f"{split} accuracy {scores.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%})")
+        print(f"{split}: " + ", ".join(f"{name} {text}" for name, text in scores.cells().items()))
     if (storage := metadata.storage) and storage.accuracy_after is not None:
         print(
             f"stored as {storage.dtype}: validation accuracy {storage.accuracy_before:.3%} before, "

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from orbitune.data.augment import random_dihedral
 from orbitune.data.transform import to_tensor
@@ -67,7 +66,8 @@ def distil(
             with torch.no_grad():
                 wanted = teaching(tiles)
             optimizer.zero_grad()
-            _divergence(learning(tiles), wanted).backward()
+            loss = setup.task.divergence(learning(tiles) / _TEMPERATURE, wanted / _TEMPERATURE)
+            (loss * _TEMPERATURE**2).backward()
             optimizer.step()
             task.advance()
     return {name: parameter.detach() for name, parameter in trained.items()}
@@ -96,9 +96,3 @@ def _learning_rate_factor(step: int, steps: int) -> float:
     """Return the factor of linear warm-up and cosine decay, 0..1."""
     warmup = min(1.0, (step + 1) / (_WARMUP * steps))
     return warmup * (1 + math.cos(math.pi * step / steps)) / 2
-
-
-def _divergence(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Return the Kullback-Leibler divergence of softened predictions."""
-    student, teacher = (F.log_softmax(each / _TEMPERATURE, 1) for each in (logits, wanted))
-    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * _TEMPERATURE**2

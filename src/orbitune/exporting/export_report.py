@@ -98,9 +98,11 @@ class ExportReport(StoredRecord):
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return header and rows of a table with a row per format."""
-        header = ["format", "agreement", "largest difference", "accuracy lost", "(95 % interval)", "size"]
-        rows = [[_title(name, each.merge_tokens), *each.table_row()] for name, each in self.formats.items()]
-        return [*header, "1 tile (p50 / p99)", "64 tiles (p50 / p99)"], rows
+        found = [
+            {"format": _title(name, each.merge_tokens), **each.table_row()}
+            for name, each in self.formats.items()
+        ]
+        return list(found[0]) if found else [], [list(row.values()) for row in found]
 
 
 def _with_latency(values: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from orbitune.errors import RunError
 from orbitune.exporting.export_report import ExportedFormat, ExportReport
@@ -14,6 +15,7 @@ from orbitune.exporting.validation import (
     measure_export,
 )
 from orbitune.files import replacing, write_json
+from orbitune.inference.bundle import Bundle
 from orbitune.models.families.family import Family
 
 Log = Callable[[str], None]
@@ -33,8 +35,9 @@ def export(
     """Export a finished run, and validate each file against the trained model.
 
     A format must give the trained model's probabilities of all validation tiles: to 1e-3 in fp32, to 0.02 in
-    fp16. One in int8 may lose some accuracy. A file that fails is not kept. The class names are written to
-    labels.json, and the measures to validation.json.
+    fp16. One in int8 may lose some accuracy, or with several labels a tile some mAP and micro-F1. A file that
+    fails is not kept. The class names are written to labels.json, with several labels a tile together with
+    their thresholds, and the measures to validation.json.
 
     Examples:
         >>> from orbitune import export
@@ -45,7 +48,8 @@ def export(
         run: a finished run.
         formats: names from FORMATS; None for all whose libraries are installed.
         out: folder of the files; None for RUN/export.
-        tolerance: validation accuracy that formats in int8 may lose, in percentage points.
+        tolerance: percentage points of validation accuracy, or of mAP and of micro-F1, that formats in int8
+            may lose.
         merge_tokens: blocks, counted from 1, after which formats in int8 merge half of the patch tokens. The
             blocks above the first are tuned to it on training tiles, which takes about as long as two epochs
             of training; see `orbitune.fastpath.token_merging` and `orbitune.exporting.distillation`.
@@ -68,7 +72,7 @@ def export(
     reference = ReferenceModel.open(Path(run), progress=progress, merge_after=merge_tokens)
     chosen = _without_graphs(chosen, reference.setup.backbone.family, asked=formats is not None, log=log)
     report = ExportReport.resume(out, reference.hashes)
-    write_json(out / "labels.json", list(reference.bundle.classes))
+    write_json(out / "labels.json", _labels(reference.bundle))
     refused = []
     for each in chosen:
         try:
@@ -93,6 +97,17 @@ def _export_one(
         measured.check(chosen.title, difference=chosen.largest_difference, tolerance=tolerance)
     merged = () if chosen.largest_difference else reference.merge_after
     return ExportedFormat(path=chosen.path, merge_tokens=merged, **measured.model_dump())
+
+
+def _labels(bundle: Bundle) -> list[str] | dict[str, Any]:
+    """Return the class names; with several labels a tile an object, as the largest output is no verdict."""
+    if bundle.decision.thresholds is None:
+        return list(bundle.classes)
+    return {
+        "task": bundle.task.name,
+        "labels": list(bundle.classes),
+        "thresholds": list(bundle.decision.thresholds),
+    }
 
 
 def _choose_formats(names: Sequence[str] | None, log: Log) -> list[ExportFormat]:

@@ -1,9 +1,9 @@
 """Export to ONNX in fp32, fp16 and int8.
 
 The graph takes tiles (B, H, W, bands) of the size and dtype of the training tiles, such as uint8 RGB, and
-returns calibrated probabilities (B, C). Resizing, normalisation, temperature and softmax are part of it. Its
-metadata hold labels, bands and hashes. Opset and IR version are those of
-`orbitune.exporting.graph_builder`.
+returns calibrated probabilities (B, C). Resizing, normalisation, temperature and softmax are part of it; with
+several labels a tile the sigmoid. Its metadata hold labels, task, thresholds, bands and hashes. Opset and IR
+version are those of `orbitune.exporting.graph_builder`.
 """
 
 import json
@@ -32,7 +32,7 @@ def write_onnx(reference: "ReferenceModel", path: Path) -> None:
 
 
 def write_fp16(reference: "ReferenceModel", path: Path) -> None:
-    """Write the model with layers in fp16; patch embedding, head and softmax stay in fp32.
+    """Write the model with layers in fp16; patch embedding, head and activation stay in fp32.
 
     Args:
         reference: the model to export.
@@ -79,6 +79,8 @@ def _save(graph: "ViTGraph", reference: "ReferenceModel", *, path: Path, **prope
     bundle, model = reference.bundle, graph.write()
     metadata = {
         "labels": json.dumps(bundle.classes),
+        "task": bundle.task.name,
+        **({"thresholds": json.dumps(bundle.decision.thresholds)} if bundle.decision.thresholds else {}),
         "temperature": repr(bundle.temperature),
         "tile_size": json.dumps(reference.tile_size),
         "bands": json.dumps(reference.setup.preprocessing.bands),

@@ -65,7 +65,6 @@ class ReferenceModel:
                 merged after these blocks.
         """
         bundle = Bundle.open(run)
-        bundle.require_single_label("Exports")
         setup = reopen(run, progress)[1]
         if merge_after:
             from orbitune.evaluation.network import require_fast_path
@@ -104,8 +103,9 @@ class ReferenceModel:
     def merged(self) -> "nn.Module":
         """Return a plain transformers classifier in fp32, with any adapter merged.
 
-        Its configuration has the run's class names. Where position embeddings are a tensor of the model, they
-        are interpolated to the run's image size, so that transformers needs no argument for it.
+        Its configuration has the run's class names and kind of labels. Where position embeddings are a tensor
+        of the model, they are interpolated to the run's image size, so that transformers needs no argument
+        for it.
         """
         import torch
 
@@ -125,7 +125,9 @@ class ReferenceModel:
             embeddings.patch_embeddings.num_patches = patches
             model.config.update({"image_size": size})
         names = dict(enumerate(self.bundle.classes))
-        model.config.update({"id2label": names, "label2id": {n: i for i, n in names.items()}})
+        problem = self.bundle.task.problem_type
+        labels = {"id2label": names, "label2id": {n: i for i, n in names.items()}, "problem_type": problem}
+        model.config.update(labels)
         return model.eval().requires_grad_(False)
 
     @cached_property
@@ -192,8 +194,8 @@ class ReferenceModel:
 
         def predict(tiles: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
-                logits = network(to_tensor(tiles)) / self.bundle.temperature
-                return logits.softmax(1).numpy()
+                logits = network(to_tensor(tiles)).numpy()
+            return self.bundle.task.probabilities(logits, self.bundle.temperature).astype(np.float32)
 
         return predict
 
@@ -243,6 +245,7 @@ class ReferenceModel:
             self.transform,
             TileFormat(*self.tile_size, len(used.bands), used.dtype),
             self.bundle.temperature,
+            self.bundle.task.activation,
         )
 
 

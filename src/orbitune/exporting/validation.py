@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from orbitune.errors import RunError
-from orbitune.evaluation.paired import PairedTest
+from orbitune.evaluation.tasks.score_loss import ScoreLoss, accuracy_loss
 from orbitune.exporting.reference import Predict, ReferenceModel, predict_in_batches
-from orbitune.records import Record
+from orbitune.records import JsonTuple, Record
 from orbitune.training.meter import folder_bytes
 
 # Of a probability, for formats that compute in fp32 and in fp16.
 FP32_DIFFERENCE, FP16_DIFFERENCE = 1e-3, 0.02
-TOLERANCE = 0.5  # percentage points of validation accuracy that a format in int8 may lose
+TOLERANCE = 0.5  # percentage points of a validation score that a format in int8 may lose
 _BATCH = 64
 TIMING_SECONDS = 0.5  # of calls with a single tile
 _FEWEST_CALLS, _MOST_CALLS = 5, 500
@@ -52,15 +52,16 @@ class Latency(Record):
 class ExportCheck(Record):
     """Measures of one exported model on the validation tiles.
 
-    Fractions and accuracies are 0..1.
+    Fractions and accuracies are 0..1. With several labels a tile, those of a tile are right if all are.
 
     Attributes:
         tiles: number of validation tiles.
-        agreement: fraction of tiles with the class that the reference model predicts.
+        agreement: fraction of tiles with the class, or the set of labels, that the reference model predicts.
         largest_difference: of any probability of any tile.
         accuracy, reference_accuracy: of the exported and of the reference model.
         points_lost, low, high: percentage points of accuracy lost, and the 95 % interval of the paired score
             test.
+        label_losses: with several labels a tile, the mean average precision and micro-F1 lost; else empty.
         bytes: size on disk.
         latency: of a call, by the number of tiles in it.
     """
@@ -73,16 +74,30 @@ class ExportCheck(Record):
     points_lost: float
     low: float
     high: float
+    label_losses: JsonTuple[ScoreLoss] = ()
     bytes: int
     latency: dict[str, Latency]
+
+    @property
+    def losses(self) -> tuple[ScoreLoss, ...]:
+        """Return the losses that a format in int8 is judged by: of the accuracy, or those of the labels."""
+        accuracy = ScoreLoss(
+            score="accuracy",
+            found=self.accuracy,
+            reference=self.reference_accuracy,
+            points_lost=self.points_lost,
+            low=self.low,
+            high=self.high,
+        )
+        return self.label_losses or (accuracy,)
 
     def check(self, title: str, *, difference: float | None, tolerance: float) -> None:
         """Check the differences against what is allowed.
 
         Args:
             title: of the format, for the message.
-            difference: what a probability may differ by; None where accuracy counts.
-            tolerance: percentage points of accuracy that a format without `difference` may lose.
+            difference: what a probability may differ by; None where the scores count.
+            tolerance: percentage points of each score that a format without `difference` may lose.
 
         Raises:
             ExportRefusedError: the exported model differs by more.
@@ -92,24 +107,29 @@ class ExportCheck(Record):
                 f"{title} fails validation and is not kept: a probability differs from the trained model's "
                 f"by {self.largest_difference:.2g}, and {difference:g} is allowed."
             )
-        if difference is None and not self.points_lost <= tolerance:
-            raise ExportRefusedError(
-                f"{title} fails validation and is not kept: it loses {self.points_lost:.2f} points of "
-                f"validation accuracy ({self.low:.2f} to {self.high:.2f}), and {tolerance:g} are allowed "
-                "(--tolerance)."
-            )
+        if difference is None:
+            for lost in self.losses:
+                if not lost.points_lost <= tolerance:
+                    raise ExportRefusedError(
+                        f"{title} fails validation and is not kept: it loses {lost.points_lost:.2f} points "
+                        f"of validation {lost.score} ({lost.low:.2f} to {lost.high:.2f}), and {tolerance:g} "
+                        "are allowed (--tolerance)."
+                    )
 
-    def table_row(self) -> list[str]:
-        """Return the measures as cells of a table, see `ExportReport.table`."""
-        return [
-            f"{self.agreement:.2%}",
-            f"{self.largest_difference:.1e}",
-            f"{self.points_lost:.2f} points",
-            f"({self.low:.2f} to {self.high:.2f})",
-            f"{self.bytes / 1e6:.1f} MB",
-            str(self.latency["1"]),
-            str(self.latency[str(_BATCH)]),
-        ]
+    def table_row(self) -> dict[str, str]:
+        """Return the measures as cells of a table by the names of the columns."""
+        row = {
+            "agreement": f"{self.agreement:.2%}",
+            "largest difference": f"{self.largest_difference:.1e}",
+        }
+        for lost in self.losses:
+            interval = f"({lost.low:.2f} to {lost.high:.2f})"
+            row[f"{lost.score} lost (95 % interval)"] = f"{lost.points_lost:.2f} points {interval}"
+        return row | {
+            "size": f"{self.bytes / 1e6:.1f} MB",
+            "1 tile (p50 / p99)": str(self.latency["1"]),
+            f"{_BATCH} tiles (p50 / p99)": str(self.latency[str(_BATCH)]),
+        }
 
 
 def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -> ExportCheck:
@@ -123,18 +143,25 @@ def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -
     wanted, labels = reference.validation_probabilities, tiles.labels[indices]
     timed = TimedPredict(predict)
     found = predict_in_batches(timed, tiles, indices=indices)
-    chosen, expected = found.argmax(1), wanted.argmax(1)
-    score = PairedTest.from_correct((chosen == labels)[None], (expected == labels)[None])
-    low, high = score.interval()
+    task, decision = reference.bundle.task, reference.bundle.decision
+    # Labels are (N,), or (N, C) with several a tile.
+    chosen, expected, true = (
+        each.reshape(len(indices), -1)
+        for each in (task.labels_of(found, decision), task.labels_of(wanted, decision), labels)
+    )
+    accuracy = accuracy_loss((chosen == true).all(1), (expected == true).all(1))
     return ExportCheck(
         tiles=len(indices),
-        agreement=float((chosen == expected).mean()),
+        agreement=float((chosen == expected).all(1).mean()),
         largest_difference=float(np.abs(found - wanted).max()),
-        accuracy=float((chosen == labels).mean()),
-        reference_accuracy=float((expected == labels).mean()),
-        points_lost=-100 * score.difference + 0.0,
-        low=-100 * high,
-        high=-100 * low,
+        accuracy=accuracy.found,
+        reference_accuracy=accuracy.reference,
+        points_lost=accuracy.points_lost,
+        low=accuracy.low,
+        high=accuracy.high,
+        label_losses=task.lost_scores(found, wanted, labels=labels, decision=decision)
+        if labels.ndim == 2
+        else (),
         bytes=folder_bytes(path) if path.is_dir() else path.stat().st_size,
         latency={
             "1": timed.latency(tiles.read(indices[:1]), seconds=TIMING_SECONDS),

@@ -67,9 +67,10 @@ class ViTGraph:
         weights: of the model.
         transform: resizing and normalisation of tiles.
         tiles: the tiles that the graph reads.
-        temperature: divides logits before the softmax.
+        temperature: divides logits before the activation.
+        activation: makes probabilities of logits: softmax, or sigmoid for several labels a tile.
         merge_after: numbers of layers, from 1, after which half of the patch tokens are merged.
-        dtype: of the layers; patch embedding, heads and softmax are in fp32.
+        dtype: of the layers; patch embedding, heads and activation are in fp32.
         linear: adds the linear layers.
         patches: adds the patch embedding, which reads pixels as the tiles have them, not normalised.
     """
@@ -78,6 +79,7 @@ class ViTGraph:
     transform: Transform
     tiles: TileFormat
     temperature: float
+    activation: str = "softmax"
     merge_after: Sequence[int] = ()
     dtype: Any = np.float32
     linear: AddLinear = add_linear
@@ -258,7 +260,7 @@ class ViTGraph:
         return graph.add("LayerNormalization", rows, weight, bias, axis=-1, epsilon=norm.epsilon)
 
     def _head(self, rows: str, count: int) -> None:
-        """Add the heads and the softmax of the mean of their logits."""
+        """Add the heads, and the activation of the mean of their logits."""
         graph, model = self._graph, self.weights
         rows = rows if self.dtype == np.float32 else graph.cast(rows, np.float32)
         graph.dtype = np.float32
@@ -276,7 +278,10 @@ class ViTGraph:
         ]
         total = logits[0] if len(logits) == 1 else graph.add("Sum", *logits)
         scaled = graph.add("Div", total, graph.constant(np.float32(self.temperature * len(logits))))
-        graph.add("Softmax", scaled, output=OUTPUT, axis=-1)
+        if self.activation == "softmax":
+            graph.add("Softmax", scaled, output=OUTPUT, axis=-1)
+        else:
+            graph.add("Sigmoid", scaled, output=OUTPUT)
 
     def _token(self, tokens: str, place: int) -> str:
         """Return one token of each image, (B, D)."""

@@ -149,7 +149,7 @@ class Classifier:
         if min(1 if top_k is None else top_k, batch_size) < 1:
             raise DataError("top_k and batch_size must be at least 1.")
         computed = self.compute(expand(inputs), batch_size=batch_size)
-        return (prediction for batch in computed for prediction in self._rows(batch, top_k))
+        return (prediction for batch in computed for prediction in self.predictions(batch, top_k))
 
     def predict_proba(self, tiles: np.ndarray) -> np.ndarray:
         """Return calibrated class probabilities.
@@ -220,8 +220,13 @@ class Classifier:
         distances = self._detector.scores(features) if self._detector else None
         return ComputedBatch(images, decoded, logits, distances)
 
-    def _rows(self, batch: ComputedBatch, top_k: int | None) -> Iterator[Prediction]:
-        """Yield the predictions of a batch, in the order of its images."""
+    def predictions(self, batch: ComputedBatch, top_k: int | None = None) -> Iterator[Prediction]:
+        """Yield the predictions of a batch, in the order of its images.
+
+        Args:
+            batch: what `compute` yields.
+            top_k: as for `predict`.
+        """
         task, decision = self.bundle.task, self.bundle.decision
         confidences = iter(task.probabilities(batch.logits, decision.temperature))
         distances = iter([] if batch.distances is None else batch.distances.tolist())

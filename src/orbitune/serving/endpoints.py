@@ -48,7 +48,7 @@ def add_prediction_routes(app: "FastAPI", service: PredictionService, *, max_que
     async def predict(
         request: Request,
         model: str | None = None,
-        top_k: int = Query(3, ge=1, le=100_000),
+        top_k: int | None = Query(None, ge=1, le=100_000),
     ) -> dict[str, Any]:
         data = await _read_image(request)
         if not slots.acquire(blocking=False):

@@ -39,7 +39,7 @@ def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
 
 
 def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
-    """Write one validation tile per class as PNG.
+    """Write one validation tile per class as PNG; a tile with several labels is that of one of them.
 
     Return no paths if the data set is gone, or a PNG cannot hold its bands.
 
@@ -60,11 +60,11 @@ def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
         return []
     if not setup.tiles.is_rgb:
         return []
-    files = []
+    files: dict[int, Path] = {}
     validation = setup.splits["validation"]
+    members = setup.tiles.membership[validation]
     for label, name in enumerate(setup.tiles.classes):
-        indices = validation[setup.tiles.labels[validation] == label]
-        if len(indices):
-            files.append(folder / safe_name(f"{label} {name}.png"))
-            Image.fromarray(setup.tiles.read(indices[:1])[0]).save(files[-1])
-    return files
+        if other := [index for index in validation[members[:, label]].tolist() if index not in files]:
+            files[other[0]] = folder / safe_name(f"{label} {name}.png")
+            Image.fromarray(setup.tiles.read(np.array(other[:1]))[0]).save(files[other[0]])
+    return list(files.values())

@@ -148,6 +148,7 @@ def map_upload(
     Raises:
         OrbituneError: the scene cannot be mapped; the message names no folder of the server.
     """
+    model.bundle.require_single_label("Maps in the app")  # its viewer draws one class a pixel
     log: list[str] = []
     options = replace(options, driver=SCENE_DRIVER)
     uploads = [scene, *([points] if points else [])]

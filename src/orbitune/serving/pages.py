@@ -3,10 +3,12 @@
 import csv
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import OrbituneError, one_line, printable
+from orbitune.inference.classifier import Prediction
 from orbitune.inference.output_formats import cell
 from orbitune.serving.error_handling import as_gradio_errors
 from orbitune.serving.images import overlay_attribution, write_example_tiles
@@ -16,12 +18,14 @@ from orbitune.serving.storage import Storage
 from orbitune.serving.uploads import MAX_FILES_AT_ONCE
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import read_file
+from orbitune.sources.labels.label_sets import SEPARATORS, join_labels
 
 if TYPE_CHECKING:
     from orbitune.serving.security.restricted_blocks import RestrictedBlocks
 
 _MARKUP = re.compile(r"[\\`*\[\]<>#!|&~^$]|:(?=//)|(?<![^\W_])_|_(?![^\W_])")
 _MAX_ROWS = 200  # of the table on the batch page; the CSV file has all rows
+_TOP_CLASSES, _BARS = 3, 20  # classes of a tile with their probabilities: with one label, and with several
 _HEADER = ["file", "label", "probability", "sure", "problem"]
 
 
@@ -66,7 +70,7 @@ def _add_tile_tab(service: PredictionService, model: Any, *, storage: Storage) -
             image = _image_input()
         with gr.Column(min_width=280):
             verdict = gr.Markdown(elem_id="verdict")
-            probabilities = gr.Label(num_top_classes=3, label="Calibrated probability", show_label=True)
+            probabilities = _probability_bars(service, None)
             attribution = gr.Image(label="Attribution", interactive=False, buttons=[], height=256)
     if examples := write_example_tiles(service.get_model(None).bundle, storage.examples):
         gr.Examples([[str(file)] for file in examples], [image], label="Examples from validation")
@@ -77,6 +81,18 @@ def _add_tile_tab(service: PredictionService, model: Any, *, storage: Storage) -
     inputs, outputs = [image, model], [verdict, probabilities, attribution]
     image.change(show, inputs, outputs, api_name="predict")
     model.change(show, inputs, outputs, api_visibility="private")
+    model.change(partial(_probability_bars, service), model, probabilities, api_visibility="private")
+
+
+def _probability_bars(service: PredictionService, name: str | None) -> Any:
+    """Return the bars of a model's probabilities, empty.
+
+    Their heading is the most probable class, which of several labels may be below its threshold.
+    """
+    import gradio as gr
+
+    heading = service.get_model(name).bundle.decision.thresholds is None
+    return gr.Label(label="Calibrated probability", show_label=True, show_heading=heading)
 
 
 def _image_input() -> Any:
@@ -100,12 +116,15 @@ def _predict_tile(service: PredictionService, path: str | None, *, name: str | N
     with as_gradio_errors():
         data, model = _read_upload(path), service.get_model(name)
         answer = _predict_or_raise(model, data)
-        best = answer.prediction.labels[0][0]
-        explained, verdict = model.compute_attribution(data, best), _describe(answer)
+        best, several = answer.classes[0], answer.several_labels
+        explained, verdict = model.compute_attribution(data, best.label), _describe(answer)
         if explained is None:
             verdict += "\n\nThis model's backbone has no attribution map."
         overlay = overlay_attribution(*explained) if explained else None
-        return verdict, dict(answer.prediction.labels), overlay
+        if several and overlay is not None:
+            verdict += f"\n\nThe attribution is that of {escape_markdown(best.label)}."
+        shown = answer.classes[: _BARS if several else _TOP_CLASSES]
+        return verdict, {each.label: each.probability for each in shown}, overlay
 
 
 def _predict_or_raise(model: ServedModel, data: bytes) -> TimedPrediction:
@@ -123,13 +142,29 @@ def _read_upload(path: str) -> bytes:
 
 
 def _describe(answer: TimedPrediction) -> str:
-    """Return the label, its probability and the latency as Markdown."""
-    label, probability = answer.prediction.labels[0]
+    """Return the label, or the labels, with probability and the latency as Markdown."""
     latency = f"{1000 * answer.seconds:.0f} ms"
+    if answer.several_labels:
+        return _describe_labels(answer, latency)
+    label, probability = answer.prediction.labels[0]
     if answer.prediction.sure is False:
         nearest = f"nearest class: {escape_markdown(label)}"
         return f"**Not sure.** This tile differs from all training tiles; {nearest}. ({latency})"
     return f"**{escape_markdown(label)}**, {probability:.1%}. ({latency})"
+
+
+def _describe_labels(answer: TimedPrediction, latency: str) -> str:
+    """Return the labels that reach their thresholds as Markdown."""
+    labels = [f"{escape_markdown(label)}, {value:.1%}" for label, value in answer.prediction.labels]
+    if answer.prediction.sure is False:
+        reached = "; ".join(labels) or "none"
+        return (
+            "**Not sure.** This tile differs from all training tiles; labels that reach their thresholds: "
+            f"{reached}. ({latency})"
+        )
+    if not labels:
+        return f"**No label.** No class reaches its threshold. ({latency})"
+    return f"**{'; '.join(labels)}.** ({latency})"
 
 
 def _add_batch_tab(service: PredictionService, model: Any, *, storage: Storage) -> None:
@@ -164,9 +199,9 @@ def _classify_files(
         writer = csv.writer(file)
         writer.writerow(_HEADER)
         for found in service.predict_files(name, paths):
-            label, probability = found.labels[0] if found.labels else ("", 0.0)
+            label, probability = _label_cells(found)
             source, error = cell(printable(str(found.input))), cell(printable(found.error or ""))
-            row = [source, label, round(probability, 4), found.sure, error]
+            row = [source, label, probability, found.sure, error]
             writer.writerow(row)
             counts["images"] += 1
             counts["unsure"] += found.sure is False
@@ -176,6 +211,17 @@ def _classify_files(
             if counts["images"] % 256 == 0:
                 yield _summarise(counts), rows, gr.skip()
     yield _summarise(counts), rows, gr.DownloadButton(value=str(output), visible=True)
+
+
+def _label_cells(found: Prediction) -> tuple[str, str | float]:
+    """Return label and probability; of several labels, or none, all of them in one text each."""
+    if found.error:
+        return "", 0.0
+    if len(found.labels) == 1:
+        label, probability = found.labels[0]
+        return str(cell(label)), round(probability, 4)
+    probabilities = SEPARATORS[0].join(f"{probability:.4f}" for _, probability in found.labels)
+    return str(cell(join_labels([label for label, _ in found.labels]))), probabilities
 
 
 def escape_markdown(text: str) -> str:
@@ -196,7 +242,7 @@ def _add_compare_tab(service: PredictionService, model: Any) -> None:
 
     gr.Markdown("Classify one tile with every model that has the same classes.")
     image = _image_input()
-    header = ["model", "label", "probability", "time, ms", "on disk, MB", "test accuracy"]
+    header = ["model", "label", "probability", "time, ms", "on disk, MB", "test score"]
     table = gr.Dataframe(headers=header, interactive=False, wrap=True)
 
     def compare(path: str | None, name: str | None) -> list[list[Any]]:
@@ -212,8 +258,10 @@ def _add_compare_tab(service: PredictionService, model: Any) -> None:
 
 def _comparison_row(name: str, model: ServedModel, *, data: bytes) -> list[Any]:
     answer, scores = _predict_or_raise(model, data), model.bundle.metadata.scores
-    label, probability = answer.prediction.labels[0]
+    labels = answer.prediction.labels[: None if answer.several_labels else 1]
+    label = join_labels([label for label, _ in labels])
+    probability = SEPARATORS[0].join(f"{each:.1%}" for _, each in labels)
     size = model.bundle.bytes
-    accuracy = f"{scores['test'].accuracy:.2%}" if "test" in scores else ""
+    score = " ".join(next(iter(scores["test"].cells().items()))) if "test" in scores else ""
     latency = f"{1000 * answer.seconds:.0f}"
-    return [name, label, f"{probability:.1%}", latency, f"{size / 1e6:.2f}", accuracy]
+    return [name, label, probability, latency, f"{size / 1e6:.2f}", score]

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -30,25 +30,49 @@ _CHUNK = 64  # images predicted under one lock; then other requests get a turn
 
 
 @dataclass(frozen=True)
+class ClassProbability:
+    """The probability of one class.
+
+    Attributes:
+        label: its name.
+        probability: calibrated, 0..1.
+        threshold: probability from which a tile has the class; None with one label a tile.
+    """
+
+    label: str
+    probability: float
+    threshold: float | None
+
+
+@dataclass(frozen=True)
 class TimedPrediction:
     """A prediction and its latency.
 
     Attributes:
         prediction: labels with probabilities, or an error.
         seconds: from the bytes of the file to the labels.
+        classes: all classes, the most probable first; none if there is an error.
     """
 
     prediction: Prediction
     seconds: float
+    classes: tuple[ClassProbability, ...]
+
+    @property
+    def several_labels(self) -> bool:
+        """Return whether a tile may have several labels, or none: those that reach their thresholds."""
+        return any(each.threshold is not None for each in self.classes)
 
     def to_json(self) -> dict[str, Any]:
         """Return the body of a JSON response.
 
-        `error` is present if the image has no label.
+        `classes` is present if a tile may have several labels, `error` if the image cannot be read.
         """
         found = self.prediction
         labels = [{"label": name, "probability": probability} for name, probability in found.labels]
         values = {"labels": labels, "sure": found.sure, "distance": found.distance, "seconds": self.seconds}
+        if self.several_labels:
+            values["classes"] = [asdict(each) for each in self.classes]
         return {**values, **({"error": f"The image {found.error}."} if found.error else {})}
 
 
@@ -63,7 +87,6 @@ class ServedModel:
         self, source: str | Path, backbone: str | None = None, *, bands: Sequence[str] | None = None
     ) -> None:
         self._classifier = Classifier.from_pretrained(source, backbone=backbone, bands=bands)
-        self.bundle.require_single_label("The app and its services")
         self._source, self._backbone, self._bands = source, backbone, bands
         self.lock = threading.Lock()
 
@@ -80,31 +103,43 @@ class ServedModel:
             return file.read_text(encoding="utf-8").split("\n---\n", 1)[-1]
         metadata = self.bundle.metadata
         rows = [
-            f"- {split}: {scores.accuracy:.2%} of {scores.count:,} tiles (95 % interval "
-            f"{scores.interval[0]:.2%} to {scores.interval[1]:.2%}), macro-F1 {scores.macro_f1:.4f}"
+            f"- {split}, {scores.count:,} tiles: "
+            + ", ".join(f"{name} {text}" for name, text in scores.cells().items())
             for split, scores in metadata.scores.items()
         ]
         head = f"{find_method(metadata.method).title} of {metadata.backbone.description}"
-        return f"## {head}\n\nClasses: {', '.join(metadata.classes)}.\n\nAccuracy:\n\n" + "\n".join(rows)
+        return f"## {head}\n\nClasses: {', '.join(metadata.classes)}.\n\nScores:\n\n" + "\n".join(rows)
 
-    def predict_image(self, data: bytes, top_k: int = 3) -> TimedPrediction:
+    def predict_image(self, data: bytes, top_k: int | None = None) -> TimedPrediction:
         """Predict the labels of one image.
 
         Args:
             data: the content of an image file.
-            top_k: number of labels to return.
+            top_k: as for `Classifier.predict`.
         """
         start = time.perf_counter()
         image = ImageInput("the image", partial(decode_image, data))
-        (prediction,) = self.predict_images(iter([image]), top_k)
-        return TimedPrediction(prediction, time.perf_counter() - start)
+        with self.lock:
+            (computed,) = self._classifier.compute([image])
+            (prediction,) = self._classifier.predictions(computed, top_k)
+        return TimedPrediction(prediction, time.perf_counter() - start, self._rank_classes(computed.logits))
 
-    def predict_images(self, images: Iterator[ImageInput], top_k: int = 3) -> Iterator[Prediction]:
+    def _rank_classes(self, logits: np.ndarray) -> tuple[ClassProbability, ...]:
+        """Return the probabilities of all classes, the highest first, of logits (1, C) or (0, C)."""
+        decision = self.bundle.decision
+        thresholds = decision.thresholds or (None,) * len(self.bundle.classes)
+        return tuple(
+            ClassProbability(self.bundle.classes[place], float(row[place]), thresholds[place])
+            for row in self.bundle.task.probabilities(logits, decision.temperature)
+            for place in row.argsort(kind="stable")[::-1].tolist()
+        )
+
+    def predict_images(self, images: Iterator[ImageInput], top_k: int | None = None) -> Iterator[Prediction]:
         """Yield a prediction for each image, in order.
 
         Args:
             images: paths, arrays or images.
-            top_k: number of labels per image.
+            top_k: as for `Classifier.predict`.
 
         Yields:
             One prediction per image.
@@ -215,9 +250,14 @@ class PredictionService:
         return chosen
 
     def predict_files(self, name: str | None, paths: Sequence[Path]) -> Iterator[Prediction]:
-        """Yield the most probable label of each image in uploaded files and zips."""
+        """Yield a prediction for each image in uploaded files and zips.
+
+        It is the most probable label, or with several labels a tile all that reach their thresholds.
+        """
+        model = self.get_model(name)
+        top_k = 1 if model.bundle.decision.thresholds is None else None
         with ExitStack() as stack:
-            yield from self.get_model(name).predict_images(read_uploads(paths, stack), top_k=1)
+            yield from model.predict_images(read_uploads(paths, stack), top_k)
 
     def models_with_same_classes(self, name: str | None) -> dict[str, ServedModel]:
         """Return the models with the same classes as this one, itself included."""

@@ -11,6 +11,7 @@ from orbitune.data.sensor.corruptions import CORRUPTIONS, corrupt
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.robustness import EVALUATIONS, Robustness, score_corruptions
 from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.tasks.known import require_single_label
 from orbitune.progress import ProgressDisplay
 from orbitune.records import RecordError
 from orbitune.training.evaluate import SavedModel, reopen
@@ -35,7 +36,9 @@ def score_robustness(run: str | Path, count: int, *, progress: bool = True) -> R
     folder = Path(run)
     if count < 1:
         raise RunError("Robustness needs at least one tile.")
-    count = min(count, RunResult.load(folder).data.sizes["validation"])
+    stored = RunResult.load(folder)
+    require_single_label(stored.recipe.task, "Scores of corrupted tiles", name=folder.resolve().name)
+    count = min(count, stored.data.sizes["validation"])
     file = folder / "robustness.json"
     if (kept := _read_cached(file)) and kept.count == count and _has_all_kinds(kept):
         return kept

@@ -1,4 +1,4 @@
-"""Test accuracy that one run lost against another."""
+"""Test score that one run lost against another."""
 
 from pathlib import Path
 from typing import Any
@@ -6,27 +6,28 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import OrbituneError
-from orbitune.evaluation.paired import PairedTest
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import Predictions, read_predictions
+from orbitune.evaluation.tasks.known import find_task
+from orbitune.evaluation.tasks.task import Decision
 from orbitune.recipe import PATH_FIELDS
 
 
 def measure(run: str, reference_run: str) -> dict[str, Any]:
-    """Return the test accuracy lost against the reference run, in percentage points.
+    """Return the test accuracy, or mAP, lost against the reference run, in percentage points.
 
     The predictions that the runs stored are compared, so that the test split stays unread.
     """
     (ours, kept), (theirs, reference) = read_runs(run, reference_run, split="test")
-    correct = [(each.logits.argmax(1) == each.labels)[None] for each in (kept, reference)]
-    score = PairedTest.from_correct(*correct)
-    low, high = (-100 * bound for bound in reversed(score.interval()))
-    accuracies = f"{correct[0].mean():.2%}, of the reference {correct[1].mean():.2%}"
+    task = find_task(theirs.recipe.task)
+    # Neither the ranking nor the main score depends on a temperature or on thresholds.
+    found, expected = (task.probabilities(each.logits) for each in (kept, reference))
+    lost = task.lost_scores(found, expected, labels=kept.labels, decision=Decision())[0]
     return {
-        "value": -100 * score.difference + 0.0,
+        "value": lost.points_lost,
         "details": [
-            ["95 % interval", f"{low:.2f} to {high:.2f} points"],
-            ["test accuracy", accuracies],
+            ["95 % interval", f"{lost.low:.2f} to {lost.high:.2f} points"],
+            [f"test {lost.score}", f"{lost.found:.2%}, of the reference {lost.reference:.2%}"],
             ["test tiles", f"{len(kept.labels):,}"],
             ["the runs differ in", _differences(ours, theirs)],
         ],

@@ -1,10 +1,9 @@
-"""Test accuracy lost by the int8 export of a run."""
+"""Test score lost by the int8 export of a run."""
 
 from pathlib import Path
 from typing import Any
 
 from orbitune.bench.arms.prediction_inputs import find_export
-from orbitune.evaluation.paired import PairedTest
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.exporting.formats import FORMATS
@@ -14,7 +13,7 @@ from orbitune.exporting.reference import ReferenceModel, predict_in_batches
 def measure(
     run: str, form: str = "onnx-int8", *, folder: str = "export", merge_tokens: str = ""
 ) -> dict[str, Any]:
-    """Return the test accuracy that an export in int8 loses, in percentage points.
+    """Return the test accuracy, or mAP, that an export in int8 loses, in percentage points.
 
     Its predictions are compared with the run's. The test split is read, which is counted in result.json.
 
@@ -28,15 +27,17 @@ def measure(
     original, result = ReferenceModel.open(Path(run), progress=False), RunResult.load(Path(run))
     tiles = original.setup.tiles
     kept = read_predictions(Path(run), "test")
-    indices, reference = kept.indices, kept.logits.argmax(1)
-    found = predict_in_batches(FORMATS[form].open(path, original), tiles, indices=indices).argmax(1)
+    task, decision = original.bundle.task, original.bundle.decision
+    reference = task.probabilities(kept.logits, decision.temperature)
+    found = predict_in_batches(FORMATS[form].open(path, original), tiles, indices=kept.indices)
     result.model_copy(update={"test_reads": result.test_reads + 1}).save(Path(run))
-    labels = tiles.labels[indices]
-    score = PairedTest.from_correct((found == labels)[None], (reference == labels)[None])
-    low, high = (-100 * bound for bound in reversed(score.interval()))
-    accuracy = f"{(reference == labels).mean():.2%} before, {(found == labels).mean():.2%} after"
-    interval = f"{low:.2f} to {high:.2f} points"
-    details = [["95 % interval", interval], ["test accuracy", accuracy], ["test tiles", f"{len(labels):,}"]]
+    labels = tiles.labels[kept.indices]
+    lost = task.lost_scores(found, reference, labels=labels, decision=decision)[0]
+    details = [
+        ["95 % interval", f"{lost.low:.2f} to {lost.high:.2f} points"],
+        [f"test {lost.score}", f"{lost.reference:.2%} before, {lost.found:.2%} after"],
+        ["test tiles", f"{len(labels):,}"],
+    ]
     if merge_tokens:
         details.append(["tokens merged after blocks", merge_tokens])
-    return {"value": -100 * score.difference + 0.0, "details": details}
+    return {"value": lost.points_lost, "details": details}

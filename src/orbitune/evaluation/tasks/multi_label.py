@@ -17,6 +17,7 @@ from orbitune.evaluation.tasks.label_set_scores import (
     score_label_sets,
 )
 from orbitune.evaluation.tasks.losses import asymmetric_loss, binary_loss
+from orbitune.evaluation.tasks.score_loss import ScoreLoss, label_set_losses
 from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.evaluation.tasks.thresholds import HALF, best_thresholds, f1_scores
 from orbitune.recipe import Recipe
@@ -75,6 +76,16 @@ class MultiLabel(Task):
         """Count the tiles of which each class is on the right side of one half."""
         return ((logits > 0) == (targets > 0.5)).all(1).sum()
 
+    def divergence(self, logits: "Tensor", wanted: "Tensor") -> "Tensor":
+        """Return the divergence of the labels' probabilities, summed over the classes."""
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        targets = wanted.sigmoid()
+        crossed, own = (
+            binary_cross_entropy_with_logits(each, targets, reduction="sum") for each in (logits, wanted)
+        )
+        return (crossed - own) / len(logits)
+
     def class_weights(self, weights: np.ndarray | None, members: np.ndarray) -> np.ndarray:
         """Return the weight of a present label; that of an absent one is 1.
 
@@ -124,12 +135,21 @@ class MultiLabel(Task):
 
     def decide(self, logits: np.ndarray, decision: Decision) -> np.ndarray:
         """Return the labels that reach their thresholds, uint8 (N, C)."""
-        thresholds = np.array(decision.thresholds or HALF)
-        return (self.probabilities(logits, decision.temperature) >= thresholds).astype(np.uint8)
+        return self.labels_of(self.probabilities(logits, decision.temperature), decision)
+
+    def labels_of(self, probabilities: np.ndarray, decision: Decision) -> np.ndarray:
+        """Return the labels that reach their thresholds, uint8 (N, C)."""
+        return (probabilities >= _thresholds(decision)).astype(np.uint8)
 
     def correct(self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision) -> np.ndarray:
         """Return whether exactly the labels of a tile reach their thresholds."""
         return np.asarray((self.decide(logits, decision) == labels).all(1))
+
+    def lost_scores(
+        self, found: np.ndarray, reference: np.ndarray, *, labels: np.ndarray, decision: Decision
+    ) -> tuple[ScoreLoss, ...]:
+        """Return the mean average precision and the micro-F1 lost."""
+        return label_set_losses(found, reference, labels=labels, thresholds=_thresholds(decision))
 
     def class_intervals(
         self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision
@@ -171,6 +191,11 @@ class MultiLabel(Task):
 
     def choose(self, probabilities: np.ndarray, decision: Decision, *, top_k: int | None = None) -> list[int]:
         """Return the classes that reach their thresholds, maybe none."""
-        reached = probabilities >= np.array(decision.thresholds or HALF)
+        reached = probabilities >= _thresholds(decision)
         order = probabilities.argsort(kind="stable")[::-1]
         return order[reached[order]][:top_k].tolist()
+
+
+def _thresholds(decision: Decision) -> np.ndarray:
+    """Return the thresholds (C,), or one half for all classes."""
+    return np.array(decision.thresholds or HALF)

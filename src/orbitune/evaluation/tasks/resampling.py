@@ -49,16 +49,29 @@ class RankedLabels:
 def bootstrap_scores(
     logits: np.ndarray, labels: np.ndarray, *, decisions: dict[str, np.ndarray]
 ) -> dict[str, tuple[float, float]]:
-    """Return 95 % percentile intervals of the scores by name.
+    """Return 95 % percentile intervals of the scores by name, (low, high); see `resample_scores`."""
+    resampled = resample_scores(logits, labels, decisions=decisions)
+    return {name: percentile_interval(values) for name, values in resampled.items()}
+
+
+def percentile_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return low and high end of the 95 % percentile interval of resampled values (R,)."""
+    low, high = np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(low), float(high)
+
+
+def resample_scores(
+    logits: np.ndarray, labels: np.ndarray, *, decisions: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the scores of resampled tiles by name, float64 (R,); equal N and C give the same resamples.
 
     Args:
-        logits: float (N, C).
+        logits: float (N, C), or what ranks tiles alike.
         labels: uint8 (N, C).
         decisions: predicted labels, bool (N, C), by the end of the name of their F1.
 
     Returns:
-        (low, high) of mean_average_precision, micro_average_precision, and macro_f1 and micro_f1 of each
-        decision.
+        mean_average_precision, micro_average_precision, and macro_f1 and micro_f1 of each decision.
     """
     tiles = np.arange(len(labels))
     classes = range(labels.shape[1])
@@ -77,9 +90,7 @@ def bootstrap_scores(
             parts |= {f"macro_f1{end}": macro, f"micro_f1{end}": micro}
         for name, values in parts.items():
             found.setdefault(name, []).append(values)
-    ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    intervals = {name: np.quantile(np.concatenate(parts), ends) for name, parts in found.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in intervals.items()}
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def _resampled_weights(tiles: int, size: int) -> Iterator[np.ndarray]:

@@ -14,6 +14,7 @@ from orbitune.evaluation.calibration import (
 from orbitune.evaluation.details.class_intervals import ClassIntervals, class_intervals
 from orbitune.evaluation.details.misclassified import Misclassified, find_misclassified
 from orbitune.evaluation.metrics import SplitScores, score
+from orbitune.evaluation.tasks.score_loss import ScoreLoss, accuracy_loss
 from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.recipe import Recipe
 
@@ -53,6 +54,13 @@ class SingleLabel(Task):
         """Count the tiles whose most probable class is that of the target."""
         return (logits.argmax(1) == targets.argmax(1)).sum()
 
+    def divergence(self, logits: "Tensor", wanted: "Tensor") -> "Tensor":
+        """Return the divergence of the softmax."""
+        from torch.nn import functional as F
+
+        student, teacher = (each.log_softmax(1) for each in (logits, wanted))
+        return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
     def class_weights(self, weights: np.ndarray | None, members: np.ndarray) -> np.ndarray:
         """Return weights with a mean of 1 over the training tiles.
 
@@ -91,6 +99,17 @@ class SingleLabel(Task):
     def correct(self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision) -> np.ndarray:
         """Return whether the most probable class is right."""
         return np.asarray(self.decide(logits, decision) == labels)
+
+    def labels_of(self, probabilities: np.ndarray, decision: Decision) -> np.ndarray:
+        """Return the most probable class, int64 (N,)."""
+        return probabilities.argmax(1)
+
+    def lost_scores(
+        self, found: np.ndarray, reference: np.ndarray, *, labels: np.ndarray, decision: Decision
+    ) -> tuple[ScoreLoss, ...]:
+        """Return the accuracy lost."""
+        ours, theirs = (each.argmax(1) == labels for each in (found, reference))
+        return (accuracy_loss(ours, theirs),)
 
     def score_calibration(self, logits: np.ndarray, labels: np.ndarray) -> Calibration:
         """Measure the calibration of the predicted class's probability."""

@@ -15,6 +15,7 @@ from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.details.class_intervals import ClassIntervals
 from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.evaluation.metrics import SplitScores
+from orbitune.evaluation.tasks.score_loss import ScoreLoss
 from orbitune.models.metadata import ModelMetadata
 from orbitune.recipe import Recipe
 from orbitune.recipe_settings import TaskName
@@ -105,6 +106,15 @@ class Task(ABC):
         """Return the number of tiles of a batch, a scalar, whose labels are right without thresholds."""
 
     @abstractmethod
+    def divergence(self, logits: "Tensor", wanted: "Tensor") -> "Tensor":
+        """Return the Kullback-Leibler divergence from a teacher's predictions in nats, the mean of a batch.
+
+        Args:
+            logits: of the student, float32 (B, C).
+            wanted: of the teacher.
+        """
+
+    @abstractmethod
     def class_weights(self, weights: np.ndarray | None, members: np.ndarray) -> np.ndarray:
         """Return the weights of the classes in the loss, float32 (C,).
 
@@ -152,6 +162,18 @@ class Task(ABC):
         """Return whether each tile's label, or set of labels, is right, bool (N,)."""
 
     @abstractmethod
+    def lost_scores(
+        self, found: np.ndarray, reference: np.ndarray, *, labels: np.ndarray, decision: Decision
+    ) -> tuple[ScoreLoss, ...]:
+        """Return what a model loses against a reference model on the same tiles, the main score first.
+
+        Args:
+            found, reference: calibrated probabilities of each, float (N, C).
+            labels: of the tiles.
+            decision: of the reference model.
+        """
+
+    @abstractmethod
     def score_calibration(self, logits: np.ndarray, labels: np.ndarray) -> Calibration:
         """Measure the calibration on one split.
 
@@ -162,6 +184,10 @@ class Task(ABC):
         Raises:
             RunError: there are no tiles, or a logit is not finite.
         """
+
+    @abstractmethod
+    def labels_of(self, probabilities: np.ndarray, decision: Decision) -> np.ndarray:
+        """Return the predicted labels of calibrated probabilities (N, C), in the form of true ones."""
 
     @abstractmethod
     def class_intervals(

@@ -1,0 +1,143 @@
+"""The app with a model that gives a tile several labels."""
+
+import csv
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from browser import open_browser
+from PIL import Image
+from served_app import serving
+
+from orbitune import Classifier
+from orbitune.errors import OrbituneError
+from orbitune.serving.pages import _describe
+from orbitune.serving.service import PredictionService
+from orbitune.serving.storage import Storage
+
+
+@pytest.fixture(scope="module")
+def mosaic_service(label_set_bundle, runs):
+    return PredictionService({"mosaics": label_set_bundle.folder, "tiles": runs / "run"})
+
+
+@pytest.fixture(scope="module")
+def mosaic_address(mosaic_service):
+    with serving(mosaic_service) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def mosaics(label_set_run):
+    return sorted((label_set_run.parent / "tiles").glob("*.png"))[:30]
+
+
+@pytest.fixture(scope="module")
+def expected(label_set_bundle, mosaics):
+    """What the Python API finds in the mosaics."""
+    return list(Classifier.from_pretrained(label_set_bundle.folder).predict(mosaics))
+
+
+def having(expected, count):
+    """Return the prediction of a tile with so many labels."""
+    return next(each for each in expected if len(each.labels) == count)
+
+
+@pytest.fixture(scope="module")
+def stripes(tmp_path_factory):
+    """A tile unlike the mosaics."""
+    path = tmp_path_factory.mktemp("stripes") / "stripes.png"
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:, ::2] = 255
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def post(address, path, query=""):
+    return httpx.post(f"{address}/api/predict{query}", content=Path(path).read_bytes()).json()
+
+
+def test_json_has_the_labels_that_reach_their_thresholds_and_all_probabilities(
+    mosaic_address, label_set_bundle, expected
+):
+    found = having(expected, 2)
+    answer = post(mosaic_address, found.input)
+    assert [each["label"] for each in answer["labels"]] == [label for label, _ in found.labels]
+    thresholds = dict(zip(label_set_bundle.classes, label_set_bundle.decision.thresholds, strict=True))
+    assert {each["label"]: each["threshold"] for each in answer["classes"]} == thresholds
+    probabilities = [each["probability"] for each in answer["classes"]]
+    assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) > 1.2
+    reached = [each["label"] for each in answer["classes"] if each["probability"] >= each["threshold"]]
+    assert reached == [each["label"] for each in answer["labels"]]
+    assert len(post(mosaic_address, found.input, "?top_k=1")["labels"]) == 1
+
+
+def test_a_model_of_one_label_beside_it_answers_as_before(mosaic_address, mosaics):
+    answer = post(mosaic_address, mosaics[0], "?model=tiles")
+    assert len(answer["labels"]) == 3 and "classes" not in answer
+    assert sum(each["probability"] for each in answer["labels"]) == pytest.approx(1)
+
+
+def test_the_page_shows_bars_that_do_not_sum_to_one_and_the_labels_as_verdict(mosaic_address, expected):
+    from gradio_client import Client, handle_file
+
+    client, found = Client(mosaic_address, verbose=False), having(expected, 2)
+    verdict, bars, picture = client.predict(handle_file(found.input), "mosaics", api_name="/predict")
+    assert all(f"{label}, {value:.1%}" in verdict for label, value in found.labels)
+    assert verdict.endswith(f"The attribution is that of {found.labels[0][0]}.") and picture
+    assert sum(each["confidence"] for each in bars["confidences"]) > 1.2
+    assert len(bars["confidences"]) == 3
+
+
+def test_a_tile_without_any_label_or_unlike_the_training_tiles_says_so(mosaic_service, stripes):
+    answer = mosaic_service.get_model("mosaics").predict_image(stripes.read_bytes())
+    assert answer.prediction.sure is False and len(answer.classes) == 3
+    assert _describe(answer).startswith(
+        "**Not sure.** This tile differs from all training tiles; labels that"
+    )
+    none = type(answer.prediction)("a.png", (), sure=True)
+    assert "**No label.** No class reaches its threshold." in _describe(
+        type(answer)(none, answer.seconds, answer.classes)
+    )
+
+
+def test_a_batch_has_all_labels_of_a_tile_in_one_cell(mosaic_address, mosaics, expected):
+    from gradio_client import Client, handle_file
+
+    client = Client(mosaic_address, verbose=False)
+    files = [handle_file(path) for path in mosaics]
+    summary, _, button = client.predict(files, "mosaics", api_name="/predict_many")
+    assert summary.startswith("30 images: ")
+    table = Path(button["value"] if isinstance(button, dict) else button)
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    for row, found in zip(rows, expected, strict=True):
+        assert row["label"] == ("|".join(label for label, _ in found.labels) or "[]")
+        values = [f"{value:.4f}" for _, value in found.labels]
+        assert [f"{float(each):.4f}" for each in row["probability"].split("|") if each] == values
+
+
+@pytest.mark.browser
+def test_in_a_browser_the_bars_of_all_labels_are_seen_on_a_screen_and_on_a_phone(mosaic_address, expected):
+    found = having(expected, 2)
+    for width in (1280, 390):
+        with open_browser(width, 900) as page:
+            page.goto(mosaic_address)
+            page.set_input_files("input[type=file]", str(found.input))
+            page.wait_for_selector("#verdict :text('The attribution is that of')", timeout=60_000)
+            assert page.locator(".confidence-set, [data-testid$='confidence-set']").count() == 3
+            assert page.locator("[data-testid='label-output-value']").count() == 0
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.get_by_label("Model", exact=True).click()
+            page.get_by_role("option", name="tiles").click()
+            page.wait_for_selector("[data-testid='label-output-value']", timeout=60_000)
+
+
+def test_the_map_tab_refuses_several_labels(mosaic_service, tmp_path):
+    pytest.importorskip("rasterio", reason="needs the extra geo")
+    from orbitune.mapping.options import MapOptions
+    from orbitune.serving.map_page import map_upload
+
+    model, storage = mosaic_service.get_model("mosaics"), Storage(tmp_path)
+    with pytest.raises(OrbituneError, match="Maps in the app know one label a tile, and bundle has several"):
+        map_upload(model, tmp_path / "a.tif", options=MapOptions(), storage=storage, on_progress=print)
