@@ -138,6 +138,6 @@ def test_the_map_tab_refuses_several_labels(mosaic_service, tmp_path):
     from orbitune.mapping.options import MapOptions
     from orbitune.serving.map_page import map_upload
 
-    model, storage = mosaic_service.get_model("mosaics"), Storage(tmp_path)
+    model, storage = mosaic_service.get_model("mosaics"), Storage()
     with pytest.raises(OrbituneError, match="Maps in the app know one label a tile, and bundle has several"):
         map_upload(model, tmp_path / "a.tif", options=MapOptions(), storage=storage, on_progress=print)
