@@ -121,7 +121,7 @@ def label_points(path):
 
 
 @pytest.fixture
-def workplace(runs, bundle, tmp_path, monkeypatch):
+def workplace(runs, bundle, label_set_bundle, tmp_path, monkeypatch):
     """A folder with all that the pages name: tiles, a scene, runs, a study."""
     shutil.copytree(runs / "backbone", tmp_path / "backbone")
     tile_folder(tmp_path / "tiles", each=12)
@@ -148,6 +148,7 @@ def workplace(runs, bundle, tmp_path, monkeypatch):
         shutil.copytree(runs / run, tmp_path / "runs" / name)
     for name in ("land-cover", "crops"):
         shutil.copytree(bundle.folder, tmp_path / name)
+    shutil.copytree(label_set_bundle.folder, tmp_path / "patches-model")
     (tmp_path / "runs" / "study").mkdir()
     shutil.copy(STUDY / "results.json", tmp_path / "runs" / "study")
     scene_files(tmp_path, runs / "tiles")

@@ -125,12 +125,20 @@ def test_commands_that_know_one_label_refuse_several_in_one_line(label_set_run, 
     assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
 
 
-def test_a_map_refuses_several_labels(label_set_bundle, tmp_path):
-    from orbitune.mapping.map_plan import plan_map
-    from orbitune.mapping.options import MapOptions
+def test_an_adapter_of_several_labels_is_not_imported_as_one_of_a_single_label(label_set_run, tmp_path):
+    options = ("--backbone", label_set_run.parent / "backbone", "--labels", "class_0,class_1,class_2")
+    done = orbitune("import", label_set_run / "adapter", *options, "--out", tmp_path / "out")
+    assert done.returncode == 2 and "has several labels a tile and thresholds" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
 
-    with pytest.raises(RunError, match="Maps know one label a tile, and bundle has several"):
-        plan_map(str(label_set_bundle.folder), [str(tmp_path / "scene.tif")], paths={}, options=MapOptions())
+
+def test_scores_of_corrupted_tiles_refuse_several_labels(label_set_run):
+    from orbitune.training.corruption_scores import score_robustness
+
+    with pytest.raises(
+        RunError, match="Scores of corrupted tiles know one label a tile, and run has several"
+    ):
+        score_robustness(label_set_run, 4, progress=False)
 
 
 def test_a_bank_of_adapters_gives_the_probabilities_of_each_task(label_set_run, classifier, mosaics):

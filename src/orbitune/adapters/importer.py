@@ -48,14 +48,19 @@ def import_adapter(
         log: called with one line if the adapter names another backbone than `backbone`.
 
     Raises:
-        ModelError: it is not such an adapter, has no head for these classes, or does not fit the backbone; or
-            class names are empty or repeated.
+        ModelError: it is not such an adapter, has no head for these classes, gives a tile several labels, or
+            does not fit the backbone; or class names are empty or repeated.
     """
     folder, out, found = Path(folder), Path(out), open_backbone(backbone)
     if out.exists():
         raise ModelError(f"{out} exists; choose another --out, or remove it.")
     classes = _class_names(labels)
     config, tensors = _read(folder)
+    if _stored(folder).get("task", "single-label") != "single-label":
+        raise ModelError(
+            f"{folder} has several labels a tile and thresholds, which an import would lose: use its run or "
+            "bundle as it is."
+        )
     stated = _check_backbone(folder, config, backbone=found, log=log)
     if _has_native_names(tensors, found, labels=classes):
         named = drop_copies(tensors)
@@ -127,11 +132,18 @@ def _check_backbone(
 
 def _stored_hash(folder: Path) -> str | None:
     """Return the stored hash of the adapter's backbone weights, or None."""
-    try:
-        digest = read_json(folder / FILE)["backbone"]["weights_sha256"]
-    except (OrbituneError, KeyError, TypeError):
-        return None
+    backbone = _stored(folder).get("backbone")
+    digest = backbone.get("weights_sha256") if isinstance(backbone, dict) else None
     return digest if isinstance(digest, str) else None
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """Return the content of the adapter's orbitune.json; empty if it has none."""
+    try:
+        stored = read_json(folder / FILE)
+    except OrbituneError:
+        return {}
+    return stored if isinstance(stored, dict) else {}
 
 
 def _basename(name: str) -> str:

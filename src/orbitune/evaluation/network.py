@@ -4,6 +4,7 @@ The fast path (`orbitune.fastpath`) is optional: without that package, and for m
 the forward pass of transformers and PEFT is used.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +77,7 @@ class PlainClassifier(nn.Module):
         size = size or self.transform.size
         pixels = self.transform.with_size(size)(tiles)
         dtype = self.plan.dtype
+        set_products(tiles.device, self.plan.tf32)
         with (
             self._patches_dropped(size),
             torch.autocast(tiles.device.type, dtype, enabled=dtype != torch.float32),
@@ -195,16 +197,16 @@ def plan_network(
 
     For the arguments see `make_network`.
     """
-    dtype = DTYPES[str(recipe.precision)]
+    dtype, tf32 = DTYPES[str(recipe.precision)], recipe.precision == "tf32"
     dispatch = fast_path()
     if not recipe.fast or dispatch is None:
         why = NO_FAST_PATH if recipe.fast else None
-        return ComputePlan(False, dtype, "transformers", why_not_fast=why)
+        return ComputePlan(False, dtype, "transformers", why_not_fast=why, tf32=tf32)
     tokens = token_count(size, backbone.step)
     plan: ComputePlan = dispatch.plan_compute(
         model, backbone.family, dtype=dtype, tokens=tokens, attention=attention
     )
-    return plan
+    return dataclasses.replace(plan, tf32=tf32)
 
 
 def load_model(folder: Path, recipe: Recipe, *, backbone: Backbone, metadata: ModelMetadata) -> nn.Module:
@@ -252,7 +254,6 @@ def make_network(
         `FastClassifier` or `PlainClassifier`, with the attribute `plan`: a module from uint8 tiles
         (B, H, W, 3) to float32 logits (B, C).
     """
-    set_products(str(recipe.precision))
     plan = plan_network(model, recipe, backbone=backbone, size=transform.size, attention=attention)
     if not plan.fast:
         if recipe.checkpointing:

@@ -32,6 +32,7 @@ from orbitune.fastpath.operations import Residual, add
 from orbitune.fastpath.patch_embedding import PatchEmbedding
 from orbitune.fastpath.token_merging import merge
 from orbitune.models.families.family import Family, head_names, last_norm_of
+from orbitune.models.precision import set_products
 
 
 class FastClassifier(nn.Module):
@@ -114,6 +115,7 @@ class FastClassifier(nn.Module):
         Returns:
             (B, N, D), before the final LayerNorm.
         """
+        set_products(tiles.device, self.plan.tf32)
         return self._run(self._patches(tiles, size), self._layers[:depth])
 
     def patch_states(self, tiles: Tensor, count: int) -> Tensor:
@@ -146,6 +148,7 @@ class FastClassifier(nn.Module):
 
     def features(self, inputs: Tensor, size: int | None = None) -> list[Tensor]:
         """Return the input of each head, float32 (B, D); for the arguments see `forward`."""
+        set_products(inputs.device, self.plan.tf32)
         if not inputs.is_floating_point():
             tokens = self._patches(inputs, size)
             if self._patch_dropout and self.training:

@@ -19,6 +19,7 @@ class ComputePlan:
         compiled: whether compiled kernels are used.
         why_not_compiled: reason why not, on the fast path.
         products: what rounds matrix products; equal text means equal bits for equal inputs. None if not fast.
+        tf32: whether a GPU rounds the operands of fp32 products to TF32.
     """
 
     fast: bool
@@ -28,6 +29,7 @@ class ComputePlan:
     compiled: bool = False
     why_not_compiled: str | None = None
     products: str | None = None
+    tf32: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as the section `compute` of result.json states it."""

@@ -40,10 +40,13 @@ def has_tf32() -> bool:
     return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
 
 
-def set_products(precision: str) -> None:
-    """Let later fp32 products on a GPU round their operands to TF32 or not, as a recipe's precision says."""
-    if torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+def set_products(device: torch.device, tf32: bool) -> None:
+    """Let later fp32 products on a GPU round their operands to TF32, or not.
+
+    The setting is that of the process, so each network sets it before it computes.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
 
 
 def product_dtype(x: Tensor) -> torch.dtype:

@@ -55,9 +55,9 @@ def matmul_ceiling(precision: str) -> float:
 
     It uses all threads, or the GPU.
     """
-    set_products(precision)
     gpu = torch.cuda.is_available()
     device, rows = ("cuda", _GPU_ROWS) if gpu else ("cpu", _ROWS)
+    set_products(torch.device(device), precision == "tf32")
     x = torch.randn(rows, _WIDTH, device=device, dtype=DTYPES[precision])
     weight = torch.randn(_WIDTH, _WIDTH, device=device, dtype=DTYPES[precision])
     fastest = float("inf")
