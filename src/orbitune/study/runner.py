@@ -126,8 +126,8 @@ class Study:
         )
         if folds is None and (alone := next((each.fold for each in self.recipes if each.fold), None)):
             raise OrbituneError(
-                f"A study trains all folds of a cross-validation, and the recipe has fold {alone} alone: pass "
-                f"--folds {Fold.parse(alone).count}, or leave fold out of it."
+                f"A study trains all folds of a cross-validation, and the recipe has fold {alone} alone: "
+                f"pass --folds {Fold.parse(alone).count}, or leave fold out of it."
             )
         if executor not in EXECUTORS:
             raise OrbituneError(f"Unknown executor {executor!r}. Choose from: {', '.join(EXECUTORS)}.")
