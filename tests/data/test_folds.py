@@ -95,6 +95,19 @@ def test_classes_of_fewer_tiles_than_folds_are_named():
         folds(tile_set(scenes=2), 7, split="random")
 
 
+def test_parts_of_half_the_size_are_warned_of_whatever_their_number():
+    """Of ten parts of groups, one is half as large as the others."""
+    tiles = tile_set(scenes=10, each=10, classes=1)
+    kept = [row for row, name in enumerate(tiles.names) if "scene00" not in name or row % 2]
+    fewer = {"tiles": tiles.tiles[kept], "labels": tiles.labels[kept]}
+    tiles = TileSet(**{**vars(tiles), **fewer, "names": tuple(tiles.names[row] for row in kept)})
+    warned = [
+        any("instead of parts of equal size" in note for note in notes)
+        for _, notes in folds(tiles, 10, split="group", group_pattern="scene[0-9]+")
+    ]
+    assert sum(warned) == 2  # the fold that tests it, and the one that validates with it
+
+
 def test_fewer_groups_than_folds_are_an_error():
     with pytest.raises(DataError, match=r"finds 4 groups .*: 5 folds need as many or more"):
         folds(tile_set(scenes=4), 5, split="group", group_pattern="scene[0-9]+")
