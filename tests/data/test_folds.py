@@ -59,6 +59,22 @@ def test_tiles_with_several_labels_have_folds_too():
     assert all(abs(labels[splits["test"]].mean(0) - labels.mean(0)).max() < 0.05 for splits, _ in random)
 
 
+@pytest.mark.parametrize("count", [3, 12])
+def test_rare_labels_are_in_the_training_and_test_tiles_of_every_fold(count):
+    """Combinations of fewer tiles than folds, and five labels of as many tiles as folds among them."""
+    common = np.repeat([[1, 0], [0, 1], [1, 1]], 10, axis=0)
+    rare = np.repeat(np.eye(5, dtype=int), count, axis=0)
+    labels = np.zeros((30 + len(rare), 7), np.uint8)
+    labels[:30, :2], labels[30:, 2:] = common, rare
+    tiles = TileSet(
+        **vars(tile_set())
+        | {"labels": labels, "classes": tuple("abcdefg"), "names": tuple(map(str, range(len(labels))))}
+    )
+    for splits, _ in folds(tiles, count, split="random"):
+        assert all(labels[rows].any(0).all() for rows in splits.values())
+        assert labels[splits["test"], 2:].sum(0).tolist() == [1] * 5
+
+
 def test_a_group_is_whole_in_one_split_of_each_fold():
     tiles = tile_set()
     for splits, _ in folds(tiles, 4, split="group", group_pattern="scene[0-9]+"):
