@@ -56,6 +56,7 @@ def assess(request: Request, out: Path | None) -> Assessment:
         check_folder(out)
     source = find_source(request.data, request.selection)
     bundle, bad = Bundle.open(request.model), BadFiles(stop=request.stop)
+    seen = read_seen(bundle.place)  # before anything is computed: its file may be damaged
     with open_labelled(source, bundle.classes, task=bundle.task, split=request.split, bad=bad) as tiles:
         training = find_training_tiles(bundle, progress=request.progress)
         classifier = Classifier(request.model, backbone=request.backbone, bands=request.bands)
@@ -68,7 +69,7 @@ def assess(request: Request, out: Path | None) -> Assessment:
             split=request.split,
             notes=tiles.manifest.notes,
             skipped=len(bad.found),
-            **measure(classifier, tiles, outputs=outputs, training=training),
+            **measure(classifier, tiles, outputs=outputs, training=training, seen=seen),
         )
         if out is not None:
             write_files(out, assessment, classifier=classifier, tiles=tiles, outputs=outputs)
@@ -76,7 +77,12 @@ def assess(request: Request, out: Path | None) -> Assessment:
 
 
 def measure(
-    classifier: Classifier, tiles: LabelledTiles, *, outputs: Outputs, training: TrainingTiles | str
+    classifier: Classifier,
+    tiles: LabelledTiles,
+    *,
+    outputs: Outputs,
+    training: TrainingTiles | str,
+    seen: np.ndarray | None,
 ) -> dict[str, Any]:
     """Return the measured fields of an `Assessment`.
 
@@ -85,6 +91,7 @@ def measure(
         tiles: that it computed.
         outputs: what it computed.
         training: the tiles to compare with, or why they cannot be compared.
+        seen: CRC-32 of the tiles that the model was trained on, uint32 (N,); None where not recorded.
     """
     bundle, labels, logits = classifier.bundle, outputs.labels, outputs.logits
     task, decision = bundle.task, bundle.decision
@@ -96,7 +103,7 @@ def measure(
         "not_sure": None if outputs.sure is None else _not_sure(outputs.sure, correct),
         "synthetic": bool(bundle.metadata.data.synthetic),
     }
-    if (seen := read_seen(bundle.place)) is not None:
+    if seen is not None:
         measured["seen"] = count_seen(outputs.sums, seen)
     if isinstance(training, str):
         return {**measured, "copies": None, "not_compared": training}
