@@ -173,7 +173,7 @@ def test_without_the_training_data_the_missing_comparison_is_said(run, unseen, t
     result.model_copy(update={"recipe": recipe}).save(moved)
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
     new = evaluate(moved, data=unseen, progress=False)
-    assert new.copies is None and "the data of the run is gone" in new.remarks()[-1]
+    assert new.copies is None and any("the data of the run is gone" in line for line in new.warnings())
 
 
 def test_a_bundle_knows_its_training_tiles_where_their_data_is_gone(
@@ -183,10 +183,32 @@ def test_a_bundle_knows_its_training_tiles_where_their_data_is_gone(
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
     new = evaluate(bundle.folder, data=tiles, progress=False)
     assert new.copies is None and new.seen == count
-    assert new.remarks()[-1] == (
+    assert (new.others.count, new.others.score) == (new.scores.count - count, "accuracy")
+    warning = (
         f"warning: {count} tiles have the pixels of tiles that the model, or a run that it started from, was "
-        "trained on"
+        f"trained on; without them accuracy is {new.others.value:.2%} ({new.others.count} tiles)"
     )
+    assert new.remarks()[0] == new.warnings()[0] == warning
+
+
+def test_tiles_known_by_their_checksums_alone_leave_one_statement(evaluated):
+    new = evaluated[0].model_copy(update={"seen": 3})
+    assert new.copies.count == 0 and not any("no tile is a near-duplicate" in line for line in new.remarks())
+    assert [line for line in new.remarks() if "trained on" in line] == new.warnings()
+
+
+def test_the_score_without_training_tiles_is_that_of_the_other_tiles_and_warned_of_first(
+    bundle, run, tiles, unseen, tmp_path
+):
+    data, names = shutil.copytree(unseen, tmp_path / "new"), find_run_tiles(RunResult.load(run)).names
+    held_out = {int(row) for split in ("validation", "test") for row in read_predictions(run, split).indices}
+    for row in set(range(len(names))) - held_out:
+        shutil.copy(tiles / names[row], data / names[row])
+    done = orbitune("evaluate", bundle.folder, "--data", data)
+    warning, scores, *_ = done.stdout.splitlines()
+    test = RunResult.load(run).test
+    assert warning.startswith("warning: ") and scores.startswith("new data: ")
+    assert warning.endswith(f"without them accuracy is {test.accuracy:.2%} ({test.count} tiles)")
 
 
 def test_a_bundle_says_how_many_tiles_are_not_sure_and_how_many_of_these_are_right(bundle, unseen):

@@ -37,6 +37,18 @@ def test_leaks_are_searched_only_on_request(inputs, tmp_path):
     assert "leaks" not in json.loads(orbitune(*asked[:-1], "--json").stdout)
 
 
+def test_the_tiles_of_each_class_are_counted_by_split(inputs, tmp_path):
+    asked = ["prepare", *inputs, "--data", tile_folder(tmp_path / "tiles")]
+    found = json.loads(orbitune(*asked, "--json").stdout)
+    sizes, counts = found["data"]["sizes"], found["class_counts"]
+    assert list(counts) == found["data"]["classes"]
+    for split, size in sizes.items():
+        assert sum(each[split] for each in counts.values()) == size
+    lines = [line.split() for line in orbitune(*asked).stdout.splitlines()]
+    assert ["class", "train", "validation", "test"] in lines
+    assert ["class_0", *(str(counts["class_0"][split]) for split in sizes)] in lines
+
+
 def test_a_real_folder_is_not_called_synthetic_for_its_name(tmp_path, inputs):
     tile_folder(tmp_path / "synthetic_aperture")
     done = orbitune("prepare", *inputs, "--data", tmp_path / "synthetic_aperture", "--json")

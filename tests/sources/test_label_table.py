@@ -62,7 +62,15 @@ def test_metadata_beside_images_gives_the_labels(images, name, make):
     assert tiles.classes == ("Forest", "Sea") and tiles.labels.tolist() == [1, 0, 1]
     assert tiles.names == ("a.png", "b.png", "c.png")
     np.testing.assert_array_equal(tiles.tiles[2], tile(2))
-    assert tiles.notes == (f"labels from {name}",)
+    assert tiles.notes == (f"labels from {name}, column label",)
+
+
+def test_where_a_table_has_label_and_labels_the_note_says_which_is_read(images):
+    rows = "\n".join(f"{name},{label},{label}|Land" for name, label in ROWS)
+    write(images / "named.csv", f"file_name,label,labels\n{rows}".encode())
+    tiles = load(images / "named.csv")
+    note = "labels from named.csv, column label; --label-column labels reads its column labels instead"
+    assert tiles.notes == (note,)
 
 
 def test_labels_come_from_metadata_and_not_from_the_folders(folder):

@@ -10,13 +10,13 @@ import numpy as np
 from orbitune.assessment.files import check_folder, write_files
 from orbitune.assessment.labelled_tiles import LabelledTiles, open_labelled
 from orbitune.assessment.outputs import Outputs, compute_outputs
-from orbitune.assessment.records import Assessment, NotSure, TrainingCopies
+from orbitune.assessment.records import Assessment, NotSure, OtherTiles, TrainingCopies
 from orbitune.assessment.training_tiles import TrainingTiles, find_training_tiles
 from orbitune.data.store_builder import BadFiles
 from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier
-from orbitune.models.lineage.seen_tiles import count_seen, read_seen
+from orbitune.models.lineage.seen_tiles import are_seen, read_seen
 from orbitune.recipe_paths import data_name
 from orbitune.sources.manifest import ColumnSelection
 from orbitune.sources.registry import find_source
@@ -103,12 +103,20 @@ def measure(
         "not_sure": None if outputs.sure is None else _not_sure(outputs.sure, correct),
         "synthetic": bool(bundle.metadata.data.synthetic),
     }
+    known = np.zeros(len(correct), bool) if seen is None else are_seen(outputs.sums, seen)
     if seen is not None:
-        measured["seen"] = count_seen(outputs.sums, seen)
+        measured["seen"] = int(known.sum())
     if isinstance(training, str):
-        return {**measured, "copies": None, "not_compared": training}
-    copies = _copies(training, tiles, outputs=outputs, correct=correct)
-    return {**measured, "copies": copies, "not_compared": None}
+        measured |= {"copies": None, "not_compared": training}
+    else:
+        assert outputs.fingerprints is not None
+        found = training.find_copies(outputs.fingerprints)
+        known[[new for _, new, _ in found]] = True
+        copies = _copies(training, tiles, outputs=outputs, found=found, others=correct[~known])
+        measured |= {"copies": copies, "not_compared": None}
+    if known.any():
+        measured["others"] = _score_others(bundle, logits[~known], labels[~known])
+    return measured
 
 
 def _not_sure(sure: np.ndarray, correct: np.ndarray) -> NotSure:
@@ -121,22 +129,40 @@ def _not_sure(sure: np.ndarray, correct: np.ndarray) -> NotSure:
 
 
 def _copies(
-    training: TrainingTiles, tiles: LabelledTiles, *, outputs: Outputs, correct: np.ndarray
+    training: TrainingTiles,
+    tiles: LabelledTiles,
+    *,
+    outputs: Outputs,
+    found: list[tuple[str, int, bool]],
+    others: np.ndarray,
 ) -> TrainingCopies:
-    """Find the tiles that are near-duplicates of training tiles."""
-    assert outputs.fingerprints is not None
-    found = training.find_copies(outputs.fingerprints)
-    others = np.ones(len(correct), bool)
-    others[[new for _, new, _ in found]] = False
+    """Describe the tiles that are near-duplicates of training tiles.
+
+    Args:
+        training: the tiles that they were compared with.
+        tiles: the new tiles.
+        outputs: of these.
+        found: as `TrainingTiles.find_copies` returns them.
+        others: whether each tile is correct that the model was not trained on, bool (n,).
+    """
     return TrainingCopies(
         compared_with=training.title,
         count=len(found),
         identical=sum(identical for _, _, identical in found),
-        accuracy_without=_mean(correct[others]),
+        accuracy_without=_mean(others),
         examples=tuple(
             (str(tiles.image(int(outputs.places[new])).name), known) for known, new, _ in found[:_EXAMPLES]
         ),
     )
+
+
+def _score_others(bundle: Bundle, logits: np.ndarray, labels: np.ndarray) -> OtherTiles:
+    """Return the main score of the tiles that the model was not trained on."""
+    if not len(labels):
+        return OtherTiles(count=0, score="", value=None)
+    scores = bundle.task.score(logits, labels, classes=bundle.classes, decision=bundle.decision)
+    name, value = next(iter(scores.headline().items()))
+    return OtherTiles(count=len(labels), score=name, value=value)
 
 
 def _mean(correct: np.ndarray) -> float | None:

@@ -34,7 +34,7 @@ def build_page(
         pictures: uint8 (H, W, 3) of the first of them.
     """
     which = "new tiles" if assessment.split is None else f"new tiles of the {assessment.split} split"
-    data = assessment.data
+    data, warnings = assessment.data, assessment.warnings()
     scores = view_scores(assessment, which, synthetic=assessment.synthetic)
     shown = found[: min(SHOWN, len(pictures))]
     errors: list[Component] = (
@@ -58,9 +58,9 @@ def build_page(
             stamp=f"recipe {assessment.recipe_hash}" if assessment.recipe_hash else "a model without recipe",
             subtitle=f"Data: {data}, {assessment.source}, {assessment.scores.count:,} tiles",
             warning=WARNING if assessment.synthetic else "",
-            conclusions=scores.conclusions(),
+            conclusions=[*(f"{fmt.capital(line)}." for line in warnings), *scores.conclusions()],
             comparison=scores.class_table(),
-            notes=[f"{fmt.capital(line)}." for line in assessment.remarks()],
+            notes=[f"{fmt.capital(line)}." for line in assessment.remarks()[len(warnings) :]],
             picture=scores.picture(),
             sections=[
                 Section("Most confident errors", errors, measured=False),

@@ -30,7 +30,8 @@ class TrainingCopies(Record):
     Attributes:
         compared_with: what they were compared with, for people.
         count, identical: number of such tiles, and of those that are the same to the pixel.
-        accuracy_without: accuracy on the other tiles; None where there are no others.
+        accuracy_without: accuracy on the tiles that are neither these nor seen in training; None where there
+            are none.
         examples: (tile, training tile) of a few.
     """
 
@@ -39,6 +40,20 @@ class TrainingCopies(Record):
     identical: NonNegativeInt
     accuracy_without: Fraction | None
     examples: JsonTuple[JsonTuple[str]]
+
+
+class OtherTiles(Record):
+    """The main score on the tiles that are no copies of training tiles.
+
+    Attributes:
+        count: number of these tiles.
+        score: name of the score: accuracy, or mAP with several labels a tile.
+        value: 0..1; None without tiles.
+    """
+
+    count: NonNegativeInt
+    score: str
+    value: Fraction | None
 
 
 class Assessment(ScoreDetails, StoredRecord):
@@ -58,6 +73,7 @@ class Assessment(ScoreDetails, StoredRecord):
         not_compared: why not; None where they were.
         seen: number of tiles with the pixels of a training tile of the model, or of a run that it started
             from; None where these are not recorded.
+        others: the tiles that are neither near-duplicates of training tiles nor seen; None where all are.
         synthetic: whether the model was trained on synthetic tiles.
     """
 
@@ -73,6 +89,7 @@ class Assessment(ScoreDetails, StoredRecord):
     copies: TrainingCopies | None
     not_compared: str | None
     seen: NonNegativeInt | None = None
+    others: OtherTiles | None = None
     synthetic: bool
 
     FORMAT: ClassVar[int] = 1
@@ -92,22 +109,47 @@ class Assessment(ScoreDetails, StoredRecord):
         """Return macro-F1, 0..1, the mean over the classes that have tiles."""
         return self.scores.macro_f1
 
+    def warnings(self) -> list[str]:
+        """Return what makes the scores too high or may do so, a line each."""
+        lines = []
+        if known := self._known_tiles():
+            lines.append(f"warning: {known}{_without(self.others) if self.others else ''}")
+        if self.copies is None:
+            lines.append(f"warning: {self.not_compared}")
+        return lines
+
     def remarks(self) -> list[str]:
-        """Return what the reader of the scores has to know, a line each."""
-        lines = [*self.notes]
+        """Return what the reader of the scores has to know, a line each, the warnings first."""
+        lines = [*self.warnings(), *self.notes]
         if self.skipped:
             lines.append(f"{self.skipped:,} files were skipped")
         if self.absent_classes:
             lines.append(f"no tile of {', '.join(self.absent_classes)}: means over classes are of the others")
         if self.not_sure:
             lines.append(_not_sure_line(self.not_sure, self.scores.count))
-        lines.append(_copies_line(self.copies) if self.copies else f"warning: {self.not_compared}")
-        if (self.seen or 0) > (self.copies.identical if self.copies else 0):
-            lines.append(
-                f"warning: {self.seen:,} tiles have the pixels of tiles that the model, or a run that it "
-                "started from, was trained on"
-            )
+        if self.copies and not self._known_tiles():
+            lines.append(f"no tile is a near-duplicate of {self.copies.compared_with}")
         return lines
+
+    def _known_tiles(self) -> str:
+        """Return which tiles are copies of training tiles; empty where none are.
+
+        Checksums also know training tiles that near-duplicates were not searched among, such as those of a
+        run that the model started from.
+        """
+        found, seen = self.copies, self.seen or 0
+        parts = []
+        if found and found.count:
+            parts.append(
+                f"{found.count:,} tiles are near-duplicates of {found.compared_with} ({found.identical:,} "
+                f"identical), such as {found.examples[0][0]} of {found.examples[0][1]}"
+            )
+        if seen > (found.identical if found else 0):
+            parts.append(
+                f"{seen:,} tiles have the pixels of tiles that the model, or a run that it started from, was "
+                "trained on"
+            )
+        return ", and ".join(parts)
 
 
 def _not_sure_line(found: NotSure, count: int) -> str:
@@ -119,15 +161,8 @@ def _not_sure_line(found: NotSure, count: int) -> str:
     return f"not sure: {found.count:,} of {count:,} tiles ({found.fraction:.1%}); correct: {', '.join(parts)}"
 
 
-def _copies_line(found: TrainingCopies) -> str:
-    if not found.count:
-        return f"no tile is a near-duplicate of {found.compared_with}"
-    without = (
-        f"; without them accuracy is {found.accuracy_without:.2%}"
-        if found.accuracy_without is not None
-        else "; there are no other tiles"
-    )
-    return (
-        f"warning: {found.count:,} tiles are near-duplicates of {found.compared_with} ({found.identical:,} "
-        f"identical), such as {found.examples[0][0]} of {found.examples[0][1]}{without}"
-    )
+def _without(others: OtherTiles) -> str:
+    if others.value is None:
+        return "; there are no other tiles"
+    value = f"{others.value:.2%}" if others.score == "accuracy" else f"{others.value:.4f}"
+    return f"; without them {others.score} is {value} ({others.count:,} tiles)"

@@ -90,7 +90,10 @@ def _print_split(run: Path, split: str, *, scores: "SplitScores") -> None:
 
 
 def _print_assessment(found: "NewScores", out: Path | None) -> None:
-    """Print the scores on new data."""
+    """Print the scores on new data, after what makes them too high."""
+    warnings = found.warnings()
+    for line in warnings:
+        print(line)
     print_scores("new data:", found.scores)
     header, rows = found.scores.class_table()
     columns = [header.index(name) for name in ("precision", "recall", "F1")]
@@ -104,7 +107,7 @@ def _print_assessment(found: "NewScores", out: Path | None) -> None:
         f"{found.before.ece:.2%} without"
     )
     print(f"tiles: {found.data}, {found.source}; {found.scores.count:,} tiles")
-    for line in found.remarks():
+    for line in found.remarks()[len(warnings) :]:
         print(f"  {line}")
     if out is not None:
         print(f"errors and scores: {out}")

@@ -52,3 +52,13 @@ def absent_classes(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
     """
     absent = np.flatnonzero(~membership(labels, len(classes)).any(0))
     return [classes[label] for label in absent.tolist()]
+
+
+def count_tiles(labels: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
+    """Return the number of tiles of each class by its name.
+
+    Args:
+        labels: as for `membership`.
+        classes: class names.
+    """
+    return dict(zip(classes, membership(labels, len(classes)).sum(0).tolist(), strict=True))

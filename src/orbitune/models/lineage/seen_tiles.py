@@ -65,7 +65,7 @@ def describe_seen(backbone: Backbone, tiles: TileSet, *, splits: Mapping[str, np
     seen = _of_backbone(backbone)
     found = []
     for split in ("validation", "test"):
-        if count := count_seen(_sums(tiles, splits[split]), seen):
+        if count := int(are_seen(_sums(tiles, splits[split]), seen).sum()):
             found.append(f"{count:,} of {len(splits[split]):,} {split} tiles")
     if not found:
         return ()
@@ -75,15 +75,16 @@ def describe_seen(backbone: Backbone, tiles: TileSet, *, splits: Mapping[str, np
     )
 
 
-def count_seen(sums: np.ndarray, seen: np.ndarray) -> int:
-    """Return how many tiles were training tiles; 0 where chance gives as many equal checksums.
+def are_seen(sums: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return which tiles were training tiles, bool (n,); none where chance gives as many equal checksums.
 
     Args:
         sums: CRC-32 of the tiles, uint32 (n,).
         seen: CRC-32 of the training tiles, uint32 (N,).
     """
-    count = int(np.isin(sums, seen).sum())
-    return count if count > _CHANCE * len(seen) * len(sums) / 2**32 else 0
+    found = np.isin(sums, seen)
+    by_chance = found.sum() <= _CHANCE * len(seen) * len(sums) / 2**32
+    return np.zeros_like(found) if by_chance else found
 
 
 def find_seen(tiles: TileSet, seen: np.ndarray) -> np.ndarray:

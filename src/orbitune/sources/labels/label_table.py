@@ -17,13 +17,12 @@ from orbitune.errors import DataError, printable
 from orbitune.sources.band_files import is_band_folder, is_tiff_name, read_band_folder
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import list_files, read_file, should_be_image, zip_files
-from orbitune.sources.labels.indicator_columns import chosen_columns, find_columns, read_sets
+from orbitune.sources.labels.label_columns import LABEL, read_labels
 from orbitune.sources.labels.label_sets import encode
 from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest
 from orbitune.sources.tables import SourceTable, parse_table
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-LABEL, SEVERAL = "label", "labels"
 
 _Read = Callable[[str], bytes]  # the content of a file by its name
 _FILE_COLUMNS = ("file_name", "filename", "file", "image", "path")
@@ -31,11 +30,12 @@ _FILE_COLUMNS = ("file_name", "filename", "file", "image", "path")
 
 @dataclass(frozen=True)
 class _LabelRows:
-    """The rows of a table: (name, label or list of labels), and its class columns, if it has those."""
+    """The rows of a table: (name, label or list of labels), its class columns, and where labels are from."""
 
     table: str
     rows: list[tuple[str, Any]]
     class_columns: list[str]
+    origin: str
 
 
 def is_metadata(name: str) -> bool:
@@ -214,9 +214,17 @@ def _build_manifest(
         classes=encoded.classes,
         own_splits=split_folders(kept),
         unlabelled=tuple(unlabelled),
-        notes=(f"labels from {names_of_tables}", *encoded.notes, *left_out),
+        notes=(*_origins(tables), *encoded.notes, *left_out),
         read=lambda index: read(kept[index]),
     )
+
+
+def _origins(tables: Sequence[_LabelRows]) -> list[str]:
+    """Return notes on the tables and columns that the labels are from."""
+    tables_of: dict[str, list[str]] = {}
+    for table in tables:
+        tables_of.setdefault(table.origin, []).append(table.table)
+    return [f"labels from {', '.join(names)}, {origin}" for origin, names in tables_of.items()]
 
 
 def split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -302,23 +310,10 @@ def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelecti
     option = "--label-column"
     if beside:
         option += f", or rename {table.name} to have the folders as classes"
-    values: Sequence[Any]
-    columns = _class_columns(table, files, selection.label_column)
-    if columns:
-        values = read_sets(table, columns)
-    else:
-        usual = [SEVERAL if SEVERAL in table.columns and LABEL not in table.columns else LABEL]
-        labels = table.find_column(selection.label_column, usual, content="labels", option=option)
-        values = table.columns[labels]
+    labels = read_labels(table, files, chosen=selection.label_column, option=option)
     names = [folder + _normalise_path(name, table.name) for name in table.columns[files]]
-    return _LabelRows(table.name, list(zip(names, values, strict=True)), columns)
-
-
-def _class_columns(table: SourceTable, files: str, chosen: str | None) -> list[str]:
-    """Return the columns of a table that has one of 0 and 1 for each class; else none."""
-    if chosen:
-        return chosen_columns(table, chosen)
-    return [] if {LABEL, SEVERAL} & table.columns.keys() else find_columns(table, files)
+    rows = list(zip(names, labels.values, strict=True))
+    return _LabelRows(table.name, rows, labels.class_columns, labels.origin)
 
 
 def _normalise_path(name: Any, table: str) -> str:
