@@ -1,7 +1,7 @@
 """Compute a model on labelled tiles, and measure how well it does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier
 from orbitune.models.lineage.seen_tiles import count_seen, read_seen
 from orbitune.recipe_paths import data_name
-from orbitune.sources.manifest import ColumnSelection
+from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection
 from orbitune.sources.registry import find_source
 
 _EXAMPLES = 3  # copies of training tiles that are named
@@ -54,8 +54,9 @@ def assess(request: Request, out: Path | None) -> Assessment:
     """
     if out is not None:
         check_folder(out)
-    source = find_source(request.data, request.selection)
     bundle, bad = Bundle.open(request.model), BadFiles(stop=request.stop)
+    undivided = bundle.task.name == "single-label"
+    source = find_source(request.data, replace(request.selection or NOTHING_SELECTED, undivided=undivided))
     with open_labelled(source, bundle.classes, task=bundle.task, split=request.split, bad=bad) as tiles:
         training = find_training_tiles(bundle, progress=request.progress)
         classifier = Classifier(request.model, backbone=request.backbone, bands=request.bands)
@@ -93,6 +94,7 @@ def measure(
     measured: dict[str, Any] = {
         **{name: getattr(details, name) for name in ScoreDetails.model_fields},
         "absent_classes": tiles.absent,
+        "one_label": task.name == "multi-label" and bool((labels.sum(1) == 1).all()),
         "not_sure": None if outputs.sure is None else _not_sure(outputs.sure, correct),
         "synthetic": bool(bundle.metadata.data.synthetic),
     }

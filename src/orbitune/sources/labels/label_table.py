@@ -197,7 +197,7 @@ def _build_manifest(
     listed = [name for name in images if name in values]
     names_of_tables = ", ".join(table.table for table in tables)
     column = f"The column {selection.label_column or LABEL} of {names_of_tables}"
-    encoded = encode([values[name] for name in listed], column)
+    encoded = encode([values[name] for name in listed], column, undivided=selection.undivided)
     stated = dict.fromkeys(name for table in tables for name in table.class_columns)
     unused = [printable(name) for name in stated if name not in encoded.classes]
     left_out = (f"no tile has the label {', '.join(unused)}: left out",) if unused else ()
