@@ -159,7 +159,8 @@ def test_copies_are_found_for_a_bundle_and_for_a_run_of_earlier_versions(run, bu
     copied = [row for row in range(0, len(names), 7) if row not in test]
     earlier = shutil.copytree(run, tmp_path / "run")
     (earlier / "training-tiles.json").unlink()
-    assert evaluate(earlier, data=tmp_path / "new", progress=False).copies.count == len(copied)
+    found = evaluate(earlier, data=tmp_path / "new", progress=False).copies
+    assert (found.count, found.compared_with) == (len(copied), "the run's tiles outside its test split")
     found = evaluate(bundle.folder, data=tmp_path / "new", progress=False).copies
     assert found.count == len([row for row in copied if row not in validation])
     assert found.compared_with == "training tiles of the model"
@@ -228,6 +229,9 @@ def test_an_unreadable_file_stops_or_is_left_out(run, unseen, tmp_path):
         (["--data", "synthetic:20"], "Synthetic tiles are no new data"),
         (["--data", "nowhere"], "There is no folder or zip nowhere"),
         (["--out", "scores"], "Options for new data need --data"),
+        (["--on-bad-image", "skip"], "Options for new data need --data"),
+        (["--on-bad-image", "stpo"], "Unknown --on-bad-image 'stpo'. Choose from: stop, skip"),
+        (["--data", "nowhere", "--on-bad-image", "stpo"], "Unknown --on-bad-image 'stpo'"),
         (["--split", "tests"], "Unknown split 'tests'. Choose from: train, validation, test"),
     ],
 )
@@ -235,6 +239,27 @@ def test_invalid_input_is_one_line_and_exit_code_2(run, options, message):
     done = orbitune("evaluate", run, *options)
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_what_cannot_be_drawn_is_a_warning_and_costs_no_scores(run, tmp_path, monkeypatch, caplog):
+    out = tmp_path / "out"
+    evaluate(run, data=wrong_tiles(tmp_path / "new"), out=out, progress=False)
+    assert {"errors.png", "report.html"} <= {file.name for file in out.iterdir()}
+    monkeypatch.setitem(sys.modules, "PIL.ImageDraw", None)
+    monkeypatch.delattr("PIL.ImageDraw")
+    new = evaluate(run, data=wrong_tiles(tmp_path / "other", each=5), out=out, progress=False)
+    assert Assessment.read(out / "evaluation.json") == new and new.scores.count == 15
+    assert (out / "errors.csv").is_file() and not (out / "report.html").exists()
+    assert f"the errors are not drawn in {out}" in caplog.text
+
+
+def test_a_damaged_list_of_training_tiles_stops_before_the_data_is_read(run, tmp_path):
+    damaged = shutil.copytree(run, tmp_path / "run")
+    (damaged / "training-tiles.json").write_text("{}")
+    (tmp_path / "new" / "class_0").mkdir(parents=True)
+    (tmp_path / "new" / "class_0" / "bad.png").write_bytes(b"no image")
+    done = orbitune("evaluate", damaged, "--data", tmp_path / "new")
+    assert done.returncode == 2 and "training-tiles.json is damaged" in done.stderr
 
 
 def test_a_folder_with_other_files_is_not_written_into(run, unseen, tmp_path):

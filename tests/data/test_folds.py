@@ -59,6 +59,22 @@ def test_tiles_with_several_labels_have_folds_too():
     assert all(abs(labels[splits["test"]].mean(0) - labels.mean(0)).max() < 0.05 for splits, _ in random)
 
 
+@pytest.mark.parametrize("count", [3, 12])
+def test_rare_labels_are_in_the_training_and_test_tiles_of_every_fold(count):
+    """Combinations of fewer tiles than folds, and five labels of as many tiles as folds among them."""
+    common = np.repeat([[1, 0], [0, 1], [1, 1]], 10, axis=0)
+    rare = np.repeat(np.eye(5, dtype=int), count, axis=0)
+    labels = np.zeros((30 + len(rare), 7), np.uint8)
+    labels[:30, :2], labels[30:, 2:] = common, rare
+    tiles = TileSet(
+        **vars(tile_set())
+        | {"labels": labels, "classes": tuple("abcdefg"), "names": tuple(map(str, range(len(labels))))}
+    )
+    for splits, _ in folds(tiles, count, split="random"):
+        assert all(labels[rows].any(0).all() for rows in splits.values())
+        assert labels[splits["test"], 2:].sum(0).tolist() == [1] * 5
+
+
 def test_a_group_is_whole_in_one_split_of_each_fold():
     tiles = tile_set()
     for splits, _ in folds(tiles, 4, split="group", group_pattern="scene[0-9]+"):
@@ -77,6 +93,19 @@ def test_the_ordinary_split_by_groups_is_the_first_of_five_folds():
 def test_classes_of_fewer_tiles_than_folds_are_named():
     with pytest.raises(DataError, match=r"Too few tiles for 7 folds: c0 \(6\), c1 \(6\)\. Ask for fewer"):
         folds(tile_set(scenes=2), 7, split="random")
+
+
+def test_parts_of_half_the_size_are_warned_of_whatever_their_number():
+    """Of ten parts of groups, one is half as large as the others."""
+    tiles = tile_set(scenes=10, each=10, classes=1)
+    kept = [row for row, name in enumerate(tiles.names) if "scene00" not in name or row % 2]
+    fewer = {"tiles": tiles.tiles[kept], "labels": tiles.labels[kept]}
+    tiles = TileSet(**{**vars(tiles), **fewer, "names": tuple(tiles.names[row] for row in kept)})
+    warned = [
+        any("instead of parts of equal size" in note for note in notes)
+        for _, notes in folds(tiles, 10, split="group", group_pattern="scene[0-9]+")
+    ]
+    assert sum(warned) == 2  # the fold that tests it, and the one that validates with it
 
 
 def test_fewer_groups_than_folds_are_an_error():

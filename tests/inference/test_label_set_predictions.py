@@ -141,14 +141,6 @@ def test_scores_of_corrupted_tiles_refuse_several_labels(label_set_run):
         score_robustness(label_set_run, 4, progress=False)
 
 
-def test_a_map_refuses_several_labels(label_set_bundle, tmp_path):
-    from orbitune.mapping.map_plan import plan_map
-    from orbitune.mapping.options import MapOptions
-
-    with pytest.raises(RunError, match="Maps know one label a tile, and bundle has several"):
-        plan_map(str(label_set_bundle.folder), [str(tmp_path / "scene.tif")], paths={}, options=MapOptions())
-
-
 def test_a_bank_of_adapters_gives_the_probabilities_of_each_task(label_set_run, classifier, mosaics):
     from orbitune.adapters.adapter_bank import AdapterBank
 

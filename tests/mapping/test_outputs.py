@@ -11,7 +11,9 @@ from orbitune.mapping.outputs.table import OUTPUTS, MapOutput, resolve_paths
 def test_every_output_is_written(scene, tmp_path, bundle):
     from orbitune import map_scene
 
-    paths = {name: tmp_path / output.filename for name, output in OUTPUTS.items()}
+    paths = {
+        name: tmp_path / output.filename for name, output in OUTPUTS.items() if "single-label" in output.tasks
+    }
     map_scene(bundle.folder, str(scene), outputs=paths, progress=False)
     assert all(path.stat().st_size for path in paths.values())
 

@@ -11,8 +11,10 @@ from PIL import Image
 from served_app import serving
 
 from orbitune import Classifier
+from orbitune.errors import OrbituneError
 from orbitune.serving.pages import _describe
 from orbitune.serving.service import PredictionService
+from orbitune.serving.storage import Storage
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +131,13 @@ def test_in_a_browser_the_bars_of_all_labels_are_seen_on_a_screen_and_on_a_phone
             page.get_by_label("Model", exact=True).click()
             page.get_by_role("option", name="tiles").click()
             page.wait_for_selector("[data-testid='label-output-value']", timeout=60_000)
+
+
+def test_the_map_tab_refuses_several_labels(mosaic_service, tmp_path):
+    pytest.importorskip("rasterio", reason="needs the extra geo")
+    from orbitune.mapping.options import MapOptions
+    from orbitune.serving.map_page import map_upload
+
+    model, storage = mosaic_service.get_model("mosaics"), Storage()
+    with pytest.raises(OrbituneError, match="Maps in the app know one label a tile, and bundle has several"):
+        map_upload(model, tmp_path / "a.tif", options=MapOptions(), storage=storage, on_progress=print)

@@ -85,7 +85,8 @@ def test_a_study_of_folds_is_continued_and_its_command_has_them(recipe, finished
 @pytest.mark.parametrize(
     ("settings", "folds", "message"),
     [
-        ({}, 5, "fold needs split random, spatial or group"),
+        ({}, 5, "--folds needs --split random, spatial or group, and no --split-files"),
+        ({"split": "spatial", "split_files": "x"}, 3, "--folds needs --split random"),
         ({"split": "random"}, 2, "--folds takes a number of folds of at least 3"),
     ],
 )
@@ -93,6 +94,21 @@ def test_folds_that_cannot_be_are_one_line(recipe, tmp_path, settings, folds, me
     with pytest.raises(OrbituneError, match=message):
         Study(recipe.replace(**settings), tmp_path / "s", folds=folds).run(progress=False)
     assert not (tmp_path / "s").exists()
+
+
+def test_a_recipe_of_one_fold_is_refused_before_training(recipe, tmp_path):
+    recipe.replace(split="random", fold="2/3").save(tmp_path / "rec.yaml")
+    done = orbitune(
+        "study", "--recipe", tmp_path / "rec.yaml", "--methods", "linear,norm", "--out", tmp_path / "s"
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "the recipe has fold 2/3 alone: pass --folds 3, or leave fold out of it" in done.stderr
+    assert not (tmp_path / "s").exists()
+
+
+def test_folds_take_the_place_of_the_fold_of_a_recipe():
+    specs = Grid.of(folds=3, splits=("random",)).runs([Recipe(split="random", fold="2/5")])
+    assert [spec.recipe.fold for spec in specs] == ["1/3", "2/3", "3/3"]
 
 
 def test_block_size_without_a_spatial_split_is_exit_code_2(inputs_of_recipe, tmp_path):
@@ -169,6 +185,46 @@ def test_a_comparison_has_the_corrected_interval_over_folds_too(tmp_path):
     assert (verdict.images, verdict.difference) == (COUNT, pytest.approx(-20.0))
     expected = corrected_resampled_interval([-10, -20, -30], test_to_train=1.0)
     assert verdict.over_folds == pytest.approx(expected)
+
+
+def judged(folder, *, full, lora):
+    """The verdict on LoRA from the number of mistakes of each method in each fold of 30 tiles."""
+    runs = [
+        fold_run(folder, method, fold, mistakes[fold - 1])
+        for method, mistakes in (("full", full), ("lora", lora))
+        for fold in (1, 2, 3)
+    ]
+    [verdict] = compare_methods(runs, folder)
+    return verdict
+
+
+def test_methods_differ_only_if_their_difference_holds_over_folds(tmp_path):
+    """All mistakes are of one fold: its training tiles may be the reason."""
+    verdict = judged(tmp_path, full=(0, 0, 0), lora=(0, 0, 20))
+    assert verdict.differ < 0.001 and verdict.beyond < 0.025 and not verdict.differs
+    assert (verdict.verdict, verdict.images_needed) == ("cannot be told", None)
+    interval = "over folds -213.45 to +169.01)"
+    assert verdict.sentences[0].endswith(f", {interval}; more test images alone would not tell.")
+    assert verdict.sentences[1].endswith(
+        f": no difference was detected over folds (McNemar, p < 0.001, 95 % interval {interval}."
+    )
+
+
+def test_methods_differ_if_every_fold_says_so(tmp_path):
+    verdict = judged(tmp_path, full=(0, 0, 0), lora=(20, 20, 21))
+    assert verdict.differs and verdict.verdict == "no"
+    assert (
+        "full fine-tuning did better than LoRA (McNemar, p < 0.001, 95 % interval over folds"
+        in verdict.sentences[1]
+    )
+    assert ", over folds -" in verdict.sentences[0]
+
+
+def test_a_method_is_within_the_margin_only_if_folds_agree(tmp_path):
+    """LoRA wins on the pooled tiles, by one fold."""
+    assert judged(tmp_path, full=(20, 0, 0), lora=(0, 0, 0)).verdict == "cannot be told"
+    (tmp_path / "even").mkdir()
+    assert judged(tmp_path / "even", full=(20, 20, 20), lora=(0, 0, 0)).verdict == "yes"
 
 
 def test_the_correction_for_shared_training_tiles_widens_the_interval_as_published():

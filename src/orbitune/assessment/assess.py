@@ -18,7 +18,7 @@ from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier
 from orbitune.models.lineage.seen_tiles import count_seen, read_seen
 from orbitune.recipe_paths import data_name
-from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection
+from orbitune.sources.manifest import ColumnSelection
 from orbitune.sources.registry import find_source
 
 _EXAMPLES = 3  # copies of training tiles that are named
@@ -54,9 +54,11 @@ def assess(request: Request, out: Path | None) -> Assessment:
     """
     if out is not None:
         check_folder(out)
+    source = find_source(request.data, request.selection)
     bundle, bad = Bundle.open(request.model), BadFiles(stop=request.stop)
-    undivided = bundle.task.name == "single-label"
-    source = find_source(request.data, replace(request.selection or NOTHING_SELECTED, undivided=undivided))
+    if bundle.task.name == "single-label":
+        source = replace(source, selection=replace(source.selection, undivided=True))
+    seen = read_seen(bundle.place)  # before anything is computed: its file may be damaged
     with open_labelled(source, bundle.classes, task=bundle.task, split=request.split, bad=bad) as tiles:
         training = find_training_tiles(bundle, progress=request.progress)
         classifier = Classifier(request.model, backbone=request.backbone, bands=request.bands)
@@ -69,7 +71,7 @@ def assess(request: Request, out: Path | None) -> Assessment:
             split=request.split,
             notes=tiles.manifest.notes,
             skipped=len(bad.found),
-            **measure(classifier, tiles, outputs=outputs, training=training),
+            **measure(classifier, tiles, outputs=outputs, training=training, seen=seen),
         )
         if out is not None:
             write_files(out, assessment, classifier=classifier, tiles=tiles, outputs=outputs)
@@ -77,7 +79,12 @@ def assess(request: Request, out: Path | None) -> Assessment:
 
 
 def measure(
-    classifier: Classifier, tiles: LabelledTiles, *, outputs: Outputs, training: TrainingTiles | str
+    classifier: Classifier,
+    tiles: LabelledTiles,
+    *,
+    outputs: Outputs,
+    training: TrainingTiles | str,
+    seen: np.ndarray | None,
 ) -> dict[str, Any]:
     """Return the measured fields of an `Assessment`.
 
@@ -86,6 +93,7 @@ def measure(
         tiles: that it computed.
         outputs: what it computed.
         training: the tiles to compare with, or why they cannot be compared.
+        seen: CRC-32 of the tiles that the model was trained on, uint32 (N,); None where not recorded.
     """
     bundle, labels, logits = classifier.bundle, outputs.labels, outputs.logits
     task, decision = bundle.task, bundle.decision
@@ -98,7 +106,7 @@ def measure(
         "not_sure": None if outputs.sure is None else _not_sure(outputs.sure, correct),
         "synthetic": bool(bundle.metadata.data.synthetic),
     }
-    if (seen := read_seen(bundle.place)) is not None:
+    if seen is not None:
         measured["seen"] = count_seen(outputs.sums, seen)
     if isinstance(training, str):
         return {**measured, "copies": None, "not_compared": training}

@@ -13,6 +13,7 @@ from orbitune.sources.manifest import ColumnSelection
 
 FILE = "evaluation.json"
 _SPLITS = ("train", "validation", "test")
+_ON_BAD_IMAGE = ("stop", "skip")
 
 
 @overload
@@ -99,10 +100,12 @@ def evaluate(
     """
     if split is not None and split not in _SPLITS:
         raise RunError(f"Unknown split {split!r}. Choose from: {', '.join(_SPLITS)}.")
+    if on_bad_image not in _ON_BAD_IMAGE:
+        raise RunError(f"Unknown --on-bad-image {on_bad_image!r}. Choose from: {', '.join(_ON_BAD_IMAGE)}.")
     if data is None:
         from orbitune.training.evaluate import evaluate as evaluate_split
 
-        if out is not None or backbone or bands or selection:
+        if out is not None or backbone or bands or selection or on_bad_image != "stop":
             raise RunError("Options for new data need --data.")
         return evaluate_split(run, split or "test", progress=progress)
     if is_synthetic(str(data)):

@@ -1,6 +1,7 @@
 """Files of an assessment: what went wrong, as a list and as pictures, and the scores."""
 
 import csv
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from orbitune.assessment.outputs import Outputs
 from orbitune.assessment.page import build_page
 from orbitune.assessment.records import Assessment
 from orbitune.data.preview import rgb_preview
-from orbitune.errors import RunError
+from orbitune.errors import RunError, first_line
 from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.extras import missing_modules
 from orbitune.files import replacing, write_text
@@ -22,6 +23,8 @@ from orbitune.sources.labels.label_sets import join_labels
 
 FILE = "evaluation.json"
 SHOWN = 48  # misclassified tiles in the contact sheet
+_LIST, _SHEET, _PAGE = "errors.csv", "errors.png", "report.html"
+_LOGGER = logging.getLogger(__name__)
 
 
 def check_folder(folder: Path) -> None:
@@ -39,7 +42,9 @@ def check_folder(folder: Path) -> None:
 def write_files(
     folder: Path, assessment: Assessment, *, classifier: Classifier, tiles: LabelledTiles, outputs: Outputs
 ) -> None:
-    """Write errors.csv, errors.png, evaluation.json, and report.html where its libraries are installed.
+    """Write evaluation.json, errors.csv, errors.png, and report.html where its libraries are installed.
+
+    The scores come first: what prevents pictures or page is a warning.
 
     Args:
         folder: created if missing.
@@ -49,22 +54,23 @@ def write_files(
         outputs: what it computed of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).unlink(missing_ok=True)  # until the others are complete
+    assessment.write(folder / FILE)
+    for name in (_LIST, _SHEET, _PAGE):  # of an earlier assessment
+        (folder / name).unlink(missing_ok=True)
     task, decision = classifier.bundle.task, classifier.bundle.decision
     found = task.misclassified(outputs.logits, outputs.labels, decision=decision)
     names = [str(tiles.image(int(outputs.places[each.place])).name) for each in found]
-    _write_list(folder / "errors.csv", found, names=names, sure=outputs.sure, classifier=classifier)
-    pictures = [_picture(classifier, tiles, int(outputs.places[each.place])) for each in found[:SHOWN]]
-    sheet = folder / "errors.png"
-    if found:
-        with replacing(sheet) as temporary:
-            draw_sheet(found[:SHOWN], pictures, classes=classifier.classes).save(temporary, format="PNG")
-    else:
-        sheet.unlink(missing_ok=True)  # of an earlier assessment
-    if not missing_modules("study"):
-        page = build_page(assessment, folder, found=found, names=names, pictures=pictures)
-        write_text(folder / "report.html", page.render("html"))
-    assessment.write(folder / FILE)
+    _write_list(folder / _LIST, found, names=names, sure=outputs.sure, classifier=classifier)
+    try:
+        pictures = [_picture(classifier, tiles, int(outputs.places[each.place])) for each in found[:SHOWN]]
+        if found:
+            with replacing(folder / _SHEET) as temporary:
+                draw_sheet(found[:SHOWN], pictures, classes=classifier.classes).save(temporary, format="PNG")
+        if not missing_modules("study"):
+            page = build_page(assessment, folder, found=found, names=names, pictures=pictures)
+            write_text(folder / _PAGE, page.render("html"))
+    except Exception as error:  # the libraries that draw raise many types
+        _LOGGER.warning("the errors are not drawn in %s: %s", folder, first_line(error))
 
 
 def _write_list(

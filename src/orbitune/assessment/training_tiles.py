@@ -72,13 +72,16 @@ def find_training_tiles(bundle: Bundle, *, progress: bool) -> TrainingTiles | st
 
 
 def _of_run(run: Path, progress: bool) -> TrainingTiles | str:
-    """Return the training and validation tiles of a run; its weights were chosen on the latter."""
+    """Return the training and validation tiles of a run; its weights were chosen on the latter.
+
+    Runs of earlier versions do not record which tiles they left out, such as those beyond `shots`.
+    """
     tiles = find_run_tiles(RunResult.load(run), progress)
     if tiles is None:
         return "the data of the run is gone or has changed, so copies of its training tiles cannot be found"
     validation, test = (read_predictions(run, split).indices for split in ("validation", "test"))
     if (seen := read_seen(run)) is None:
         rows = np.setdiff1d(np.arange(len(tiles.labels)), test)
-    else:
-        rows = np.union1d(find_seen(tiles, seen), validation)
+        return TrainingTiles(tiles, rows, "the run's tiles outside its test split")
+    rows = np.union1d(find_seen(tiles, seen), validation)
     return TrainingTiles(tiles, rows, "training and validation tiles of the run")

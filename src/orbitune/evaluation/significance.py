@@ -2,13 +2,17 @@
 
 McNemar's test (1947) decides whether two methods differ. A non-inferiority test decides whether a method is
 at most a margin worse than a reference, at a one-sided 2.5 % as in ICH E9, which agrees with the 95 %
-interval. With several methods the p values are corrected by Holm's method (1979).
+interval. With several methods the p values are corrected by Holm's method (1979). The folds of a
+cross-validation share training tiles, which these tests take as independent, so there the interval over folds
+must agree (see `orbitune.evaluation.resampled`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Strict
+from typing_extensions import Self
 
 from orbitune.evaluation.intervals import bootstrap_difference, count_paired
 from orbitune.evaluation.paired import PairedTest
@@ -36,7 +40,10 @@ class Comparison(Record):
         p_beyond: one-sided p value of the hypothesis "worse than the reference by the margin or less".
         p_differ: McNemar's two-sided p value, see `mcnemar_over_seeds`.
         within, beyond, differ: these p values after Holm's correction over `family` comparisons.
-        verdict: whether the method is within the margin or better, at 2.5 % after Holm's correction.
+        over_folds: 95 % interval of the difference over the folds of a cross-validation by
+            `corrected_resampled_interval`; None for an ordinary split.
+        verdict: whether the method is within the margin or better, at 2.5 % after Holm's correction, and by
+            the interval over folds.
         images_needed: test images for a verdict with 80 % power, all else as observed; None if more images
             alone would not decide.
     """
@@ -61,8 +68,28 @@ class Comparison(Record):
     beyond: float
     differ: float
     family: int
+    over_folds: Annotated[tuple[float, float], Strict(False)] | None = None
     verdict: Verdict
     images_needed: int | None
+
+    @property
+    def differs(self) -> bool:
+        """Return whether McNemar's test, and the interval over folds if there is one, find a difference."""
+        if self.differ > 2 * ALPHA or self.over_folds is None:
+            return self.differ <= 2 * ALPHA
+        low, high = self.over_folds
+        return low > 0 if self.difference > 0 else high < 0
+
+    def with_folds(self, interval: tuple[float, float]) -> Self:
+        """Return the comparison of a cross-validation, whose verdict stands if the folds agree.
+
+        Args:
+            interval: the 95 % interval over folds, in points.
+        """
+        low, high = interval
+        agrees = {"yes": low > -self.margin, "no": high < -self.margin, "cannot be told": True}
+        open_again = {} if agrees[self.verdict] else {"verdict": "cannot be told", "images_needed": None}
+        return self.model_copy(update={"over_folds": interval, **open_again})
 
 
 def compare_all(
@@ -217,7 +244,7 @@ def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = Non
     method, reference = _names(compared, names)
     claim = f"{method} is within {compared.margin:g} points of {reference}, or better"
     interval = f"95 % interval {compared.low:+.2f} to {compared.high:+.2f}"
-    numbers = f"difference {compared.difference:+.2f} points, {interval}"
+    numbers = f"difference {compared.difference:+.2f} points, {interval}{_folds(compared, ', over folds')}"
     if compared.verdict != "cannot be told":
         p = _p_value(compared.within if compared.verdict == "yes" else compared.beyond, compared)
         return f"{_scope(compared)}, {claim}: {compared.verdict} ({numbers}, {p})."
@@ -243,14 +270,24 @@ def difference_sentence(compared: Comparison, names: Mapping[str, str] | None = 
     """
     method, reference = _names(compared, names)
     better, worse = (method, reference) if compared.difference > 0 else (reference, method)
-    differ = compared.differ <= 2 * ALPHA
-    found = f"{better} did better than {worse}" if differ else "no difference was detected"
+    found = f"{better} did better than {worse}" if compared.differs else "no difference was detected"
+    if compared.over_folds and not compared.differs:
+        found += " over folds"
     p = _p_value(compared.differ, compared)
     mean = " on average" if compared.seeds * compared.reference_seeds > 1 else ""
     return (
         f"{_scope(compared)}, {method} alone was right on {compared.wins:,.0f} of {compared.images:,} "
-        f"test images and {reference} alone on {compared.losses:,.0f}{mean}: {found} (McNemar, {p})."
+        f"test images and {reference} alone on {compared.losses:,.0f}{mean}: {found} (McNemar, {p}"
+        f"{_folds(compared, ', 95 % interval over folds')})."
     )
+
+
+def _folds(compared: Comparison, name: str) -> str:
+    """Return the interval over folds after its name; empty for an ordinary split."""
+    if compared.over_folds is None:
+        return ""
+    low, high = compared.over_folds
+    return f"{name} {low:+.2f} to {high:+.2f}"
 
 
 def _names(compared: Comparison, names: Mapping[str, str] | None) -> tuple[str, str]:

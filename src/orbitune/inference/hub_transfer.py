@@ -9,6 +9,7 @@ from orbitune.errors import OrbituneError
 from orbitune.files import replacing
 from orbitune.hub import snapshot
 from orbitune.inference.bundle import HUB_FILES, Bundle
+from orbitune.models.lineage.fine_tuned import CARRIED
 
 
 def push_to_hub(bundle: Bundle | str | Path, repo_id: str, *, private: bool = False) -> str:
@@ -80,10 +81,10 @@ def pull_from_hub(repo_id: str, out: str | Path) -> Bundle:
     source = snapshot(repo_id, "model", patterns=HUB_FILES)
     Bundle.open(source)
     with replacing(out) as folder:
-        folder.mkdir()
-        for file in source.rglob("*"):
-            if file.is_file():  # the hub's cache holds links
-                copy = folder / file.relative_to(source)
-                copy.parent.mkdir(exist_ok=True)
-                copy.write_bytes(file.read_bytes())
+        for part in (".", CARRIED):  # what else a repository has is no part of a bundle
+            files = [file for file in (source / part).glob("*") if file.is_file()]
+            if files:
+                (folder / part).mkdir()
+            for file in files:  # links, in the hub's cache
+                (folder / part / file.name).write_bytes(file.read_bytes())
     return Bundle.open(out)

@@ -17,6 +17,8 @@ from orbitune.mapping.area_of_interest import AreaOfInterest
 from orbitune.mapping.dense import WINDOW_TOKENS, min_rows
 from orbitune.mapping.grid import CellGrid, valid_strides
 from orbitune.mapping.job_spec import JobSpec
+from orbitune.mapping.label_sets.planes import thresholds_of
+from orbitune.mapping.label_sets.requests import check_request
 from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.table import check_output_paths
@@ -88,7 +90,7 @@ def plan_map(
         OrbituneError: the model or the scene cannot be used with these options.
     """
     bundle = Bundle.open(source)
-    bundle.require_single_label("Maps")
+    check_request(bundle, options, outputs=paths)
     inputs = SceneInputs.read(scenes, options, model=bundle.metadata)
     aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, inputs.grid)
     vectors = [Path(path) for path in (options.aoi, options.reference) if path is not None]
@@ -150,7 +152,8 @@ def _cell_grid(
             f"The scene is {grid.width}x{grid.height} pixels of {options.resolution:g} m, "
             f"smaller than one {what} of {window}."
         )
-    dense = options.mode == "dense" or (options.mode == "auto" and 4 * stride <= tile)
+    shares = 4 * stride <= tile and bundle.task.name == "single-label"
+    dense = options.mode == "dense" or (options.mode == "auto" and shares)
     if aoi is None:
         return CellGrid(grid.height, grid.width, stride, window), dense
     top, left, bottom, right = aoi.bounds
@@ -198,6 +201,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool
         made_by=f"orbitune {version('orbitune')}",
         model=bundle.name,
         classes=bundle.classes,
+        thresholds=thresholds_of(bundle),
         pixels=(inputs.grid.height, inputs.grid.width),
         resolution_metres=spec.resolution,
         stride=spec.cells.stride,

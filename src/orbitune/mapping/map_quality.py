@@ -15,7 +15,8 @@ class MapQuality(Record):
     Attributes:
         cells: number of grid cells with data.
         classified: fraction of them that have a class, 0..1; the others are *not sure*.
-        expected_accuracy: mean probability of the given classes, 0..1; None without any. It estimates
+        expected_accuracy: mean probability of the given classes, 0..1; None without any, or with several
+            labels a cell. It estimates
             the accuracy on other data as far as the model is calibrated there (Hendrycks and Gimpel 2017,
             arXiv:1610.02136), and is too high where it is not: only reference points measure it.
     """
@@ -27,7 +28,9 @@ class MapQuality(Record):
     def describe(self) -> str:
         """Return a line for people."""
         if self.expected_accuracy is None:
-            return "no cell has a class"
+            if not self.classified:
+                return "no cell has a class"
+            return f"{self.classified:.0%} of the cells have labels; the others are not sure"
         return (
             f"{self.classified:.0%} of the cells have a class; by its own confidence the model expects "
             f"{self.expected_accuracy:.0%} of them to be right, which reference points can measure "
@@ -44,8 +47,12 @@ class MapQuality(Record):
         ]
 
 
-def measure_quality(store: PartStore, parts: int) -> MapQuality:
-    """Return the quality of the map in finished parts."""
+def measure_quality(store: PartStore, parts: int, *, label_sets: bool) -> MapQuality:
+    """Return the quality of the map in finished parts.
+
+    Args:
+        label_sets: whether a cell has several labels.
+    """
     cells = classified = percent = 0
     for number in range(parts):
         codes, confidence = store.read(number)[:2]
@@ -56,5 +63,5 @@ def measure_quality(store: PartStore, parts: int) -> MapQuality:
     return MapQuality(
         cells=cells,
         classified=classified / cells if cells else 0.0,
-        expected_accuracy=percent / classified / 100 if classified else None,
+        expected_accuracy=percent / classified / 100 if classified and not label_sets else None,
     )

@@ -83,6 +83,7 @@ class MapMetadata(SceneRecord, StoredRecord):
         model: name of the bundle or run.
         model_bands: names of the bands that it reads.
         classes: class names, of the codes from 1 on.
+        thresholds: probability from which a cell has each class; None with one label a cell.
         pixels: height and width of the grid that was classified.
         resolution_metres: metres per pixel that tiles were read at.
         stride, tile: side of a cell and of a tile in pixels.
@@ -108,6 +109,7 @@ class MapMetadata(SceneRecord, StoredRecord):
     model: str
     model_bands: JsonTuple[str] = COLOURS
     classes: JsonTuple[str]
+    thresholds: JsonTuple[float] | None = None
     pixels: Annotated[tuple[int, int], Strict(False)]
     resolution_metres: float
     stride: int

@@ -81,7 +81,7 @@ class PartStore:
             temporary.write_bytes(with_checksum(content))
 
     def read(self, number: int) -> np.ndarray:
-        """Return a part as `Worker.label` made it, uint8 (3, rows, columns)."""
+        """Return a part as `Worker.label` made it, uint8 (planes, rows, columns)."""
         return np.asarray(np.load(self._part_file(number)))
 
     def write(self, number: int, labels: np.ndarray) -> None:
@@ -89,7 +89,7 @@ class PartStore:
 
         Args:
             number: number of the part.
-            labels: what `Worker.label` returns, uint8 (3, rows, columns).
+            labels: what `Worker.label` returns, uint8 (planes, rows, columns).
         """
         content = BytesIO()
         np.save(content, labels)

@@ -10,6 +10,7 @@ from typing import Any
 from orbitune.mapping.areas.analysis import MapAnalysis
 from orbitune.mapping.dense_fit import fit_dense_head, measure_agreement
 from orbitune.mapping.executors import EXECUTORS
+from orbitune.mapping.label_sets.areas import label_set_areas
 from orbitune.mapping.linear_head import DenseFit, LinearHead
 from orbitune.mapping.map_plan import MapPlan, plan_map
 from orbitune.mapping.map_quality import measure_quality
@@ -85,7 +86,10 @@ def map_scene(
         log(_sieve_message(rasters.metadata.sieve))
     for name, path in paths.items():
         OUTPUTS[name].write(rasters, path)
-    areas, change = analysis.report(paths["map"])
+    if rasters.label_sets:
+        areas, change = label_set_areas(rasters), None
+    else:
+        areas, change = analysis.report(paths["map"])
     store.clear()
     quality = rasters.metadata.quality
     warnings = (*plan.warnings, *(quality.warnings() if quality else ()))
@@ -187,13 +191,15 @@ def _label_parts(
 
 def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path) -> MapRasters:
     """Return the rasters of the finished parts."""
+    label_sets = plan.metadata.thresholds is not None
+    quality = measure_quality(store, plan.spec.parts, label_sets=label_sets)
     return MapRasters(
         store=store,
         spec=plan.spec,
         grid=plan.grid,
         native_grid=plan.native_grid,
         pixel_grid=plan.pixel_grid,
-        metadata=plan.metadata.model_copy(update={"quality": measure_quality(store, plan.spec.parts)}),
+        metadata=plan.metadata.model_copy(update={"quality": quality}),
         map_file=map_file,
         overview=plan.overview.filled(0),
     )

@@ -4,7 +4,6 @@ from typing import Protocol
 
 import numpy as np
 
-from orbitune.evaluation.calibration import probabilities
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
 from orbitune.mapping.grid import PixelWindow
@@ -49,11 +48,11 @@ class TilewisePredictor:
             tiles: uint8 or uint16 (K, tile, tile, bands).
 
         Returns:
-            Class probabilities; the last column is 1 for tiles that are out of distribution or whose highest
-            probability is too low, else 0.
+            Class probabilities, see `Task.probabilities`; the last column is 1 for tiles that are out of
+            distribution or whose highest probability is too low, else 0.
         """
         logits, features = self._network.compute(tiles)
-        known = probabilities(logits, self._bundle.temperature)
+        known = self._bundle.task.probabilities(logits, self._bundle.temperature)
         if self._detector is None or self._limits is None:
             outside = np.zeros(len(tiles), bool)
         else:

@@ -7,6 +7,7 @@ from orbitune.inference.bundle_model import BundleModel
 from orbitune.mapping.dense import DensePredictor
 from orbitune.mapping.grid import PixelWindow, encode_cells, select_cells
 from orbitune.mapping.job_spec import JobSpec
+from orbitune.mapping.label_sets.planes import encode_label_sets, thresholds_of
 from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.scene.mosaic import Mosaic
 from orbitune.mapping.tilewise import CellPredictor, TilewisePredictor
@@ -35,6 +36,7 @@ class Worker:
         self.not_sure = spec.not_sure and self.bundle.ood_detector is not None
         self.tilewise = TilewisePredictor(self.bundle, self.network, not_sure=self.not_sure)
         self._predictor: CellPredictor = self.tilewise
+        self._thresholds = thresholds_of(self.bundle)
         if head:
             self.use_dense_head(head)
 
@@ -75,7 +77,8 @@ class Worker:
 
         Returns:
             uint8 (3, rows, columns): codes and confidence as in `grid.encode_cells`, and 1 for cells all of
-            whose pixels hold data, else 0.
+            whose pixels hold data, else 0. With several labels a cell the codes are those of
+            `label_sets.planes`, which has the further planes; the confidence is 0.
         """
         where = select_cells(window, self.not_sure)
         complete = window.cell_coverage == 1
@@ -83,8 +86,11 @@ class Worker:
             predicted = np.empty((0, len(self.bundle.classes) + 1), np.float32)
         else:
             predicted = self._predictor.predict(window, where)
-        encoded = encode_cells(window, where, predicted=predicted)
-        return np.stack([*encoded, complete.astype(np.uint8)])
+        if self._thresholds is None:
+            encoded = encode_cells(window, where, predicted=predicted)
+            return np.stack([*encoded, complete.astype(np.uint8)])
+        codes, planes = encode_label_sets(window, where, predicted=predicted, thresholds=self._thresholds)
+        return np.stack([codes, np.zeros_like(codes), complete.astype(np.uint8), *planes])
 
     def close(self) -> None:
         """Close the scene."""

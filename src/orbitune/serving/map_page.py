@@ -148,12 +148,14 @@ def map_upload(
     Raises:
         OrbituneError: the scene cannot be mapped; the message names no folder of the server.
     """
+    model.bundle.require_single_label("Maps in the app")  # its viewer draws one class a pixel
     log: list[str] = []
     options = replace(options, driver=SCENE_DRIVER)
     uploads = [scene, *([points] if points else [])]
     with storage.in_use(*uploads), tempfile.TemporaryDirectory(dir=storage.work) as name:
         folder = Path(name)
-        outputs = {name: folder / output.filename for name, output in OUTPUTS.items()}
+        files = {name: each for name, each in OUTPUTS.items() if model.bundle.task.name in each.tasks}
+        outputs = {name: folder / output.filename for name, output in files.items()}
         try:
             check_scene(scene)
             reference = points and _read_points(points, folder, classes=model.bundle.classes)

@@ -78,12 +78,9 @@ class VerdictRecord(Comparison):
 
     Attributes:
         sentences: the verdict, and whether the methods differ.
-        over_folds: 95 % interval of the difference by `corrected_resampled_interval`, in points; None for
-            an ordinary split.
     """
 
     split: str
-    over_folds: Annotated[tuple[float, float], Strict(False)] | None = None
     sentences: list[str]
 
 

@@ -232,7 +232,8 @@ class Grid(Record):
             recipes: one per method.
 
         Raises:
-            OrbituneError: a value is invalid in a recipe, or no method has a rank to sweep.
+            OrbituneError: a value is invalid in a recipe, a recipe has no split to fold, or no method has a
+                rank to sweep.
         """
         fixed = [self._fixed(recipe) for recipe in recipes]
         base = [BACKBONE.replace(recipe, name) for name in self.backbones for recipe in fixed] or fixed
@@ -252,6 +253,8 @@ class Grid(Record):
 
     def _fixed(self, recipe: Recipe) -> Recipe:
         """Return the recipe with each setting for which the grid has a single value."""
+        if self.folds:
+            recipe = FOLD.replace(recipe, None)  # all of them are run
         for name, axis in {"seeds": SEED, "splits": SPLIT, **SWEEPS}.items():
             if len(values := getattr(self, name)) == 1:
                 recipe = axis.replace(recipe, values[0])
@@ -271,6 +274,8 @@ class Grid(Record):
 
     def _repeated(self, recipe: Recipe) -> Iterator[tuple[Recipe, str, str]]:
         """Yield the recipe with every fold and seed, and their labels."""
+        if self.folds and (recipe.split == "default" or recipe.split_files):
+            raise OrbituneError("--folds needs --split random, spatial or group, and no --split-files.")
         folds = Fold.all_of(self.folds) if self.folds else [None]
         for fold in folds:
             tested = FOLD.replace(recipe, str(fold)) if fold else recipe

@@ -17,6 +17,7 @@ from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
+from orbitune.fold import Fold
 from orbitune.messages import StderrHandler
 from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
@@ -123,6 +124,11 @@ class Study:
             image_sizes=image_sizes,
             first_seed=self.recipes[0].seed,
         )
+        if folds is None and (alone := next((each.fold for each in self.recipes if each.fold), None)):
+            raise OrbituneError(
+                f"A study trains all folds of a cross-validation, and the recipe has fold {alone} alone: "
+                f"pass --folds {Fold.parse(alone).count}, or leave fold out of it."
+            )
         if executor not in EXECUTORS:
             raise OrbituneError(f"Unknown executor {executor!r}. Choose from: {', '.join(EXECUTORS)}.")
         if tune == 1 or tune < 0:

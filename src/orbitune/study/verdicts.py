@@ -44,11 +44,10 @@ def compare_methods(runs: Sequence[RunRecord], folder: Path) -> list[VerdictReco
         correct = load_predictions(done, folder, split=split).correct
         names = {method: method_name(method) for method in correct}
         for comparison in compare_pairs(correct, comparisons(list(correct))):
+            if interval := _over_folds([run for run in done if run.split == split], comparison):
+                comparison = comparison.with_folds(interval)
             sentences = [verdict_sentence(comparison, names), difference_sentence(comparison, names)]
-            over_folds = _over_folds([run for run in done if run.split == split], comparison)
-            verdicts.append(
-                VerdictRecord(split=split, **comparison.to_json(), sentences=sentences, over_folds=over_folds)
-            )
+            verdicts.append(VerdictRecord(split=split, **comparison.to_json(), sentences=sentences))
     return verdicts
 
 

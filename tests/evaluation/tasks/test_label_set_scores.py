@@ -10,6 +10,7 @@ from orbitune.evaluation.calibration import bin_probabilities
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.evaluation.tasks.label_set_scores import LabelSetScores
 from orbitune.evaluation.tasks.resampling import RESAMPLES, RankedLabels, bootstrap_scores
+from orbitune.evaluation.tasks.score_loss import label_set_losses
 from orbitune.evaluation.tasks.task import Decision
 from orbitune.evaluation.tasks.thresholds import best_thresholds
 
@@ -152,3 +153,23 @@ def test_outputs_that_cannot_be_scored_are_refused():
         TASK.score(np.full((2, 5), np.nan), np.zeros((2, 5), np.uint8), classes=CLASSES, decision=Decision())
     with pytest.raises(RunError, match="no tiles"):
         TASK.fit_decision(np.zeros((0, 5)), np.zeros((0, 5), np.uint8))
+
+
+def test_lost_scores_are_paired_so_that_their_intervals_are_narrower_than_those_of_the_scores():
+    random = np.random.default_rng(0)
+    labels = (random.random((300, 4)) < 0.4).astype(np.uint8)
+    reference = expit(random.normal(size=labels.shape) + 2.5 * labels - 1)
+    found = np.clip(reference + random.normal(size=labels.shape) * 0.02, 0, 1)
+    mean, micro = label_set_losses(found, reference, labels=labels, thresholds=np.full(4, 0.4))
+    expected = metrics.average_precision_score(labels, reference) - metrics.average_precision_score(
+        labels, found
+    )
+    assert mean.points_lost == pytest.approx(100 * expected)
+    expected = metrics.f1_score(labels, reference >= 0.4, average="micro") - metrics.f1_score(
+        labels, found >= 0.4, average="micro"
+    )
+    assert micro.points_lost == pytest.approx(100 * expected)
+    low, high = bootstrap_scores(reference, labels, decisions={})["mean_average_precision"]
+    assert mean.high - mean.low < 100 * (high - low) / 4
+    for lost in (mean, micro):
+        assert lost.low < lost.points_lost < lost.high

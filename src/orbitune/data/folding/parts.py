@@ -9,18 +9,22 @@ import warnings
 
 import numpy as np
 
-from orbitune.data.labels.membership import kinds, with_empty
+from orbitune.data.labels.membership import with_empty
+from orbitune.data.labels.stratification import stratified_parts
 from orbitune.fold import Fold
 
-TOLERANCE = 0.05  # of the fractions, such as 60, 20 and 20 %
+TOLERANCE = 0.25  # of the size of a part: 5 points of 60/20/20, which is made of five parts
 
 
 def random_parts(labels: np.ndarray, count: int, *, seed: int) -> list[np.ndarray]:
-    """Return stratified random parts of equal size (scikit-learn's StratifiedKFold).
+    """Return stratified random parts of nearly equal size.
+
+    With one label a tile they are those of scikit-learn's StratifiedKFold, with several those of iterative
+    stratification (see `orbitune.data.labels.stratification`), as a combination of labels may be of one tile.
 
     Args:
-        labels: int64 (N,), class of each tile; or uint8 (N, C) with several labels a tile, whose
-            combinations are stratified as they allow.
+        labels: int64 (N,), class of each tile; or uint8 (N, C) with several labels a tile. Each class has
+            `count` tiles or more.
         count: number of parts.
         seed: of the draw.
 
@@ -29,11 +33,11 @@ def random_parts(labels: np.ndarray, count: int, *, seed: int) -> list[np.ndarra
     """
     from sklearn.model_selection import StratifiedKFold
 
-    strata = kinds(labels)
+    if labels.ndim == 2:
+        part = stratified_parts(labels.astype(bool), count, seed=seed)
+        return [np.flatnonzero(part == own) for own in range(count)]
     folds = StratifiedKFold(count, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # combinations of fewer tiles than parts
-        return [part for _, part in folds.split(strata, strata)]
+    return [part for _, part in folds.split(labels, labels)]
 
 
 def grouped_parts(members: np.ndarray, groups: np.ndarray, *, count: int, seed: int) -> list[np.ndarray]:
@@ -76,7 +80,7 @@ def fold_splits(parts: list[np.ndarray], fold: Fold) -> dict[str, np.ndarray]:
 
 
 def has_right_sizes(splits: dict[str, np.ndarray], count: int) -> bool:
-    """Return whether each split has its fraction of the tiles, to `TOLERANCE`.
+    """Return whether each split has its fraction of the tiles, to `TOLERANCE` of a part.
 
     Args:
         splits: indices by split.
@@ -84,7 +88,7 @@ def has_right_sizes(splits: dict[str, np.ndarray], count: int) -> bool:
     """
     total = sum(map(len, splits.values()))
     wanted = {"train": (count - 2) / count, "validation": 1 / count, "test": 1 / count}
-    return all(abs(len(rows) / total - wanted[name]) <= TOLERANCE for name, rows in splits.items())
+    return all(abs(len(rows) / total - wanted[name]) <= TOLERANCE / count for name, rows in splits.items())
 
 
 def describe_sizes(splits: dict[str, np.ndarray], total: int) -> str:

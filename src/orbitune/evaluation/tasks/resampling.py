@@ -61,7 +61,7 @@ def percentile_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def resample_scores(
-    logits: np.ndarray, labels: np.ndarray, *, decisions: dict[str, np.ndarray]
+    logits: np.ndarray, labels: np.ndarray, *, decisions: dict[str, np.ndarray], together: bool = True
 ) -> dict[str, np.ndarray]:
     """Return the scores of resampled tiles by name, float64 (R,); equal N and C give the same resamples.
 
@@ -69,22 +69,27 @@ def resample_scores(
         logits: float (N, C), or what ranks tiles alike.
         labels: uint8 (N, C).
         decisions: predicted labels, bool (N, C), by the end of the name of their F1.
+        together: whether to rank all labels together too, which takes as long as the rest.
 
     Returns:
-        mean_average_precision, micro_average_precision, and macro_f1 and micro_f1 of each decision.
+        mean_average_precision, micro_average_precision (if `together`), and macro_f1 and micro_f1 of each
+        decision.
     """
     tiles = np.arange(len(labels))
     classes = range(labels.shape[1])
     ranked = [RankedLabels(logits[:, c], labels[:, c] > 0, tiles=tiles) for c in classes]
-    together = RankedLabels(logits.ravel(), labels.ravel() > 0, tiles=np.repeat(tiles, labels.shape[1]))
+    joint = None
+    if together:
+        joint = RankedLabels(logits.ravel(), labels.ravel() > 0, tiles=np.repeat(tiles, labels.shape[1]))
     found: dict[str, list[np.ndarray]] = {}
     for weights in _resampled_weights(len(labels), labels.size):
         parts = {
             "mean_average_precision": _mean_of_present(
                 np.stack([each.average_precision(weights) for each in ranked], 1)
             ),
-            "micro_average_precision": np.nan_to_num(together.average_precision(weights)),
         }
+        if joint:
+            parts["micro_average_precision"] = np.nan_to_num(joint.average_precision(weights))
         for end, decided in decisions.items():
             macro, micro = _weighted_f1(decided, labels, weights=weights)
             parts |= {f"macro_f1{end}": macro, f"micro_f1{end}": micro}

@@ -60,7 +60,9 @@ def label_set_losses(
         thresholds: probability from which a tile has a class, float (C,).
     """
     models = [(each, each >= thresholds) for each in (found, reference)]
-    resampled = [resample_scores(each, labels, decisions={"": decided}) for each, decided in models]
+    resampled = [
+        resample_scores(each, labels, decisions={"": decided}, together=False) for each, decided in models
+    ]
     precisions = [mean_average_precision(each, labels) for each, _ in models]
     f1 = [f1_scores(decided, labels)[1] for _, decided in models]
     losses = []

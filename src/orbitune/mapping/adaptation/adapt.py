@@ -94,6 +94,7 @@ def adapt(
             "Give labelled points (--points): orbitune map-sample --by uncertainty lists the places of a map "
             "that teach most."
         )
+    Bundle.open(source).require_single_label("Adaptations")
     labelled = ReferencePoints.read(points, field, sample=False)
     options = MapOptions(bands=bands, scale=scale, resolution=resolution, mode="tiles")
     plan = plan_map(source, [scene], paths={}, options=options, backbone=backbone)

@@ -49,6 +49,10 @@ class ClassMap:
         """
         with gdal_environment(), open_raster(str(path)) as file:
             tags = file.tags()
+            if "THRESHOLDS" in tags:
+                raise DataError(
+                    f"{path} has several labels a pixel; areas, samples, zones and comparisons need one."
+                )
             if "CLASSES" not in tags or file.crs is None:
                 raise DataError(f"{path} is not a map of Orbitune: name a GeoTIFF that orbitune map wrote.")
             try:

@@ -35,21 +35,11 @@ def write_preview(rasters: MapRasters, path: Path) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     left.imshow(rasters.overview, extent=extent, interpolation="antialiased")
-    cells = rasters.spec.cells
-    right.imshow(
-        coloured,
-        extent=(
-            cells.left,
-            cells.left + cells.columns * cells.stride,
-            cells.top + cells.rows * cells.stride,
-            cells.top,
-        ),
-        interpolation="nearest",
-    )
+    right.imshow(coloured, extent=cell_extent(rasters), interpolation="nearest")
     for axes, title in ((left, rasters.metadata.scene), (right, "land cover")):
         axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
         axes.set_title(title, fontsize=10, loc="left")
-    _draw_scale_bar(left, rasters)
+    draw_scale_bar(left, rasters)
     _draw_legend(figure, rasters)
     with rasters.staged(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
@@ -73,7 +63,14 @@ def colourise(codes: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     return table[codes]
 
 
-def _draw_scale_bar(axes: Any, rasters: MapRasters) -> None:
+def cell_extent(rasters: MapRasters) -> tuple[int, int, int, int]:
+    """Return left, right, bottom and top of the grid of cells in pixels of the scene."""
+    cells = rasters.spec.cells
+    right, bottom = cells.left + cells.columns * cells.stride, cells.top + cells.rows * cells.stride
+    return cells.left, right, bottom, cells.top
+
+
+def draw_scale_bar(axes: Any, rasters: MapRasters) -> None:
     """Draw a bar of 1, 2 or 5 x 10^n metres, at most a quarter of the scene's width."""
     grid = rasters.grid
     metres = grid.pixel_size[0]

@@ -1,7 +1,7 @@
 """The rasters of a finished map, strip by strip, on the grid of its files."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,6 +54,11 @@ class MapRasters:
     def names(self) -> dict[int, str]:
         """Name of each code."""
         return {NODATA: "no data", **dict(enumerate(self.metadata.classes, 1)), NOT_SURE: "not sure"}
+
+    @property
+    def label_sets(self) -> bool:
+        """Return whether a cell has several labels."""
+        return self.metadata.thresholds is not None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -122,14 +127,18 @@ class MapRasters:
         """Return the codes of all cells, uint8 (rows, columns)."""
         return np.concatenate([strip[CODES] for _, strip in self.strips()])
 
-    def windows(self, plane: int) -> Iterator[tuple[Window, np.ndarray]]:
+    def windows(self, planes: Sequence[int], *, nodata: int = NODATA) -> Iterator[tuple[Window, np.ndarray]]:
         """Yield windows of the files from top to bottom, and their pixels.
 
         A pixel has the label of the cell that its centre lies in. Pixels without data in the scene, or
-        outside the area of interest, are NODATA. Rows that hold no cell are left out.
+        outside the area of interest, have no data. Rows that hold no cell are left out.
 
         Args:
-            plane: `CODES` or `CONFIDENCE`.
+            planes: `CODES`, `CONFIDENCE`, or those of `label_sets.planes`.
+            nodata: value of pixels without data.
+
+        Yields:
+            Window, and uint8 (planes, height, W).
         """
         rows, columns = self._cells_of_pixels()
         left, right = np.searchsorted(columns, (0, self.spec.cells.columns)).tolist()
@@ -140,13 +149,13 @@ class MapRasters:
                 for start in range(top, bottom, _ROWS):
                     stop = min(start + _ROWS, bottom)
                     wanted = rows[start:stop] - first
-                    pixels = np.full((stop - start, self.size[1]), NODATA, np.uint8)
-                    pixels[:, left:right] = strip[plane].take(wanted, 0).take(columns[left:right], 1)
+                    pixels = np.full((len(planes), stop - start, self.size[1]), nodata, np.uint8)
+                    pixels[..., left:right] = strip[planes].take(wanted, 1).take(columns[left:right], 2)
                     if self._has_gaps(strip[:, wanted[0] : wanted[-1] + 1]):
                         scene = scene or stack.enter_context(self._open_scene())
-                        pixels[~scene.read_valid(start, stop - start)] = NODATA
+                        pixels[:, ~scene.read_valid(start, stop - start)] = nodata
                     if self.spec.aoi and self.pixel_grid == "scene":
-                        pixels[~self._area_of_interest(start, stop - start)] = NODATA
+                        pixels[:, ~self._area_of_interest(start, stop - start)] = nodata
                     yield ((start, stop), (0, self.size[1])), pixels
 
     def _cells_of_pixels(self) -> tuple[np.ndarray, np.ndarray]:

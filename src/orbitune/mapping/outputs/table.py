@@ -24,12 +24,14 @@ class MapOutput:
         filename: the default file name, used by the app.
         help: for the command line.
         write: writes the file. The file of the output `map` exists before all others are written.
+        tasks: of the models that it can be made with, see `Bundle.task`.
     """
 
     name: str
     filename: str
     help: str
     write: "Callable[[MapRasters, Path], None]"
+    tasks: tuple[str, ...] = ("single-label", "multi-label")
 
     def check_suffix(self, path: Path) -> None:
         """Check that the ending of a file name, if it has one, is that of the format.
@@ -46,9 +48,20 @@ class MapOutput:
 
 
 def _write_map(rasters: "MapRasters", path: Path) -> None:
+    if rasters.label_sets:
+        from orbitune.mapping.label_sets.files import write_probabilities
+
+        write_probabilities(rasters, path)
+        return
     from orbitune.mapping.outputs.writer import write_map
 
     write_map(rasters, path)
+
+
+def _write_labels(rasters: "MapRasters", path: Path) -> None:
+    from orbitune.mapping.label_sets.files import write_labels
+
+    write_labels(rasters, path)
 
 
 def _write_confidence(rasters: "MapRasters", path: Path) -> None:
@@ -64,6 +77,11 @@ def _write_polygons(rasters: "MapRasters", path: Path) -> None:
 
 
 def _write_preview(rasters: "MapRasters", path: Path) -> None:
+    if rasters.label_sets:
+        from orbitune.mapping.label_sets.preview import write_panels
+
+        write_panels(rasters, path)
+        return
     from orbitune.mapping.outputs.preview import write_preview
 
     write_preview(rasters, path)
@@ -75,7 +93,7 @@ OUTPUTS = {
         MapOutput(
             "map",
             "landcover.tif",
-            "Map to write: a Cloud Optimized GeoTIFF",
+            "Map to write: a Cloud Optimized GeoTIFF; with several labels a tile, percentages by class",
             _write_map,
         ),
         MapOutput(
@@ -83,12 +101,21 @@ OUTPUTS = {
             "confidence.tif",
             "GeoTIFF of the probability of each label, in percent",
             _write_confidence,
+            ("single-label",),
         ),
         MapOutput(
             "polygons",
             "landcover.gpkg",
             "GeoPackage of the map as polygons",
             _write_polygons,
+            ("single-label",),
+        ),
+        MapOutput(
+            "labels",
+            "labels.tif",
+            "GeoTIFF with a band of 0 and 1 per class, for models that give a tile several labels",
+            _write_labels,
+            ("multi-label",),
         ),
         MapOutput(
             "preview",

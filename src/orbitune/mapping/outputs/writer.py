@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,14 @@ def write_map(rasters: MapRasters, path: Path) -> None:
         OrbituneError: the file cannot be written.
     """
     tags = {
-        "ORBITUNE": _json_tag(rasters),
+        "ORBITUNE": json_tag(rasters),
         "CLASSES": json.dumps({str(code): name for code, name in rasters.names.items()}),
     }
     colours = class_colours(rasters.metadata.classes)
     colormap = {code: (*colour, 255) for code, colour in colours.items()}
     colormap[NODATA] = (0, 0, 0, 0)
-    counts = _write_cog(rasters, path, plane=CODES, tags=tags, colormap=colormap)
-    write_attribute_table(path, rasters.names, colours=colours, counts=counts)
+    counts = write_cog(rasters, path, planes=[CODES], tags=tags, colormap=colormap, resampling="nearest")
+    write_attribute_table(path, rasters.names, colours=colours, counts=counts[0])
     write_qgis_style(path, rasters.names, colours=colours)
 
 
@@ -55,62 +55,86 @@ def write_confidence(rasters: MapRasters, path: Path) -> None:
     Raises:
         OrbituneError: the file cannot be written.
     """
-    tags = {"UNIT": "percent", "ORBITUNE": _json_tag(rasters)}
-    _write_cog(rasters, path, plane=CONFIDENCE, tags=tags, colormap=None)
+    tags = {"UNIT": "percent", "ORBITUNE": json_tag(rasters)}
+    write_cog(rasters, path, planes=[CONFIDENCE], tags=tags, resampling="average")
 
 
-def _json_tag(rasters: MapRasters) -> str:
+def json_tag(rasters: MapRasters) -> str:
+    """Return the metadata of a map as the text of its tag ORBITUNE."""
     return json.dumps(rasters.metadata.model_dump(mode="json"), sort_keys=True)
 
 
-def _write_cog(
-    rasters: MapRasters, path: Path, *, plane: int, tags: dict[str, str], colormap: dict[int, Any] | None
+def write_cog(
+    rasters: MapRasters,
+    path: Path,
+    *,
+    planes: Sequence[int],
+    tags: Mapping[str, str],
+    resampling: str,
+    nodata: int = NODATA,
+    names: Sequence[str] = (),
+    colormap: Mapping[int, tuple[int, int, int, int]] | None = None,
 ) -> np.ndarray:
     """Write a tiled GeoTIFF in strips, and copy it to COG layout with overviews.
 
+    Args:
+        rasters: the map.
+        path: GeoTIFF to write.
+        planes: of the bands, see `MapRasters.windows`.
+        tags: of the file.
+        resampling: of the overviews, as GDAL names it.
+        nodata: value of pixels without data.
+        names: descriptions of the bands.
+        colormap: of the only band.
+
     Returns:
-        Number of pixels of each value, int (256,).
+        Number of pixels of each value in each band, int (bands, 256).
+
+    Raises:
+        OrbituneError: the file cannot be written.
     """
     rasterio = import_rasterio()
     from rasterio.shutil import copy
 
     with _gdal_errors(path), rasters.staged(path) as cog, gdal_environment():
         tiled = cog.with_name(f"{cog.name}.tiled")
-        with rasterio.open(tiled, "w", **_profile(rasters)) as file:
+        with rasterio.open(tiled, "w", **_profile(rasters, bands=len(planes), nodata=nodata)) as file:
             file.update_tags(**tags)
+            for band, name in enumerate(names, 1):
+                file.set_band_description(band, name)
             if colormap:
                 file.write_colormap(1, colormap)
             written: list[tuple[Window, int]] = []
-            counts = np.zeros(256, np.int64)
-            for window, pixels in rasters.windows(plane):
-                file.write(pixels, 1, window=window)
+            counts = np.zeros((len(planes), 256), np.int64)
+            for window, pixels in rasters.windows(planes, nodata=nodata):
+                file.write(pixels, window=window)
                 written.append((window, zlib.crc32(pixels.data)))
-                counts += np.bincount(pixels.ravel(), minlength=256)
+                counts += [np.bincount(band.ravel(), minlength=256) for band in pixels]
         copy(
             tiled,
             cog,
             driver="COG",
             compress="deflate",
             blocksize=_BLOCK,
-            overview_resampling="nearest" if colormap else "average",
+            overview_resampling=resampling,
             overview_compress="deflate",
             bigtiff="if_safer",
         )
         _verify(cog, written)
-    counts[NODATA] += np.prod(rasters.size) - counts.sum()  # rows without cells are not written
+    counts[:, nodata] += np.prod(rasters.size) - counts.sum(1)  # rows without cells are not written
     return counts
 
 
-def _profile(rasters: MapRasters) -> dict[str, Any]:
+def _profile(rasters: MapRasters, *, bands: int, nodata: int) -> dict[str, Any]:
     """Return the rasterio profile of the tiled GeoTIFF."""
     height, width = rasters.size
     return {
         "driver": "GTiff",
         "height": height,
         "width": width,
-        "count": 1,
+        "count": bands,
         "dtype": "uint8",
-        "nodata": NODATA,
+        "nodata": nodata,
         "crs": rasters.grid.crs,
         "transform": rasters.transform,
         "tiled": True,
@@ -118,6 +142,7 @@ def _profile(rasters: MapRasters) -> dict[str, Any]:
         "blockysize": _BLOCK,
         "compress": "deflate",
         "bigtiff": "if_safer",
+        **({"photometric": "minisblack"} if bands > 1 else {}),  # three bands are not red, green and blue
     }
 
 
@@ -125,7 +150,7 @@ def _verify(file: Path, written: Sequence[tuple[Window, int]]) -> None:
     """Read the file again and compare checksums: GDAL hides write errors on close."""
     with import_rasterio().open(file) as opened:
         for window, checksum in written:
-            if zlib.crc32(opened.read(1, window=window).data) != checksum:
+            if zlib.crc32(opened.read(window=window).data) != checksum:
                 raise OSError("the file read back differs from what was written")
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from orbitune.evaluation.significance import ALPHA
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import split_arm
 from orbitune.study.display_names import method_name
@@ -104,23 +103,34 @@ def _sentence(view: ReportView, answer: _Answer) -> str:
 def _difference(view: ReportView, best: RunGroup, other: tuple[RunGroup, VerdictRecord]) -> str:
     """Return a backbone with what the best one gains on it, and at what cost."""
     group, verdict = other
-    points, low, high = verdict.difference, verdict.low, verdict.high
-    if verdict.method != best.method:
-        points, low, high = -points, -high, -low
+    sign = 1 if verdict.method == best.method else -1
     p = fmt.p_value(verdict.differ)
     p = (p if p[0] == "<" else f"= {p}") + (" after Holm" if verdict.family > 1 else "")
     mine, theirs = MeanCost.over(best.runs), MeanCost.over(group.runs)
     return (
-        f"{_label(group)} ({fmt.signed(points)} points, 95 % interval {fmt.signed_range(low, high)}, "
+        f"{_label(group)} ({fmt.signed(sign * verdict.difference)} points, {intervals(verdict, sign=sign)}, "
         f"p {p}; {fmt.ratio(mine.cpu_seconds, theirs.cpu_seconds)} its CPU time, "
         f"{fmt.ratio(mine.peak_memory, theirs.peak_memory)} its peak memory)"
     )
 
 
+def intervals(verdict: VerdictRecord, *, sign: int = 1) -> str:
+    """Return the intervals of a difference: of the pooled tiles, and over folds.
+
+    Args:
+        verdict: of the comparison.
+        sign: -1 for the difference the other way round.
+    """
+    pooled, *folds = (
+        fmt.signed_range(*sorted((sign * low, sign * high)))
+        for low, high in ((verdict.low, verdict.high), *filter(None, [verdict.over_folds]))
+    )
+    return f"95 % interval {pooled}" + "".join(f", over folds {each}" for each in folds)
+
+
 def _differ(verdict: VerdictRecord) -> bool:
     """Return whether two arms differ: by McNemar's test and by every interval."""
-    ends = [(verdict.low, verdict.high), *([verdict.over_folds] if verdict.over_folds else [])]
-    return verdict.differ <= 2 * ALPHA and all(low > 0 or high < 0 for low, high in ends)
+    return verdict.differs and (verdict.low > 0 or verdict.high < 0)
 
 
 def _label(group: RunGroup) -> str:

@@ -10,7 +10,7 @@ from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import VerdictRecord
-from orbitune.study.report.backbone_answers import backbone_conditions, which_backbone
+from orbitune.study.report.backbone_answers import backbone_conditions, intervals, which_backbone
 from orbitune.study.report.corruption_losses import write_losses
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup
 
@@ -102,7 +102,7 @@ def _differences(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
         points = fmt.signed(verdict.difference)
         if view.many:
             return points
-        return f"{points} points, 95 % interval {fmt.signed_range(verdict.low, verdict.high)}"
+        return f"{points} points, {intervals(verdict)}"
 
     return fmt.listed([f"{method_name(verdict.method)} ({numbers(verdict)})" for verdict in verdicts])
 

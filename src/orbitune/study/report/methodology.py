@@ -147,7 +147,8 @@ def _fold_note(view: ReportView) -> str:
         "tiles, so these intervals cover other test tiles, but not other training tiles, a variance that "
         "folds cannot estimate without bias (Bengio and Grandvalet 2004, JMLR 5:1089). The interval over "
         "folds of a comparison allows for it approximately, by the corrected resampled t test (Nadeau and "
-        "Bengio 2003, doi:10.1023/A:1024068626366). Leakage checks and robustness are of the first fold."
+        "Bengio 2003, doi:10.1023/A:1024068626366); a method is called better, within the margin or not only "
+        "if this interval agrees. Leakage checks and robustness are of the first fold."
     )
 
 

@@ -1,0 +1,1 @@
+"""Maps with several labels a cell: one band for each class."""
