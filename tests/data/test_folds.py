@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orbitune import Recipe
+from orbitune import Recipe, train
 from orbitune.data.splits import split_tiles
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError, OrbituneError
@@ -131,9 +131,6 @@ def test_groups_that_leave_a_split_empty_are_an_error():
         ({"fold": "1/2", "split": "random"}, "fold: must be a fold of 3 or more"),
         ({"fold": "1/5"}, "fold needs split random, spatial or group, and no split_files"),
         ({"fold": "1/5", "split": "spatial", "split_files": "x"}, "fold needs split random"),
-        ({"block_size": 500.0}, "block_size is for split spatial without split_files"),
-        ({"block_size": 500.0, "split": "random"}, "block_size is for split spatial"),
-        ({"block_size": 500.0, "split": "spatial", "split_files": "x"}, "block_size is for split spatial"),
         ({"group_column": "scene"}, "group_column is for split group: choose that split, or leave"),
         ({"split": "group", "group_column": "a", "group_pattern": "b"}, "or a group_column, not both"),
     ],
@@ -141,3 +138,12 @@ def test_groups_that_leave_a_split_empty_are_an_error():
 def test_settings_of_a_split_that_do_not_fit_are_one_line(values, message):
     with pytest.raises(OrbituneError, match=message):
         Recipe(**values)
+
+
+@pytest.mark.parametrize("values", [{}, {"split": "random"}, {"split": "spatial", "split_files": "x"}])
+def test_a_block_size_without_effect_is_refused_for_new_runs_and_read_from_old_ones(values, tmp_path):
+    Recipe(block_size=500.0, **values).save(tmp_path / "recipe.yaml")
+    stored = Recipe.load(tmp_path / "recipe.yaml")
+    with pytest.raises(OrbituneError, match="block_size is for split spatial without split_files"):
+        train(stored, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
