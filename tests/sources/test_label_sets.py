@@ -145,6 +145,11 @@ def test_tiles_without_any_label_are_one_line(images, header, rows):
         split_tiles(tiles, None, seed=0)
 
 
+def test_messages_name_the_column_that_was_read(images):
+    with pytest.raises(DataError, match=r"^The column labels of list\.csv holds numbers such as 0\.5"):
+        load(csv_with(images, "file_name,labels", ["0.5", "1", "2"]))
+
+
 def test_an_empty_cell_is_a_missing_label_and_not_a_tile_without_labels(images):
     file = csv_with(images, "file_name,labels", ["Sea|Beach", "", "Sea"])
     with pytest.raises(DataError, match=r"^b\.png has no label in list\.csv"):
