@@ -6,7 +6,7 @@ import runpy
 import pytest
 import torch
 from commands import orbitune
-from pages import DOCS, ROOT
+from pages import DOCS
 from transformers import AutoConfig
 
 from orbitune.models.families.checkpoints import EXAMPLES, describe_backbones
