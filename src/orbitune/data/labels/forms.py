@@ -34,8 +34,8 @@ def with_label_form(tiles: TileSet, task: TaskName | None) -> TileSet:
         return replace(tiles, notes=(*tiles.notes, note))
     if task == "multi-label" and not tiles.multi_label:
         tiles = replace(tiles, labels=tiles.membership.astype(np.uint8))
-    if task != "single-label" and (note := _note_on_commas(tiles)):
-        return replace(tiles, notes=(*tiles.notes, note))
+    if task != "single-label" and (commas := _note_on_commas(tiles)):
+        return replace(tiles, notes=(*tiles.notes, commas))
     return tiles
 
 
