@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from pydantic import NonNegativeInt
 
+from orbitune.errors import counted
 from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import JsonTuple, Record, StoredRecord
@@ -96,7 +97,7 @@ class Assessment(ScoreDetails, StoredRecord):
         """Return what the reader of the scores has to know, a line each."""
         lines = [*self.notes]
         if self.skipped:
-            lines.append(f"{self.skipped:,} files were skipped")
+            lines.append(counted(self.skipped, "file was skipped", "files were skipped"))
         if self.absent_classes:
             lines.append(f"no tile of {', '.join(self.absent_classes)}: means over classes are of the others")
         if self.not_sure:
@@ -104,8 +105,8 @@ class Assessment(ScoreDetails, StoredRecord):
         lines.append(_copies_line(self.copies) if self.copies else f"warning: {self.not_compared}")
         if (self.seen or 0) > (self.copies.identical if self.copies else 0):
             lines.append(
-                f"warning: {self.seen:,} tiles have the pixels of tiles that the model, or a run that it "
-                "started from, was trained on"
+                f"warning: {counted(self.seen or 0, 'tile has', 'tiles have')} the pixels of tiles that the "
+                "model, or a run that it started from, was trained on"
             )
         return lines
 
@@ -116,7 +117,8 @@ def _not_sure_line(found: NotSure, count: int) -> str:
         for name, accuracy in (("the sure", found.accuracy_of_sure), ("these", found.accuracy_of_not_sure))
         if accuracy is not None
     ]
-    return f"not sure: {found.count:,} of {count:,} tiles ({found.fraction:.1%}); correct: {', '.join(parts)}"
+    of_all = f"{found.count:,} of {counted(count, 'tile')} ({found.fraction:.1%})"
+    return f"not sure: {of_all}; correct: {', '.join(parts)}"
 
 
 def _copies_line(found: TrainingCopies) -> str:
@@ -128,6 +130,7 @@ def _copies_line(found: TrainingCopies) -> str:
         else "; there are no other tiles"
     )
     return (
-        f"warning: {found.count:,} tiles are near-duplicates of {found.compared_with} ({found.identical:,} "
-        f"identical), such as {found.examples[0][0]} of {found.examples[0][1]}{without}"
+        f"warning: {counted(found.count, 'tile is a near-duplicate', 'tiles are near-duplicates')} of "
+        f"{found.compared_with} ({found.identical:,} identical), such as "
+        f"{found.examples[0][0]} of {found.examples[0][1]}{without}"
     )
