@@ -67,10 +67,6 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             )
         if self.fold and (self.split == "default" or self.split_files):
             raise ValueError("fold needs split random, spatial or group, and no split_files")
-        if self.block_size and (self.split != "spatial" or self.split_files):
-            raise ValueError(
-                "block_size is for split spatial without split_files: choose that split, or leave it out"
-            )
         groups = [name for name in ("group_pattern", "group_column") if getattr(self, name) is not None]
         if self.split == "group" and len(groups) != 1:
             raise ValueError(
@@ -149,6 +145,18 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             OrbituneError: a setting is unknown, out of range or contradicts another.
         """
         return type(self).make({**self.model_dump(), **changes})
+
+    def expect_used(self) -> None:
+        """Check that no setting is without effect; older versions stored runs with such a block_size.
+
+        Raises:
+            OrbituneError: a setting does not apply to the split.
+        """
+        if self.block_size and (self.split != "spatial" or self.split_files):
+            raise OrbituneError(
+                "Invalid recipe: block_size is for split spatial without split_files: choose that split, or "
+                "leave it out."
+            )
 
     @property
     def max_epochs(self) -> int:

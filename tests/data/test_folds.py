@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orbitune import Recipe
+from orbitune import Recipe, train
 from orbitune.data.splits import split_tiles
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError, OrbituneError
@@ -95,6 +95,19 @@ def test_classes_of_fewer_tiles_than_folds_are_named():
         folds(tile_set(scenes=2), 7, split="random")
 
 
+def test_parts_of_half_the_size_are_warned_of_whatever_their_number():
+    """Of ten parts of groups, one is half as large as the others."""
+    tiles = tile_set(scenes=10, each=10, classes=1)
+    kept = [row for row, name in enumerate(tiles.names) if "scene00" not in name or row % 2]
+    fewer = {"tiles": tiles.tiles[kept], "labels": tiles.labels[kept]}
+    tiles = TileSet(**{**vars(tiles), **fewer, "names": tuple(tiles.names[row] for row in kept)})
+    warned = [
+        any("instead of parts of equal size" in note for note in notes)
+        for _, notes in folds(tiles, 10, split="group", group_pattern="scene[0-9]+")
+    ]
+    assert sum(warned) == 2  # the fold that tests it, and the one that validates with it
+
+
 def test_fewer_groups_than_folds_are_an_error():
     with pytest.raises(DataError, match=r"finds 4 groups .*: 5 folds need as many or more"):
         folds(tile_set(scenes=4), 5, split="group", group_pattern="scene[0-9]+")
@@ -118,9 +131,6 @@ def test_groups_that_leave_a_split_empty_are_an_error():
         ({"fold": "1/2", "split": "random"}, "fold: must be a fold of 3 or more"),
         ({"fold": "1/5"}, "fold needs split random, spatial or group, and no split_files"),
         ({"fold": "1/5", "split": "spatial", "split_files": "x"}, "fold needs split random"),
-        ({"block_size": 500.0}, "block_size is for split spatial without split_files"),
-        ({"block_size": 500.0, "split": "random"}, "block_size is for split spatial"),
-        ({"block_size": 500.0, "split": "spatial", "split_files": "x"}, "block_size is for split spatial"),
         ({"group_column": "scene"}, "group_column is for split group: choose that split, or leave"),
         ({"split": "group", "group_column": "a", "group_pattern": "b"}, "or a group_column, not both"),
     ],
@@ -128,3 +138,12 @@ def test_groups_that_leave_a_split_empty_are_an_error():
 def test_settings_of_a_split_that_do_not_fit_are_one_line(values, message):
     with pytest.raises(OrbituneError, match=message):
         Recipe(**values)
+
+
+@pytest.mark.parametrize("values", [{}, {"split": "random"}, {"split": "spatial", "split_files": "x"}])
+def test_a_block_size_without_effect_is_refused_for_new_runs_and_read_from_old_ones(values, tmp_path):
+    Recipe(block_size=500.0, **values).save(tmp_path / "recipe.yaml")
+    stored = Recipe.load(tmp_path / "recipe.yaml")
+    with pytest.raises(OrbituneError, match="block_size is for split spatial without split_files"):
+        train(stored, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

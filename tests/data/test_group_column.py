@@ -95,9 +95,11 @@ def test_class_folders_have_no_columns(folder):
         split("synthetic:50")
 
 
-def test_tiles_without_a_group_are_counted(images):
+@pytest.mark.parametrize("missing", ["", "NA", "N/A", "NaN", "null", "<NA>"])
+def test_tiles_without_a_group_are_counted(images, missing):
     rows = [
-        (name, label, "" if number in (2, 5) else scene) for number, (name, label, scene) in enumerate(ROWS)
+        (name, label, missing if number in (2, 5) else scene)
+        for number, (name, label, scene) in enumerate(ROWS)
     ]
     write(images / "metadata.csv", csv_rows(rows))
     with pytest.raises(

@@ -14,6 +14,7 @@ from orbitune.data.store_builder import BadFiles
 from orbitune.errors import DataError, counted, printable
 from orbitune.evaluation.tasks.task import Task
 from orbitune.inference.image_inputs import Bands, ImageInput, decode
+from orbitune.sources.labels.label_sets import is_divided
 from orbitune.sources.manifest import Manifest
 from orbitune.sources.registry import Source
 
@@ -69,12 +70,9 @@ def open_labelled(
             bad.add(name, reason)
         rows = _rows_of(manifest, split)
         stated = membership(manifest.labels[rows], len(manifest.classes))
+        if task.name == "single-label":
+            _check_single(manifest, rows, stated, classes=classes)
         _check_classes(manifest, stated, classes=classes)
-        if task.name == "single-label" and (stated.sum(1) != 1).any():
-            raise DataError(
-                f"The model gives a tile one label, and {int((stated.sum(1) != 1).sum()):,} of {len(rows):,} "
-                "tiles of the data have several or none."
-            )
         members = np.zeros((len(rows), len(classes)), np.uint8)
         for label in np.flatnonzero(stated.any(0)).tolist():
             members[:, classes.index(manifest.classes[label])] = stated[:, label]
@@ -94,6 +92,22 @@ def _rows_of(manifest: Manifest, split: str | None) -> np.ndarray:
     if not len(rows):
         raise DataError("The data has no labelled tile.")
     return rows
+
+
+def _check_single(
+    manifest: Manifest, rows: np.ndarray, members: np.ndarray, *, classes: Sequence[str]
+) -> None:
+    """Check that each of some files has one label, bool (N, classes of the data).
+
+    Text is read undivided, as a class of the model may be named "Sand; bare".
+    """
+    divided = [name not in classes and is_divided(name) for name in manifest.classes]
+    others = (members.sum(1) != 1) | members[:, divided].any(1)
+    if others.any():
+        raise DataError(
+            f"The model gives a tile one label, and {int(others.sum()):,} of {len(members):,} tiles of the "
+            f"data have several or none, such as {printable(manifest.names[rows[others.argmax()]])}."
+        )
 
 
 def _check_classes(manifest: Manifest, members: np.ndarray, *, classes: Sequence[str]) -> None:

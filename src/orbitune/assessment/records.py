@@ -54,6 +54,7 @@ class Assessment(ScoreDetails, StoredRecord):
         notes: remarks on how the data was read.
         skipped: number of files that were left out.
         absent_classes: classes of the model that no tile has.
+        one_label: whether each tile has one label, and the model gives several.
         not_sure: None where the model has no out-of-distribution detector.
         copies: None where the training tiles could not be compared.
         not_compared: why not; None where they were.
@@ -70,6 +71,7 @@ class Assessment(ScoreDetails, StoredRecord):
     notes: JsonTuple[str]
     skipped: NonNegativeInt
     absent_classes: JsonTuple[str]
+    one_label: bool = False
     not_sure: NotSure | None
     copies: TrainingCopies | None
     not_compared: str | None
@@ -98,6 +100,11 @@ class Assessment(ScoreDetails, StoredRecord):
         lines = [*self.notes]
         if self.skipped:
             lines.append(counted(self.skipped, "file was skipped", "files were skipped"))
+        if self.one_label:
+            lines.append(
+                "warning: each tile of the data has one label, and the model gives several: all other labels "
+                "count as absent"
+            )
         if self.absent_classes:
             lines.append(f"no tile of {', '.join(self.absent_classes)}: means over classes are of the others")
         if self.not_sure:

@@ -123,6 +123,8 @@ def open_run(recipe: Recipe, out: str | Path, *, progress: bool) -> Iterator[Act
     Raises:
         OrbituneError: see `train`.
     """
+    if not (Path(out) / "recipe.yaml").is_file():  # a new run
+        recipe.expect_used()
     setup = prepare_training(continue_recipe(recipe, Path(out)), progress)
     accelerator = make_accelerator()
     with accelerator.main_process_first():

@@ -279,8 +279,11 @@ def check_recipes(*recipes: Recipe) -> None:
     """Check what recipes name, without importing what takes seconds; each data set and backbone once.
 
     Raises:
-        OrbituneError: there is no such backbone or data, or an image size does not suit the backbone.
+        OrbituneError: there is no such backbone or data, an image size does not suit the backbone, or a
+            setting is without effect.
     """
+    for recipe in recipes:
+        recipe.expect_used()
     anchored = [recipe.anchored() for recipe in recipes]
     for data, selection in dict.fromkeys((each.data, column_selection(each)) for each in anchored):
         check_data(data, selection)  # first: an adapter of a backbone may have to be merged

@@ -2,8 +2,7 @@
 
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError, printable
-
-_MISSING = {"", "nan", "None"}  # of a CSV file, a float column and JSON
+from orbitune.sources.labels.class_labels import is_missing
 
 
 def groups_in_column(tiles: TileSet, column: str) -> list[str]:
@@ -20,11 +19,11 @@ def groups_in_column(tiles: TileSet, column: str) -> list[str]:
         raise DataError("Synthetic tiles have no columns: leave out --group-column.")
     known: dict[str, str] = {}
     for name, value in tiles.origin.column(column):
-        text = str(value).strip()
+        text = "" if is_missing(value) else str(value).strip()
         if known.setdefault(name, text) != text:
             raise DataError(f"--group-column {column} has two values for tiles named {printable(name)}.")
     groups = [known.get(name, "") for name in tiles.names]
-    lost = [name for name, group in zip(tiles.names, groups, strict=True) if group in _MISSING]
+    lost = [name for name, group in zip(tiles.names, groups, strict=True) if not group]
     if lost:
         raise DataError(
             f"--group-column {column} has no value for {len(lost):,} of {len(groups):,} tiles, such as "

@@ -31,10 +31,11 @@ _FILE_COLUMNS = ("file_name", "filename", "file", "image", "path")
 
 @dataclass(frozen=True)
 class _LabelRows:
-    """The rows of a table: (name, label or list of labels), and its class columns, if it has those."""
+    """Rows of a table: (name, label or labels), what they were read from, and its class columns, if any."""
 
     table: str
     rows: list[tuple[str, Any]]
+    column: str
     class_columns: list[str]
 
 
@@ -196,8 +197,8 @@ def _build_manifest(
             values[name] = value
     listed = [name for name in images if name in values]
     names_of_tables = ", ".join(table.table for table in tables)
-    column = f"The column {selection.label_column or LABEL} of {names_of_tables}"
-    encoded = encode([values[name] for name in listed], column)
+    column = f"The column {' or '.join(dict.fromkeys(each.column for each in tables))} of {names_of_tables}"
+    encoded = encode([values[name] for name in listed], column, undivided=selection.undivided)
     stated = dict.fromkeys(name for table in tables for name in table.class_columns)
     unused = [printable(name) for name in stated if name not in encoded.classes]
     left_out = (f"no tile has the label {', '.join(unused)}: left out",) if unused else ()
@@ -305,13 +306,13 @@ def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelecti
     values: Sequence[Any]
     columns = _class_columns(table, files, selection.label_column)
     if columns:
-        values = read_sets(table, columns)
+        values, labels = read_sets(table, columns), ",".join(columns)[:60]
     else:
         usual = [SEVERAL if SEVERAL in table.columns and LABEL not in table.columns else LABEL]
         labels = table.find_column(selection.label_column, usual, content="labels", option=option)
         values = table.columns[labels]
     names = [folder + _normalise_path(name, table.name) for name in table.columns[files]]
-    return _LabelRows(table.name, list(zip(names, values, strict=True)), columns)
+    return _LabelRows(table.name, list(zip(names, values, strict=True)), labels, columns)
 
 
 def _class_columns(table: SourceTable, files: str, chosen: str | None) -> list[str]:
