@@ -64,7 +64,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-def counted(count: int, one: str, several: str | None = None) -> str:
+def counted(count: int, one: str, *, several: str | None = None) -> str:
     """Return a number with what is counted, such as "1 file" or "2,000 files".
 
     Args:

@@ -99,7 +99,7 @@ class Assessment(ScoreDetails, StoredRecord):
         """Return what the reader of the scores has to know, a line each."""
         lines = [*self.notes]
         if self.skipped:
-            lines.append(counted(self.skipped, "file was skipped", "files were skipped"))
+            lines.append(counted(self.skipped, "file was skipped", several="files were skipped"))
         if self.one_label:
             lines.append(
                 "warning: each tile of the data has one label, and the model gives several: all other labels "
@@ -112,7 +112,7 @@ class Assessment(ScoreDetails, StoredRecord):
         lines.append(_copies_line(self.copies) if self.copies else f"warning: {self.not_compared}")
         if (self.seen or 0) > (self.copies.identical if self.copies else 0):
             lines.append(
-                f"warning: {counted(self.seen or 0, 'tile has', 'tiles have')} the pixels of tiles that the "
+                f"warning: {counted(self.seen or 0, 'tile has', several='tiles have')} the pixels of tiles that the "
                 "model, or a run that it started from, was trained on"
             )
         return lines
@@ -137,7 +137,7 @@ def _copies_line(found: TrainingCopies) -> str:
         else "; there are no other tiles"
     )
     return (
-        f"warning: {counted(found.count, 'tile is a near-duplicate', 'tiles are near-duplicates')} of "
+        f"warning: {counted(found.count, 'tile is a near-duplicate', several='tiles are near-duplicates')} of "
         f"{found.compared_with} ({found.identical:,} identical), such as "
         f"{found.examples[0][0]} of {found.examples[0][1]}{without}"
     )
