@@ -112,8 +112,8 @@ class Assessment(ScoreDetails, StoredRecord):
         lines.append(_copies_line(self.copies) if self.copies else f"warning: {self.not_compared}")
         if (self.seen or 0) > (self.copies.identical if self.copies else 0):
             lines.append(
-                f"warning: {counted(self.seen or 0, 'tile has', several='tiles have')} the pixels of tiles that the "
-                "model, or a run that it started from, was trained on"
+                f"warning: {counted(self.seen or 0, 'tile has', several='tiles have')} the pixels of tiles that "
+                "the model, or a run that it started from, was trained on"
             )
         return lines
 
@@ -136,8 +136,8 @@ def _copies_line(found: TrainingCopies) -> str:
         if found.accuracy_without is not None
         else "; there are no other tiles"
     )
+    copies = counted(found.count, "tile is a near-duplicate", several="tiles are near-duplicates")
     return (
-        f"warning: {counted(found.count, 'tile is a near-duplicate', several='tiles are near-duplicates')} of "
-        f"{found.compared_with} ({found.identical:,} identical), such as "
+        f"warning: {copies} of {found.compared_with} ({found.identical:,} identical), such as "
         f"{found.examples[0][0]} of {found.examples[0][1]}{without}"
     )
