@@ -112,8 +112,8 @@ class Assessment(ScoreDetails, StoredRecord):
         lines.append(_copies_line(self.copies) if self.copies else f"warning: {self.not_compared}")
         if (self.seen or 0) > (self.copies.identical if self.copies else 0):
             lines.append(
-                f"warning: {counted(self.seen or 0, 'tile has', several='tiles have')} the pixels of tiles that "
-                "the model, or a run that it started from, was trained on"
+                f"warning: {counted(self.seen or 0, 'tile has', several='tiles have')} the pixels of tiles "
+                "that the model, or a run that it started from, was trained on"
             )
         return lines
 
