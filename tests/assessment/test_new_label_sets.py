@@ -2,10 +2,12 @@
 
 import csv
 
+import numpy as np
 import pytest
 from commands import orbitune
+from image_files import encode, write
 
-from orbitune import evaluate
+from orbitune import Recipe, evaluate, train
 from orbitune.assessment.records import Assessment
 from orbitune.errors import DataError
 from orbitune.evaluation.run_result import RunResult
@@ -80,6 +82,24 @@ def test_tiles_of_one_label_can_be_scored_too(label_set_run, unseen):
     assert new.scores.count == len(single) and sum(each.support for each in new.scores.per_class) == len(
         single
     )
+    assert new.one_label and any("all other labels count as absent" in line for line in new.remarks())
+    assert not evaluate(label_set_run, data=unseen, progress=False).one_label
+
+
+def test_a_class_with_a_mark_in_its_name_is_one_class_to_a_model_of_one_label(run, tmp_path):
+    """Text is one label where the task says so; a run of an earlier version has no task in its recipe."""
+    for number in range(24):
+        name, red = ("Sea", 0) if number % 2 else ("Sand; bare", 200)
+        write(tmp_path / f"{number}.png", encode(np.full((16, 16, 3), (red, number, 90), np.uint8)))
+        with (tmp_path / "list.csv").open("a") as file:
+            file.write(("" if number else "file_name,label\n") + f"{number}.png,{name}\n")
+    stored = Recipe.load(run / "recipe.yaml")
+    recipe = stored.replace(data=str(tmp_path / "list.csv"), epochs=1)
+    result = train(recipe, tmp_path / "run", progress=False)
+    assert [each.name for each in result.test.per_class] == ["Sand; bare", "Sea"]
+    assert evaluate(tmp_path / "run", data=tmp_path / "list.csv", progress=False).scores.count == 24
+    earlier = result.model_copy(update={"recipe": result.recipe.replace(task=None)})
+    assert find_run_tiles(earlier).classes == ("Sand; bare", "Sea")
 
 
 def test_several_labels_are_refused_by_a_model_of_one(run, unseen):

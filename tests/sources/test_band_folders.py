@@ -46,6 +46,13 @@ def test_all_labels_of_the_json_files_count(folder):
     assert "several labels a tile: 1.2 on average, at most 2; 1 tile has none" in tiles.notes
 
 
+def test_patches_with_one_label_each_stay_a_task_of_one_label(tmp_path):
+    for number, label in enumerate(("Forest", "Sea", "Forest")):
+        write_patch(tmp_path, f"patch_{number}", 1000 * (number + 1), [label])
+    tiles = load_tiles(str(tmp_path), progress=False)
+    assert not tiles.multi_label and tiles.labels.tolist() == [0, 1, 0]
+
+
 def test_a_patch_without_a_json_file_is_a_bad_tile_and_not_one_without_labels(folder):
     (folder / "patch_1" / "patch_1_labels_metadata.json").unlink()
     with pytest.raises(DataError, match="patch_1 has no label or labels in a JSON file"):

@@ -1,11 +1,14 @@
 """Several labels a tile: lists, cells of several, and a column of 0 and 1 for each class."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from image_files import encode, tile, write
 
+from orbitune.data.labels.forms import with_label_form
+from orbitune.data.splits import split_tiles
 from orbitune.data.tileset import load_tiles
 from orbitune.errors import DataError
 from orbitune.sources.labels.label_sets import encode as encode_values
@@ -97,6 +100,73 @@ def test_a_sequence_in_a_parquet_data_set_is_several_labels(tmp_path, named):
 def test_one_label_in_each_cell_stays_one_label_a_tile(images):
     tiles = load(csv_with(images, "file_name,labels", ["Sea", "Beach", "Sea"]))
     assert not tiles.multi_label and tiles.labels.tolist() == [1, 0, 1]
+
+
+def test_tiles_that_were_stored_with_undivided_labels_are_read_again(images):
+    """As earlier versions stored them, under the same name in the cache."""
+    file = csv_with(images, "file_name,labels", ["Sea|Beach", "Sea", "Sea"])
+    stored = load(file, undivided=True)
+    assert stored.classes == ("Sea", "Sea|Beach") and stored.labels.tolist() == [1, 0, 0]
+    tiles = load(file)
+    assert tiles.classes == ("Beach", "Sea") and tiles.labels.tolist() == [[1, 1], [0, 1], [0, 1]]
+    assert load(file, undivided=True).classes == stored.classes
+    assert tiles.fingerprint != stored.fingerprint == load(file, undivided=True).fingerprint
+
+
+def test_lists_of_exactly_one_label_are_one_label_a_tile(images):
+    lines = [
+        json.dumps({"file_name": name, "labels": [label]})
+        for name, label in zip(SETS, ("Sea", "Beach", "Sea"), strict=True)
+    ]
+    (images / "metadata.jsonl").write_text("\n".join(lines))
+    tiles = load(images)
+    assert not tiles.multi_label and tiles.labels.tolist() == [1, 0, 1] and tiles.labels.dtype == np.int64
+    assert with_label_form(tiles, "multi-label").labels.tolist() == [[0, 1], [1, 0], [0, 1]]
+    assert tiles.fingerprint == load(images, undivided=True).fingerprint
+
+
+def test_sets_of_one_label_each_are_read_as_one_label(images):
+    tiles = load(csv_with(images, "file_name,labels", ["Sea|Beach", "Sea", "Beach"]))
+    single = replace(tiles, labels=tiles.labels[1:], names=tiles.names[1:])
+    assert with_label_form(single, "single-label").labels.tolist() == [1, 0]
+    with pytest.raises(DataError, match=r"1 of 3 tiles have not exactly one label, such as a\.png"):
+        with_label_form(tiles, "single-label")
+
+
+@pytest.mark.parametrize(
+    ("cells", "task", "note"),
+    [
+        (['"Sea, Beach"', "Sea", "Beach"], None, "'Sea, Beach' is one class, although its parts are classes"),
+        (['"Sea, Beach"', "Sea|Beach", "Sea"], None, "'Sea, Beach' is one class, although its parts are"),
+        (['"Sea, Beach"', "Sea", "Sea"], "multi-label", "no tile has more than one label, and 'Sea, Beach'"),
+    ],
+)
+def test_a_class_that_looks_like_labels_with_commas_is_noted(images, cells, task, note):
+    tiles = with_label_form(load(csv_with(images, "file_name,label", cells)), task)
+    assert "Sea, Beach" in tiles.classes
+    assert note in tiles.notes[-1] and "| or ; separate the labels of a tile" in tiles.notes[-1]
+
+
+def test_a_class_name_with_a_comma_is_no_cause_for_a_note(images):
+    tiles = load(csv_with(images, "file_name,label", ['"Sea, deep"', "Sea", "Beach"]))
+    assert with_label_form(tiles, None) == tiles
+
+
+def test_a_mark_at_the_end_of_a_name_divides_nothing(images):
+    tiles = load(csv_with(images, "file_name,label", ["Sea;", "Beach", "Sea;"]))
+    assert tiles.classes == ("Beach", "Sea;") and not tiles.multi_label
+
+
+@pytest.mark.parametrize(("header", "rows"), [("labels", ["[]"] * 3), ("Beach,Sea", ["0,0"] * 3)])
+def test_tiles_without_any_label_are_one_line(images, header, rows):
+    tiles = load(csv_with(images, f"file_name,{header}", rows))
+    with pytest.raises(DataError, match=r"^No tile of the data has a label"):
+        split_tiles(tiles, None, seed=0)
+
+
+def test_messages_name_the_column_that_was_read(images):
+    with pytest.raises(DataError, match=r"^The column labels of list\.csv holds numbers such as 0\.5"):
+        load(csv_with(images, "file_name,labels", ["0.5", "1", "2"]))
 
 
 def test_an_empty_cell_is_a_missing_label_and_not_a_tile_without_labels(images):

@@ -11,8 +11,9 @@ from label_sets import real_parts, write_mosaics
 from sklearn.metrics import average_precision_score
 
 from orbitune import Recipe, evaluate, train
+from orbitune.data.recipe_tiles import load_recipe_tiles
 from orbitune.data.tileset import load_tiles
-from orbitune.errors import DataError, Interrupted, OrbituneError
+from orbitune.errors import Interrupted, OrbituneError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.tasks.label_set_scores import LabelSetScores
 from orbitune.recipe_settings import TaskName
@@ -160,13 +161,11 @@ def test_one_label_a_tile_can_be_trained_as_several(tiles, backbone, tmp_path):
     assert evaluate(tmp_path / "run", progress=False) == result.test
 
 
-def test_several_labels_cannot_be_trained_as_one(recipe):
+def test_text_of_several_labels_is_one_class_where_the_task_says_so(recipe):
     asked: TaskName = "single-label"
-    changed = recipe.replace(task=asked, loss=None, best_by=None)
-    with pytest.raises(
-        DataError, match=r"of 150 tiles have not exactly one label, such as mosaic_.*task multi-"
-    ):
-        prepare_training(changed, progress=False)
+    tiles = load_recipe_tiles(recipe.replace(task=asked, loss=None, best_by=None), progress=False)
+    assert not tiles.multi_label and any("|" in name for name in tiles.classes)
+    assert tiles.notes[-1].startswith("text with | or ; is one class, as task is single-label, such as ")
 
 
 def test_the_recipe_of_a_version_without_tasks_is_one_of_single_labels(recipe, tiles, backbone):

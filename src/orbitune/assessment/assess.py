@@ -1,7 +1,7 @@
 """Compute a model on labelled tiles, and measure how well it does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ def assess(request: Request, out: Path | None) -> Assessment:
         check_folder(out)
     source = find_source(request.data, request.selection)
     bundle, bad = Bundle.open(request.model), BadFiles(stop=request.stop)
+    if bundle.task.name == "single-label":
+        source = replace(source, selection=replace(source.selection, undivided=True))
     seen = read_seen(bundle.place)  # before anything is computed: its file may be damaged
     with open_labelled(source, bundle.classes, task=bundle.task, split=request.split, bad=bad) as tiles:
         training = find_training_tiles(bundle, progress=request.progress)
@@ -100,6 +102,7 @@ def measure(
     measured: dict[str, Any] = {
         **{name: getattr(details, name) for name in ScoreDetails.model_fields},
         "absent_classes": tiles.absent,
+        "one_label": task.name == "multi-label" and bool((labels.sum(1) == 1).all()),
         "not_sure": None if outputs.sure is None else _not_sure(outputs.sure, correct),
         "synthetic": bool(bundle.metadata.data.synthetic),
     }

@@ -11,9 +11,10 @@ import numpy as np
 
 from orbitune.data.labels.membership import absent_classes, membership
 from orbitune.data.store_builder import BadFiles
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, counted, printable
 from orbitune.evaluation.tasks.task import Task
 from orbitune.inference.image_inputs import Bands, ImageInput, decode
+from orbitune.sources.labels.label_sets import is_divided
 from orbitune.sources.manifest import Manifest
 from orbitune.sources.registry import Source
 
@@ -69,12 +70,9 @@ def open_labelled(
             bad.add(name, reason)
         rows = _rows_of(manifest, split)
         stated = membership(manifest.labels[rows], len(manifest.classes))
+        if task.name == "single-label":
+            _check_single(manifest, rows, stated, classes=classes)
         _check_classes(manifest, stated, classes=classes)
-        if task.name == "single-label" and (stated.sum(1) != 1).any():
-            raise DataError(
-                f"The model gives a tile one label, and {int((stated.sum(1) != 1).sum()):,} of {len(rows):,} "
-                "tiles of the data have several or none."
-            )
         members = np.zeros((len(rows), len(classes)), np.uint8)
         for label in np.flatnonzero(stated.any(0)).tolist():
             members[:, classes.index(manifest.classes[label])] = stated[:, label]
@@ -96,13 +94,29 @@ def _rows_of(manifest: Manifest, split: str | None) -> np.ndarray:
     return rows
 
 
+def _check_single(
+    manifest: Manifest, rows: np.ndarray, members: np.ndarray, *, classes: Sequence[str]
+) -> None:
+    """Check that each of some files has one label, bool (N, classes of the data).
+
+    Text is read undivided, as a class of the model may be named "Sand; bare".
+    """
+    divided = [name not in classes and is_divided(name) for name in manifest.classes]
+    others = (members.sum(1) != 1) | members[:, divided].any(1)
+    if others.any():
+        raise DataError(
+            f"The model gives a tile one label, and {int(others.sum()):,} of {len(members):,} tiles of the "
+            f"data have several or none, such as {printable(manifest.names[rows[others.argmax()]])}."
+        )
+
+
 def _check_classes(manifest: Manifest, members: np.ndarray, *, classes: Sequence[str]) -> None:
     """Check that the model knows the classes of the files, bool (N, classes of the data)."""
     found = zip(manifest.classes, members.sum(0).tolist(), strict=True)
     counts = {name: count for name, count in found if count}
     unknown = {name: count for name, count in counts.items() if name not in classes}
     if unknown:
-        named = _listed([f"{name} ({count:,} tiles)" for name, count in unknown.items()])
+        named = _listed([f"{name} ({counted(count, 'tile')})" for name, count in unknown.items()])
         raise DataError(
             f"The model does not know {len(unknown)} of the {len(counts)} classes of the data: {named}. "
             f"Rename or leave them out; it knows {_listed(classes)}."

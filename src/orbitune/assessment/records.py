@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from pydantic import NonNegativeInt
 
+from orbitune.errors import counted
 from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import JsonTuple, Record, StoredRecord
@@ -68,6 +69,7 @@ class Assessment(ScoreDetails, StoredRecord):
         notes: remarks on how the data was read.
         skipped: number of files that were left out.
         absent_classes: classes of the model that no tile has.
+        one_label: whether each tile has one label, and the model gives several.
         not_sure: None where the model has no out-of-distribution detector.
         copies: None where the training tiles could not be compared.
         not_compared: why not; None where they were.
@@ -85,6 +87,7 @@ class Assessment(ScoreDetails, StoredRecord):
     notes: JsonTuple[str]
     skipped: NonNegativeInt
     absent_classes: JsonTuple[str]
+    one_label: bool = False
     not_sure: NotSure | None
     copies: TrainingCopies | None
     not_compared: str | None
@@ -110,19 +113,24 @@ class Assessment(ScoreDetails, StoredRecord):
         return self.scores.macro_f1
 
     def warnings(self) -> list[str]:
-        """Return what makes the scores too high or may do so, a line each."""
+        """Return what makes the scores wrong or may do so, a line each."""
         lines = []
         if known := self._known_tiles():
             lines.append(f"warning: {known}{_without(self.others) if self.others else ''}")
         if self.copies is None:
             lines.append(f"warning: {self.not_compared}")
+        if self.one_label:
+            lines.append(
+                "warning: each tile of the data has one label, and the model gives several: all other labels "
+                "count as absent"
+            )
         return lines
 
     def remarks(self) -> list[str]:
         """Return what the reader of the scores has to know, a line each, the warnings first."""
         lines = [*self.warnings(), *self.notes]
         if self.skipped:
-            lines.append(f"{self.skipped:,} files were skipped")
+            lines.append(counted(self.skipped, "file was skipped", several="files were skipped"))
         if self.absent_classes:
             lines.append(f"no tile of {', '.join(self.absent_classes)}: means over classes are of the others")
         if self.not_sure:
@@ -140,14 +148,15 @@ class Assessment(ScoreDetails, StoredRecord):
         found, seen = self.copies, self.seen or 0
         parts = []
         if found and found.count:
+            copies = counted(found.count, "tile is a near-duplicate", several="tiles are near-duplicates")
             parts.append(
-                f"{found.count:,} tiles are near-duplicates of {found.compared_with} ({found.identical:,} "
-                f"identical), such as {found.examples[0][0]} of {found.examples[0][1]}"
+                f"{copies} of {found.compared_with} ({found.identical:,} identical), such as "
+                f"{found.examples[0][0]} of {found.examples[0][1]}"
             )
         if seen > (found.identical if found else 0):
             parts.append(
-                f"{seen:,} tiles have the pixels of tiles that the model, or a run that it started from, was "
-                "trained on"
+                f"{counted(seen, 'tile has', several='tiles have')} the pixels of tiles that the model, or a "
+                "run that it started from, was trained on"
             )
         return ", and ".join(parts)
 
@@ -158,11 +167,12 @@ def _not_sure_line(found: NotSure, count: int) -> str:
         for name, accuracy in (("the sure", found.accuracy_of_sure), ("these", found.accuracy_of_not_sure))
         if accuracy is not None
     ]
-    return f"not sure: {found.count:,} of {count:,} tiles ({found.fraction:.1%}); correct: {', '.join(parts)}"
+    of_all = f"{found.count:,} of {counted(count, 'tile')} ({found.fraction:.1%})"
+    return f"not sure: {of_all}; correct: {', '.join(parts)}"
 
 
 def _without(others: OtherTiles) -> str:
     if others.value is None:
         return "; there are no other tiles"
     value = f"{others.value:.2%}" if others.score == "accuracy" else f"{others.value:.4f}"
-    return f"; without them {others.score} is {value} ({others.count:,} tiles)"
+    return f"; without them {others.score} is {value} ({counted(others.count, 'tile')})"

@@ -191,8 +191,9 @@ def print_bundle(made: "Bundle") -> None:
     for split, scores in metadata.scores.items():
         print(f"{split}: " + ", ".join(f"{name} {text}" for name, text in scores.cells().items()))
     if (storage := metadata.storage) and storage.accuracy_after is not None:
+        sets = " of whole sets of labels" if metadata.task == "multi-label" else ""
         print(
-            f"stored as {storage.dtype}: validation accuracy {storage.accuracy_before:.3%} before, "
+            f"stored as {storage.dtype}: validation accuracy{sets} {storage.accuracy_before:.3%} before, "
             f"{storage.accuracy_after:.3%} after; a logit differs by at most "
             f"{storage.largest_logit_difference:.2g}"
         )

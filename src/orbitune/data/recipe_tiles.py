@@ -8,7 +8,12 @@ from orbitune.sources.manifest import ColumnSelection
 
 def column_selection(recipe: Recipe) -> ColumnSelection:
     """Return the configuration and columns that a recipe selects."""
-    return ColumnSelection(recipe.data_config, recipe.label_column, recipe.image_column)
+    return ColumnSelection(
+        recipe.data_config,
+        recipe.label_column,
+        recipe.image_column,
+        undivided=recipe.task == "single-label",
+    )
 
 
 def load_recipe_tiles(recipe: Recipe, progress: bool = True) -> TileSet:

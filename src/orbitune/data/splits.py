@@ -65,6 +65,8 @@ def split_tiles(
         DataError: lists do not fit the tiles, a class is too small to be split, a split is empty, or a
             spatial split was asked for and there are neither lists nor coordinates.
     """
+    if not tiles.classes:
+        raise DataError("No tile of the data has a label: name the classes of at least some tiles.")
     tested = None if fold is None else Fold.parse(fold)
     if split_files:
         splits, notes = _from_lists(tiles, _find_lists(split_files))

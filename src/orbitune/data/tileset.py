@@ -5,9 +5,10 @@ The decoded tiles lie in the cache under a fingerprint of the files' content and
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from orbitune.cache import cache_dir
 from orbitune.data.band_statistics import BandStatistics, compute_statistics, to_grey_levels
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError
 from orbitune.data.labels.membership import membership
+from orbitune.data.labels.reading import has_sets, may_have_sets
 from orbitune.data.store_builder import BadFiles, build_synthetic, decode_source
 from orbitune.data.tile_store import (
     StoreMetadata,
@@ -29,7 +31,7 @@ from orbitune.errors import DataError
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.band_names import ALL, COLOURS, find_bands, wavelength
 from orbitune.sources.decode import DECODER_VERSION
-from orbitune.sources.manifest import NOTHING_SELECTED, ColumnSelection
+from orbitune.sources.manifest import ColumnSelection
 from orbitune.sources.registry import Source, find_source
 
 _BATCH = 256  # tiles read at a time
@@ -179,7 +181,7 @@ def load_tiles(
     """
     source: Source | None = None
     if is_synthetic(data):
-        if selection and selection != NOTHING_SELECTED:
+        if selection and any(selection.chosen().values()):
             raise DataError("Synthetic tiles have no configurations or columns to choose from.")
         if bands is not None and find_bands(bands, COLOURS, whose="synthetic") != (1, 2, 3):
             raise DataError("Synthetic tiles are red, green and blue: leave out --bands.")
@@ -188,6 +190,8 @@ def load_tiles(
 
         def build(folder: Path) -> StoreMetadata:
             return build_synthetic(folder, count)
+
+        stored = open_store(fingerprint := _hash(key), build)
     else:
         source = found = find_source(data, selection)
         key, description = f"{source.digest()} {DECODER_VERSION} {on_bad_image}", source.description
@@ -200,10 +204,40 @@ def load_tiles(
             bad = BadFiles(stop=on_bad_image == "stop")
             return decode_source(folder, found, bad=bad, bands=bands, progress=progress)
 
-    fingerprint = hashlib.sha256(key.encode()).hexdigest()
-    stored = open_store(fingerprint, build)
+        fingerprint, stored = _open(found, key, build)
     description += f", {len(stored['tiles']):,} tiles"
     return TileSet(**stored, fingerprint=fingerprint, source=description, origin=source)
+
+
+class _OneLabelError(Exception):
+    """The tiles have one label each."""
+
+
+def _open(source: Source, key: str, build: Callable[[Path], StoreMetadata]) -> tuple[str, dict[str, Any]]:
+    """Return the fingerprint and the store of a source.
+
+    Tiles of several labels have a fingerprint of their own. The other is also that of earlier versions, which
+    read one label of each tile.
+    """
+
+    def build_sets(folder: Path) -> StoreMetadata:
+        if not has_sets(source, folder):
+            raise _OneLabelError
+        return build(folder)
+
+    one = _hash(key)
+    several = _hash(f"{key} several labels{' undivided' if source.selection.undivided else ''}")
+    stored = find_store(one)
+    if find_store(several) or stored is None or may_have_sets(source, stored["classes"]):
+        try:
+            return several, open_store(several, build_sets)
+        except _OneLabelError:
+            pass
+    return one, stored or open_store(one, build)
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def find_tiles(fingerprint: str) -> TileSet | None:

@@ -231,6 +231,11 @@ class RunResult(StoredRecord):
             values["data"] = rename_keys(data, RENAMED_DATA)
         return rename_keys(values, {"proof": "reload_check"})
 
+    @property
+    def data_recipe(self) -> Recipe:
+        """Return the recipe to read its tiles with, as the run read them; earlier versions knew one task."""
+        return self.recipe if self.recipe.task else self.recipe.replace(task="single-label")
+
     def save(self, folder: Path) -> None:
         """Write result.json into the run folder."""
         self.write(folder / FILE)

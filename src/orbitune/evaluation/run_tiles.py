@@ -19,9 +19,9 @@ def find_run_tiles(result: RunResult, progress: bool = True) -> TileSet | None:
     """
     fingerprint = result.data.fingerprint
     if fingerprint and (found := find_tiles(fingerprint)):
-        return with_label_form(found, result.recipe.task)
+        return with_label_form(found, result.data_recipe.task)
     try:
-        tiles = load_recipe_tiles(result.recipe, progress)
+        tiles = load_recipe_tiles(result.data_recipe, progress)
     except OrbituneError:
         return None
     return tiles if tiles.fingerprint == fingerprint else None

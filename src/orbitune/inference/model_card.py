@@ -222,7 +222,8 @@ def _calibration(metadata: ModelMetadata) -> str:
     if metadata.thresholds:
         text += (
             " A tile has every label whose probability reaches its threshold in `orbitune.json`: the one "
-            "with the highest F1 on validation, half for a class without validation tiles."
+            "with the highest F1 on validation, half for a class without validation tiles. "
+            "Validation F1 is at these thresholds, fitted on the same tiles, and so optimistic."
         )
     if detector := metadata.ood_detector:
         text += (

@@ -55,7 +55,7 @@ def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
 
     try:
         result = RunResult.load(bundle.folder.parent)
-        setup = prepare_training(result.recipe, progress=False)
+        setup = prepare_training(result.data_recipe, progress=False)
     except OrbituneError:
         return []
     if not setup.tiles.is_rgb:

@@ -77,7 +77,7 @@ def _json_manifest(path: Path, tiles: list[str], *, selection: ColumnSelection) 
         sets = [each if each is None or isinstance(each, list) else [each] for each in found]
         encoded = encode_sets(sets, column)
     else:
-        encoded = encode(found, column)
+        encoded = encode(found, column, undivided=selection.undivided)
     kept = [tile for tile, labelled in zip(tiles, encoded.labelled, strict=True) if labelled]
     if not kept:
         raise DataError(

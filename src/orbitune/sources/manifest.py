@@ -30,11 +30,18 @@ class ColumnSelection:
         config: name of the configuration (subset on the hub); None if there is only one.
         label_column: column with the labels; None for the usual one.
         image_column: column with the images or their file names; None for the usual one.
+        undivided: read text such as "Sand; bare" as one label, not as several.
     """
 
     config: str | None = None
     label_column: str | None = None
     image_column: str | None = None
+    undivided: bool = False
+
+    def chosen(self) -> dict[str, str | None]:
+        """Return the configuration and the columns by name, None for those that are not chosen."""
+        names = ("config", "label_column", "image_column")
+        return {name: getattr(self, name) for name in names}
 
 
 NOTHING_SELECTED = ColumnSelection()

@@ -17,7 +17,7 @@ import numpy as np
 from orbitune.errors import DataError, first_line, printable
 from orbitune.extras import require
 from orbitune.sources.decode import BadImageError
-from orbitune.sources.labels.label_sets import EncodedLabels, describe_sets, encode
+from orbitune.sources.labels.label_sets import EncodedLabels, encode, from_table
 from orbitune.sources.labels.label_table import is_metadata
 from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest, is_hidden
 
@@ -71,7 +71,8 @@ def _build_manifest(
         raise DataError("The splits of the parquet data set have different columns: give them the same.")
     whole = concatenate_datasets(list(splits.values()))
     column = _image_column(whole.features, selection.image_column)
-    encoded = _labels(whole, _label_column(whole.features, selection.label_column))
+    labels = _label_column(whole.features, selection.label_column)
+    encoded = _labels(whole, labels, undivided=selection.undivided)
     images = whole.cast_column(column, Image(decode=False)).data.column(column)
     names = _row_names(whole, {name: len(part) for name, part in splits.items()})
     origin = np.repeat(
@@ -288,13 +289,13 @@ def _class_names(kind: Any) -> list[str] | None:
     return list(element.names) if isinstance(element, ClassLabel) else None
 
 
-def _labels(whole: "Dataset", column: str) -> EncodedLabels:
+def _labels(whole: "Dataset", column: str, *, undivided: bool) -> EncodedLabels:
     """Return the labels of a column, several a tile if it holds lists."""
     values = whole.data.column(column).to_pylist()
     kind, words = whole.features[column], f"The column {column}"
     names = _class_names(kind)
     if names is None:
-        return encode(values, words)
+        return encode(values, words, undivided=undivided)
     sets = values if hasattr(kind, "feature") else [None if value is None else [value] for value in values]
     labelled = np.array([each is not None for each in sets], bool)
     codes = np.array([-1 if code is None else code for each in sets for code in each or ()], np.int64)
@@ -310,7 +311,7 @@ def _labels(whole: "Dataset", column: str) -> EncodedLabels:
         raise DataError(f"{words} has a list with an empty label: leave it out.")
     several = np.zeros((len(values), len(names)), np.uint8)
     several[np.repeat(np.arange(len(values)), [len(each or ()) for each in values]), codes] = 1
-    return EncodedLabels(several, tuple(names), labelled, (describe_sets(several[labelled]),))
+    return from_table(several, tuple(names), labelled=labelled)
 
 
 def _row_names(whole: "Dataset", sizes: dict[str, int]) -> list[str]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,16 +123,15 @@ class Source:
     def digest(self) -> str:
         """Return the SHA-256 (hex) of all files' names and contents.
 
-        Copies of a data set at other places have the same digest.
+        Copies of a data set at other places have the same digest, however their labels are read.
         """
         root = self.format.root(self.path)
         with ThreadPoolExecutor() as pool:
             digests = pool.map(lambda name: _hash_file(root / name, name), self._files)
             parts: list[object] = [self.format.title, *zip(self._files, digests, strict=True)]
-        if self.selection != NOTHING_SELECTED:
-            parts.append(asdict(self.selection))
-        if self.format.open is open_band_folders and any(name.endswith(".json") for name in self._files):
-            parts.append("all labels")  # earlier versions read the first label of each JSON file alone
+        chosen = self.selection.chosen()
+        if any(value is not None for value in chosen.values()):
+            parts.append(chosen)
         text = json.dumps(parts)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -231,7 +230,7 @@ def _expand_user(data: str) -> Path:
 
 def _check_selection(source_format: SourceFormat, selection: ColumnSelection) -> None:
     """Raise a DataError for a selection that does not apply to the format."""
-    for name, value in asdict(selection).items():
+    for name, value in selection.chosen().items():
         if value is not None and name not in source_format.selects:
             option = "data-config" if name == "config" else name.replace("_", "-")
             what = "configurations" if name == "config" else "columns"

@@ -33,7 +33,7 @@ def reopen(run: Path, progress: bool) -> tuple[RunResult, TrainingSetup]:
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
     """
     result = RunResult.load(run)
-    setup = prepare_training(result.recipe, progress)
+    setup = prepare_training(result.data_recipe, progress)
     if link := changed_link(result.backbone.ancestors, setup.backbone.record.ancestors):
         raise RunError(
             f"{run} was trained on another backbone than {result.recipe.backbone} is now: {link}. "

@@ -18,11 +18,13 @@ class ColumnLabels:
 
     Attributes:
         values: a label, a list of them, or None for each row.
+        column: name of their column or columns, for messages.
         class_columns: the columns of 0 and 1, one for each class; empty if one column holds the labels.
         origin: which columns they are from, for people.
     """
 
     values: Sequence[Any]
+    column: str
     class_columns: list[str]
     origin: str
 
@@ -42,12 +44,12 @@ def read_labels(table: SourceTable, files: str, *, chosen: str | None, option: s
     if columns := _class_columns(table, files, chosen):
         more = f" and {len(columns) - _NAMED:,} more" if len(columns) > _NAMED else ""
         origin = f"columns {', '.join(map(printable, columns[:_NAMED]))}{more}"
-        return ColumnLabels(read_sets(table, columns), columns, origin)
+        return ColumnLabels(read_sets(table, columns), ",".join(columns)[:60], columns, origin)
     usual = [SEVERAL if SEVERAL in table.columns and LABEL not in table.columns else LABEL]
     column = table.find_column(chosen, usual, content="labels", option=option)
     both = not chosen and SEVERAL in table.columns and column == LABEL
     other = f"; --label-column {SEVERAL} reads its column {SEVERAL} instead" if both else ""
-    return ColumnLabels(table.columns[column], [], f"column {printable(column)}{other}")
+    return ColumnLabels(table.columns[column], column, [], f"column {printable(column)}{other}")
 
 
 def _class_columns(table: SourceTable, files: str, chosen: str | None) -> list[str]:

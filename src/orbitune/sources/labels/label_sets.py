@@ -33,18 +33,20 @@ class EncodedLabels:
     notes: tuple[str, ...] = ()
 
 
-def encode(values: Sequence[Any], column: str) -> EncodedLabels:
-    """Encode the values of a column as labels, several a tile if one of them is a list.
+def encode(values: Sequence[Any], column: str, *, undivided: bool = False) -> EncodedLabels:
+    """Encode the values of a column as labels, several a tile if a tile has several or none.
 
     Args:
         values: N lists of strings or integers, or strings and integers as for `encode_labels`. Text is a list
             too: in brackets, as pandas writes one, or with `|`, else with `;`, between the labels.
         column: names the column at the start of error messages.
+        undivided: take `|` and `;` in text as parts of a label.
 
     Raises:
         DataError: the values are no labels.
     """
-    separator = next((mark for mark in SEPARATORS if any(_holds(value, mark) for value in values)), None)
+    marks = () if undivided else SEPARATORS
+    separator = next((mark for mark in marks if any(_divides(mark, value) for value in values)), None)
     if not (separator or any(_is_list(value) for value in values)):
         labels, classes = encode_labels(values, column)
         return EncodedLabels(labels, classes, labels >= 0)
@@ -52,7 +54,7 @@ def encode(values: Sequence[Any], column: str) -> EncodedLabels:
 
 
 def encode_sets(sets: Sequence[Sequence[Any] | None], column: str) -> EncodedLabels:
-    """Encode lists of labels.
+    """Encode lists of labels, as one label a tile where each has exactly one.
 
     Args:
         sets: labels of each tile, strings or integers; None for a tile that is not labelled.
@@ -79,8 +81,25 @@ def encode_sets(sets: Sequence[Sequence[Any] | None], column: str) -> EncodedLab
         )
     labels = np.zeros((len(sets), len(classes)), np.uint8)
     labels[np.repeat(np.arange(len(sets)), [len(each or ()) for each in sets]), codes] = 1
-    labelled = np.array([each is not None for each in sets], bool)
+    return from_table(labels, classes, labelled=np.array([each is not None for each in sets], bool))
+
+
+def from_table(labels: np.ndarray, classes: tuple[str, ...], *, labelled: np.ndarray) -> EncodedLabels:
+    """Return labels of a table of tiles by classes: one a tile where each tile has exactly one.
+
+    Args:
+        labels: uint8 (N, C), 1 for each class of a tile.
+        classes: class names.
+        labelled: bool (N,).
+    """
+    if labelled.any() and (labels[labelled].sum(1) == 1).all():
+        return EncodedLabels(labels.argmax(1), classes, labelled)
     return EncodedLabels(labels, classes, labelled, (describe_sets(labels[labelled]),))
+
+
+def is_divided(text: str) -> bool:
+    """Return whether a cell of this text is read as several labels."""
+    return any(_divides(mark, text) for mark in SEPARATORS)
 
 
 def describe_sets(labels: np.ndarray) -> str:
@@ -103,8 +122,11 @@ def _are_indicators(sets: Sequence[Sequence[Any]]) -> bool:
     return {str(value) for each in sets for value in each} <= {"0", "1"}
 
 
-def _holds(value: Any, mark: str) -> bool:
-    return isinstance(value, str) and mark in value and not _is_written_list(value)
+def _divides(mark: str, value: Any) -> bool:
+    """Return whether a value is text of two labels or more with a mark between them."""
+    if not isinstance(value, str) or mark not in value or _is_written_list(value):
+        return False
+    return len({part.strip() for part in value.split(mark)} - {""}) > 1
 
 
 def _is_list(value: Any) -> bool:

@@ -17,7 +17,7 @@ from orbitune.errors import DataError, printable
 from orbitune.sources.band_files import is_band_folder, is_tiff_name, read_band_folder
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import list_files, read_file, should_be_image, zip_files
-from orbitune.sources.labels.label_columns import LABEL, read_labels
+from orbitune.sources.labels.label_columns import read_labels
 from orbitune.sources.labels.label_sets import encode
 from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest
 from orbitune.sources.tables import SourceTable, parse_table
@@ -30,10 +30,11 @@ _FILE_COLUMNS = ("file_name", "filename", "file", "image", "path")
 
 @dataclass(frozen=True)
 class _LabelRows:
-    """The rows of a table: (name, label or list of labels), its class columns, and where labels are from."""
+    """Rows of a table: (name, label or labels), the columns they are from, and those of classes, if any."""
 
     table: str
     rows: list[tuple[str, Any]]
+    column: str
     class_columns: list[str]
     origin: str
 
@@ -196,8 +197,8 @@ def _build_manifest(
             values[name] = value
     listed = [name for name in images if name in values]
     names_of_tables = ", ".join(table.table for table in tables)
-    column = f"The column {selection.label_column or LABEL} of {names_of_tables}"
-    encoded = encode([values[name] for name in listed], column)
+    column = f"The column {' or '.join(dict.fromkeys(each.column for each in tables))} of {names_of_tables}"
+    encoded = encode([values[name] for name in listed], column, undivided=selection.undivided)
     stated = dict.fromkeys(name for table in tables for name in table.class_columns)
     unused = [printable(name) for name in stated if name not in encoded.classes]
     left_out = (f"no tile has the label {', '.join(unused)}: left out",) if unused else ()
@@ -313,7 +314,7 @@ def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelecti
     labels = read_labels(table, files, chosen=selection.label_column, option=option)
     names = [folder + _normalise_path(name, table.name) for name in table.columns[files]]
     rows = list(zip(names, labels.values, strict=True))
-    return _LabelRows(table.name, rows, labels.class_columns, labels.origin)
+    return _LabelRows(table.name, rows, labels.column, labels.class_columns, labels.origin)
 
 
 def _normalise_path(name: Any, table: str) -> str:
