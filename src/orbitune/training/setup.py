@@ -28,7 +28,7 @@ from orbitune.extras import require
 from orbitune.models.backbones import Backbone
 from orbitune.models.factory import check_sizes, resolve
 from orbitune.models.lineage.fine_tuned import FineTuned, open_backbone
-from orbitune.models.lineage.seen_tiles import describe_seen
+from orbitune.models.lineage.seen_tiles import count_held_out, describe_seen
 from orbitune.models.methods import find_method
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
@@ -220,6 +220,7 @@ class TrainingSetup:
             synthetic=is_synthetic(self.recipe.data),
             sizes={name: len(indices) for name, indices in self.splits.items()},
             notes=self.notes,
+            seen=count_held_out(self.backbone, self.tiles, splits=self.splits),
             skipped=len(self.tiles.skipped),
         )
 

@@ -62,17 +62,22 @@ def copy_seen(run: Path, folder: Path) -> None:
 
 def describe_seen(backbone: Backbone, tiles: TileSet, *, splits: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     """Return a note on the held-out tiles that a fine-tuned backbone was trained on, if any are."""
-    seen = _of_backbone(backbone)
-    found = []
-    for split in ("validation", "test"):
-        if count := count_seen(_sums(tiles, splits[split]), seen):
-            found.append(f"{count:,} of {len(splits[split]):,} {split} tiles")
-    if not found:
+    counts = count_held_out(backbone, tiles, splits=splits)
+    if not counts:
         return ()
+    found = [f"{count:,} of {len(splits[split]):,} {split} tiles" for split, count in counts.items()]
     return (
         f"{' and '.join(found)} were training tiles of the backbone's runs "
         f"({', '.join(link.name for link in backbone.record.ancestors)}): the scores are too high",
     )
+
+
+def count_held_out(backbone: Backbone, tiles: TileSet, *, splits: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Return how many validation and test tiles a fine-tuned backbone was trained on; splits with any."""
+    if not len(seen := _of_backbone(backbone)):
+        return {}
+    counts = {split: count_seen(_sums(tiles, splits[split]), seen) for split in ("validation", "test")}
+    return {split: count for split, count in counts.items() if count}
 
 
 def count_seen(sums: np.ndarray, seen: np.ndarray) -> int:
