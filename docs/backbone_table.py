@@ -1,4 +1,4 @@
-"""Write the backbones into guides/backbone.md and README.md: python docs/backbone_table.py."""
+"""Write the backbones into guides/backbone.md, index.md and README.md: python docs/backbone_table.py."""
 
 import textwrap
 from pathlib import Path
@@ -6,7 +6,11 @@ from pathlib import Path
 from orbitune.models.families.checkpoints import backbones_table, describe_backbones
 
 PAGE = Path(__file__).parent / "guides" / "backbone.md"
-README = Path(__file__).parent.parent / "README.md"
+FAMILIES = {
+    Path(__file__).parent.parent / "README.md": "docs/guides/backbone.md",
+    Path(__file__).parent / "index.md": "guides/backbone.md",
+}
+"""Pages that name the families, with their link to `PAGE`."""
 START, END = "<!-- written by docs/backbone_table.py -->\n", "<!-- end -->"
 
 
@@ -18,11 +22,11 @@ def page_with_table(text: str) -> str:
     return _replaced(text, f"{table}\n")
 
 
-def readme_with_families(text: str) -> str:
-    """Return the README with the names of the families."""
+def page_with_families(text: str, link: str) -> str:
+    """Return a page with the names of the families, and a link to the table."""
     *titles, last = dict.fromkeys(each.title for each in describe_backbones())
     sentence = f"Backbones: {', '.join(titles)} and {last}, from the hub or a folder"
-    return _replaced(text, textwrap.fill(f"{sentence} ([which one](docs/guides/backbone.md)).", 120) + "\n")
+    return _replaced(text, textwrap.fill(f"{sentence} ([which one]({link})).", 120) + "\n")
 
 
 def _replaced(text: str, written: str) -> str:
@@ -32,5 +36,6 @@ def _replaced(text: str, written: str) -> str:
 
 
 if __name__ == "__main__":
-    for path, write in ((PAGE, page_with_table), (README, readme_with_families)):
-        path.write_text(write(path.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, link in FAMILIES.items():
+        path.write_text(page_with_families(path.read_text(encoding="utf-8"), link), encoding="utf-8")

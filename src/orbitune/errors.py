@@ -64,6 +64,17 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
+def counted(count: int, one: str, *, several: str | None = None) -> str:
+    """Return a number with what is counted, such as "1 file" or "2,000 files".
+
+    Args:
+        count: the number.
+        one: of what, if it is one.
+        several: otherwise; `one` with an s by default.
+    """
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
 def printable(text: str) -> str:
     """Return a name as one printable line, with other characters escaped."""
     return "".join(

@@ -220,6 +220,7 @@ def test_an_unreadable_file_stops_or_is_left_out(run, unseen, tmp_path):
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "class_0/bad.png" in done.stderr and "--on-bad-image skip" in done.stderr
     new = evaluate(run, data=data, on_bad_image="skip", progress=False)
+    assert "1 file was skipped" in new.remarks()
     assert new.skipped == 1 and new.scores.count == len(list(unseen.rglob("*.png")))
 
 

@@ -113,3 +113,17 @@ def test_too_few_groups_are_named(images):
     write(images / "metadata.csv", csv_rows(rows))
     with pytest.raises(DataError, match=r"--group-column scene finds 3 groups \(0, 1, 2\): a split needs 5"):
         split(images)
+
+
+def test_groups_that_are_the_classes_are_named_as_the_cause(images):
+    rows = [(name, f"class {number // 4}", scene) for number, (name, _, scene) in enumerate(ROWS)]
+    write(images / "metadata.csv", csv_rows(rows))
+    for column in ("label", "scene"):
+        with pytest.raises(DataError, match=f"^The groups of --group-column {column} are the classes"):
+            split(images, column)
+
+
+def test_a_group_for_each_tile_is_a_warning_that_the_split_is_random(images):
+    _, (_, notes) = split(metadata_csv(images), "file_name")
+    assert "warning: --group-column file_name makes each tile a group of its own" in notes[1]
+    assert "a random split" in notes[1]

@@ -18,6 +18,7 @@ from orbitune.fastpath.reading.saved_model import read_classifier
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_builder import build_bundle
 from orbitune.inference.classifier import Classifier
+from orbitune.models.lineage.seen_tiles import write_seen
 from orbitune.recipe import Recipe
 from orbitune.training.evaluate import evaluate
 from orbitune.training.run import train
@@ -119,6 +120,34 @@ def test_a_damaged_list_of_seen_tiles_is_one_line(place, tmp_path):
         notes_on(tmp_path / "a", place)
     file.unlink()
     assert notes_on(tmp_path / "a", place, split_seed=1) == []
+    assert unknown_seen(tmp_path / "a", place)
+
+
+def unknown_seen(backbone, place, run=None):
+    """Whether a run on another backbone notes, and records, that seen tiles are not known."""
+    setup = prepare_training(
+        Recipe.load(place / "c" / "recipe.yaml").replace(backbone=str(backbone)), progress=False
+    )
+    if run:
+        run.mkdir()
+        write_seen(run, setup.tiles, train=setup.splits["train"], backbone=setup.backbone)
+        assert not (run / "training-tiles.json").exists()
+    return any(
+        "training tiles of the backbone's runs" in note and "not known" in note for note in setup.notes
+    )
+
+
+def test_another_run_in_the_folder_of_an_ancestor_says_nothing_about_it(place, bundle, tmp_path):
+    carried = bundle.folder / "backbone"
+    assert not unknown_seen(carried, place)
+    hidden = (place / "b").rename(place / "moved")
+    try:
+        assert unknown_seen(carried, place, tmp_path / "gone")
+        shutil.copytree(place / "a", place / "b")
+        assert unknown_seen(carried, place, tmp_path / "other")
+    finally:
+        shutil.rmtree(place / "b", ignore_errors=True)
+        hidden.rename(place / "b")
 
 
 def test_what_is_pushed_is_pulled_with_its_backbone(bundle, tmp_path):

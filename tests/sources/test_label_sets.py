@@ -133,6 +133,25 @@ def test_sets_of_one_label_each_are_read_as_one_label(images):
         with_label_form(tiles, "single-label")
 
 
+@pytest.mark.parametrize(
+    ("cells", "task", "note"),
+    [
+        (['"Sea, Beach"', "Sea", "Beach"], None, "'Sea, Beach' is one class, although its parts are classes"),
+        (['"Sea, Beach"', "Sea|Beach", "Sea"], None, "'Sea, Beach' is one class, although its parts are"),
+        (['"Sea, Beach"', "Sea", "Sea"], "multi-label", "no tile has more than one label, and 'Sea, Beach'"),
+    ],
+)
+def test_a_class_that_looks_like_labels_with_commas_is_noted(images, cells, task, note):
+    tiles = with_label_form(load(csv_with(images, "file_name,label", cells)), task)
+    assert "Sea, Beach" in tiles.classes
+    assert note in tiles.notes[-1] and "| or ; separate the labels of a tile" in tiles.notes[-1]
+
+
+def test_a_class_name_with_a_comma_is_no_cause_for_a_note(images):
+    tiles = load(csv_with(images, "file_name,label", ['"Sea, deep"', "Sea", "Beach"]))
+    assert with_label_form(tiles, None) == tiles
+
+
 def test_a_mark_at_the_end_of_a_name_divides_nothing(images):
     tiles = load(csv_with(images, "file_name,label", ["Sea;", "Beach", "Sea;"]))
     assert tiles.classes == ("Beach", "Sea;") and not tiles.multi_label

@@ -11,7 +11,7 @@ import numpy as np
 
 from orbitune.data.labels.membership import absent_classes, membership
 from orbitune.data.store_builder import BadFiles
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, counted, printable
 from orbitune.evaluation.tasks.task import Task
 from orbitune.inference.image_inputs import Bands, ImageInput, decode
 from orbitune.sources.labels.label_sets import is_divided
@@ -116,7 +116,7 @@ def _check_classes(manifest: Manifest, members: np.ndarray, *, classes: Sequence
     counts = {name: count for name, count in found if count}
     unknown = {name: count for name, count in counts.items() if name not in classes}
     if unknown:
-        named = _listed([f"{name} ({count:,} tiles)" for name, count in unknown.items()])
+        named = _listed([f"{name} ({counted(count, 'tile')})" for name, count in unknown.items()])
         raise DataError(
             f"The model does not know {len(unknown)} of the {len(counts)} classes of the data: {named}. "
             f"Rename or leave them out; it knows {_listed(classes)}."

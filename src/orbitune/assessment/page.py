@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from orbitune.assessment.records import Assessment
+from orbitune.errors import counted
 from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import BulletList, Component, Section
@@ -56,7 +57,7 @@ def build_page(
             subject="evaluation",
             title=f"{assessment.model} on {data}",
             stamp=f"recipe {assessment.recipe_hash}" if assessment.recipe_hash else "a model without recipe",
-            subtitle=f"Data: {data}, {assessment.source}, {assessment.scores.count:,} tiles",
+            subtitle=f"Data: {data}, {assessment.source}, {counted(assessment.scores.count, 'tile')}",
             warning=WARNING if assessment.synthetic else "",
             conclusions=scores.conclusions(),
             comparison=scores.class_table(),

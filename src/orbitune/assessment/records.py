@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from pydantic import NonNegativeInt
 
+from orbitune.errors import counted
 from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import JsonTuple, Record, StoredRecord
@@ -98,7 +99,7 @@ class Assessment(ScoreDetails, StoredRecord):
         """Return what the reader of the scores has to know, a line each."""
         lines = [*self.notes]
         if self.skipped:
-            lines.append(f"{self.skipped:,} files were skipped")
+            lines.append(counted(self.skipped, "file was skipped", several="files were skipped"))
         if self.one_label:
             lines.append(
                 "warning: each tile of the data has one label, and the model gives several: all other labels "
@@ -111,8 +112,8 @@ class Assessment(ScoreDetails, StoredRecord):
         lines.append(_copies_line(self.copies) if self.copies else f"warning: {self.not_compared}")
         if (self.seen or 0) > (self.copies.identical if self.copies else 0):
             lines.append(
-                f"warning: {self.seen:,} tiles have the pixels of tiles that the model, or a run that it "
-                "started from, was trained on"
+                f"warning: {counted(self.seen or 0, 'tile has', several='tiles have')} the pixels of tiles "
+                "that the model, or a run that it started from, was trained on"
             )
         return lines
 
@@ -123,7 +124,8 @@ def _not_sure_line(found: NotSure, count: int) -> str:
         for name, accuracy in (("the sure", found.accuracy_of_sure), ("these", found.accuracy_of_not_sure))
         if accuracy is not None
     ]
-    return f"not sure: {found.count:,} of {count:,} tiles ({found.fraction:.1%}); correct: {', '.join(parts)}"
+    of_all = f"{found.count:,} of {counted(count, 'tile')} ({found.fraction:.1%})"
+    return f"not sure: {of_all}; correct: {', '.join(parts)}"
 
 
 def _copies_line(found: TrainingCopies) -> str:
@@ -134,7 +136,8 @@ def _copies_line(found: TrainingCopies) -> str:
         if found.accuracy_without is not None
         else "; there are no other tiles"
     )
+    copies = counted(found.count, "tile is a near-duplicate", several="tiles are near-duplicates")
     return (
-        f"warning: {found.count:,} tiles are near-duplicates of {found.compared_with} ({found.identical:,} "
-        f"identical), such as {found.examples[0][0]} of {found.examples[0][1]}{without}"
+        f"warning: {copies} of {found.compared_with} ({found.identical:,} identical), such as "
+        f"{found.examples[0][0]} of {found.examples[0][1]}{without}"
     )

@@ -8,6 +8,7 @@ import typer
 from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import BackboneOption, BandsOption, Json, Quiet, parse_bands_option
 from orbitune.cli.output import print_inputs, print_json, print_scores, print_table
+from orbitune.errors import counted
 
 if TYPE_CHECKING:
     from orbitune.assessment.records import Assessment as NewScores
@@ -103,7 +104,7 @@ def _print_assessment(found: "NewScores", out: Path | None) -> None:
         f"calibration: ECE {found.after.ece:.2%} with the model's temperature {found.temperature:.2f}, "
         f"{found.before.ece:.2%} without"
     )
-    print(f"tiles: {found.data}, {found.source}; {found.scores.count:,} tiles")
+    print(f"tiles: {found.data}, {found.source}; {counted(found.scores.count, 'tile')}")
     for line in found.remarks():
         print(f"  {line}")
     if out is not None:

@@ -98,13 +98,13 @@ class RunData(TrainingData):
         sizes: number of tiles in train, validation and test.
         skipped: number of unreadable images that were left out.
         seen: number of validation and test tiles that the runs of a fine-tuned backbone were trained on;
-            splits without any are left out.
+            splits without any are left out. None where it is not known.
     """
 
     source: str
     classes: ClassNames
     skipped: NonNegativeInt = 0
-    seen: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    seen: dict[str, NonNegativeInt] | None = Field(default_factory=dict)
 
     @field_validator("sizes")
     @classmethod

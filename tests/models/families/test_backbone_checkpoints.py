@@ -6,7 +6,7 @@ import runpy
 import pytest
 import torch
 from commands import orbitune
-from pages import DOCS, ROOT
+from pages import DOCS
 from transformers import AutoConfig
 
 from orbitune.models.families.checkpoints import EXAMPLES, describe_backbones
@@ -88,7 +88,10 @@ def test_the_docs_have_the_list_that_the_command_prints():
     assert runpy.run_path(str(DOCS / "backbone_table.py"))["page_with_table"](page) == page
 
 
-def test_the_readme_has_the_list_of_families_that_the_docs_script_writes():
-    readme = (ROOT / "README.md").read_text()
-    assert runpy.run_path(str(DOCS / "backbone_table.py"))["readme_with_families"](readme) == readme
-    assert all(family.title in readme for family in FAMILIES.values())
+def test_the_readme_and_the_first_page_have_the_families_that_the_docs_script_writes():
+    script = runpy.run_path(str(DOCS / "backbone_table.py"))
+    assert [path.name for path in script["FAMILIES"]] == ["README.md", "index.md"]
+    for path, link in script["FAMILIES"].items():
+        text = path.read_text()
+        assert script["page_with_families"](text, link) == text
+        assert all(family.title in text for family in FAMILIES.values())

@@ -1,6 +1,7 @@
 """Checkpoints in timm's layout give the outputs of the same weights in the layout of transformers."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -155,3 +156,17 @@ def test_what_no_plain_vit_has_is_named(tmp_path, changes, message):
     save_file(tensors, timm / "model.safetensors")
     with pytest.raises(ModelError, match=message):
         find_backbone(str(timm))
+
+
+def test_a_checkpoint_is_hashed_once_a_process_unless_its_files_change(tmp_path):
+    place = in_timm_layout(backbone_folder(tmp_path / "hf", "vit"), tmp_path / "timm", ARCHITECTURES["vit"])
+    weights = find_backbone(str(place)).folder / "model.safetensors"
+    find_backbone(str(place))  # now the copy's own hash is known too
+    whole, stat = weights.read_bytes(), weights.stat()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    find_backbone(str(place))
+    assert weights.read_bytes() != whole
+    os.utime(weights)
+    find_backbone(str(place))
+    assert weights.read_bytes() == whole

@@ -38,7 +38,7 @@ def split_by_groups(
         Indices by split, and notes for the user.
 
     Raises:
-        DataError: there are too few groups or tiles, or a split is empty.
+        DataError: there are too few groups or tiles, the groups are the classes, or a split is empty.
     """
     own = fold or Fold(1, FOLDS)
     kinds, groups = np.unique(names, return_inverse=True)
@@ -46,6 +46,12 @@ def split_by_groups(
         shown = ", ".join(printable(kind) for kind in kinds)
         needs = f"{own.count} folds need as many" if fold else f"a split needs {FOLDS}"
         raise DataError(f"{origin} finds {len(kinds)} groups ({shown}): {needs} or more.")
+    rows, labels = np.nonzero(tiles.membership)
+    if len(set(zip(groups[rows].tolist(), labels.tolist(), strict=True))) <= len(tiles.classes):
+        raise DataError(
+            f"The groups of {origin} are the classes: each class is in one group, and so in one split alone. "
+            "Name the scene, flight or field of a tile."
+        )
     if tiles.membership.sum(0).max() < own.count:
         raise DataError(f"No class has {own.count} tiles or more, which a group split needs: add tiles.")
     parts = grouped_parts(tiles.membership, groups, count=own.count, seed=seed)
@@ -60,6 +66,11 @@ def split_by_groups(
         f"group split: {describe_fold(fold)}{len(kinds):,} groups of tiles, each whole in one split, "
         f"{fractions}, stratified as groups allow, with seed {seed}"
     ]
+    if len(kinds) == len(names):
+        notes.append(
+            f"warning: {origin} makes each tile a group of its own, so this is a random split: name the "
+            "scene, flight or field of a tile, which several tiles share"
+        )
     if not has_right_sizes(splits, own.count):
         wanted = "parts of equal size" if fold else "60/20/20"
         notes.append(

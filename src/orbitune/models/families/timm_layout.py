@@ -4,6 +4,7 @@ timm itself is not imported, as it needs torchvision. The names are those of tim
 (timm/models/vision_transformer.py, Apache-2.0). The converted folder lies in the cache.
 """
 
+import functools
 import hashlib
 import math
 import re
@@ -106,12 +107,22 @@ def in_transformers_layout(folder: Path) -> Path:
     if not config.architecture.startswith(_PREFIXES):
         _refuse(folder, config, f"it is no plain ViT; {_KNOWN}")
     files = [folder / CONFIG, *weight_files(folder)]
-    key = hashlib.sha256(f"{_VERSION} {file_hash(*files)}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{_VERSION} {_hash(*files)}".encode()).hexdigest()[:16]
     converted = cache_folder("backbones") / f"timm-{key}"
     kept = read_cached_json(converted / _HASHES) or {}
-    if not (kept and all((converted / n).is_file() and file_hash(converted / n) == kept[n] for n in kept)):
+    if not (kept and all((converted / n).is_file() and _hash(converted / n) == kept[n] for n in kept)):
         _convert(folder, config, converted)
     return converted
+
+
+def _hash(*files: Path) -> str:
+    """Return the SHA-256 over files; once a process, unless their sizes or times change."""
+    return _hash_of(files, tuple((stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, files)))
+
+
+@functools.lru_cache(maxsize=64)
+def _hash_of(files: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]) -> str:
+    return file_hash(*files)
 
 
 def _refuse(folder: Path, config: _TimmConfig, reason: str) -> NoReturn:

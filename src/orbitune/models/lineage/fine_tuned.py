@@ -125,6 +125,19 @@ def _saved_folder(place: Path) -> Path | None:
     return place if (place / FILE).is_file() else None
 
 
+def saved_hash(place: Path) -> str | None:
+    """Return `Ancestor.saved_sha256` of a run or bundle; None where there is none."""
+    try:
+        saved = _saved_folder(place)
+    except ModelError:
+        return None
+    if saved is None:
+        return None
+    return file_hash(
+        *([saved / ADAPTER_WEIGHTS] if is_adapter(saved) else sorted(saved.glob("*.safetensors")))
+    )
+
+
 def _names(saved: Path) -> dict[str, str]:
     """Return name and folder of the run or bundle that a saved model is part of."""
     folder = saved.resolve()

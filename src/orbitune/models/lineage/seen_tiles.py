@@ -14,7 +14,7 @@ import numpy as np
 from orbitune.data.tileset import TileSet
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.models.backbones import Backbone
-from orbitune.models.lineage.fine_tuned import FineTuned
+from orbitune.models.lineage.fine_tuned import FineTuned, saved_hash
 from orbitune.records import StoredRecord
 
 FILE = "training-tiles.json"
@@ -44,13 +44,17 @@ class SeenTiles(StoredRecord):
 def write_seen(run: Path, tiles: TileSet, *, train: np.ndarray, backbone: Backbone) -> None:
     """Write the checksums of a run's training tiles, with those of its ancestors.
 
+    Nothing is written where those of its ancestors are not known: a list without them would seem whole.
+
     Args:
         run: its folder.
         tiles: its tiles.
         train: indices of its training tiles, int (N,).
         backbone: what it was trained on.
     """
-    all_seen = np.union1d(_sums(tiles, train), _of_backbone(backbone)).astype("<u4")
+    if (before := _of_backbone(backbone)) is None:
+        return
+    all_seen = np.union1d(_sums(tiles, train), before).astype("<u4")
     SeenTiles(checksums=base64.b64encode(all_seen.tobytes()).decode()).write(run / FILE)
 
 
@@ -60,24 +64,43 @@ def copy_seen(run: Path, folder: Path) -> None:
         shutil.copyfile(run / FILE, folder / FILE)
 
 
-def describe_seen(backbone: Backbone, tiles: TileSet, *, splits: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    """Return a note on the held-out tiles that a fine-tuned backbone was trained on, if any are."""
-    counts = count_held_out(backbone, tiles, splits=splits)
+def count_held_out(
+    backbone: Backbone, tiles: TileSet, *, splits: Mapping[str, np.ndarray]
+) -> dict[str, int] | None:
+    """Return how many validation and test tiles a fine-tuned backbone was trained on; None if not known.
+
+    Splits without any are left out.
+    """
+    if (seen := _of_backbone(backbone)) is None:
+        return None
+    if not len(seen):
+        return {}
+    counts = {split: count_seen(_sums(tiles, splits[split]), seen) for split in ("validation", "test")}
+    return {split: count for split, count in counts.items() if count}
+
+
+def describe_seen(
+    counts: Mapping[str, int] | None, backbone: Backbone, *, splits: Mapping[str, np.ndarray]
+) -> tuple[str, ...]:
+    """Return a note on the held-out tiles that a fine-tuned backbone was trained on, if any are or may be.
+
+    Args:
+        counts: their numbers, see `count_held_out`.
+        backbone: the fine-tuned one.
+        splits: indices of all tiles by split.
+    """
+    runs = ", ".join(link.name for link in backbone.record.ancestors)
+    if counts is None:
+        return (
+            f"the training tiles of the backbone's runs ({runs}) are not recorded, or no longer where they "
+            "were: whether validation and test tiles are among them is not known",
+        )
     if not counts:
         return ()
     found = [f"{count:,} of {len(splits[split]):,} {split} tiles" for split, count in counts.items()]
     return (
-        f"{' and '.join(found)} were training tiles of the backbone's runs "
-        f"({', '.join(link.name for link in backbone.record.ancestors)}): the scores are too high",
+        f"{' and '.join(found)} were training tiles of the backbone's runs ({runs}): the scores are too high",
     )
-
-
-def count_held_out(backbone: Backbone, tiles: TileSet, *, splits: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Return how many validation and test tiles a fine-tuned backbone was trained on; splits with any."""
-    if not len(seen := _of_backbone(backbone)):
-        return {}
-    counts = {split: count_seen(_sums(tiles, splits[split]), seen) for split in ("validation", "test")}
-    return {split: count for split, count in counts.items() if count}
 
 
 def count_seen(sums: np.ndarray, seen: np.ndarray) -> int:
@@ -123,10 +146,16 @@ def read_seen(folder: Path) -> np.ndarray | None:
         ) from None
 
 
-def _of_backbone(backbone: Backbone) -> np.ndarray:
-    """Return the checksums of the tiles that a backbone was trained on, as far as they are known."""
-    seen = read_seen(Path(backbone.ancestors[-1].folder)) if isinstance(backbone, FineTuned) else None
-    return np.empty(0, "<u4") if seen is None else seen
+def _of_backbone(backbone: Backbone) -> np.ndarray | None:
+    """Return the checksums of the tiles that a backbone was fine-tuned on; None if they are not known.
+
+    A folder that now holds another model says nothing about the one that was there.
+    """
+    if not isinstance(backbone, FineTuned):
+        return np.empty(0, "<u4")
+    link = backbone.ancestors[-1]
+    place = Path(link.folder)
+    return read_seen(place) if saved_hash(place) == link.saved_sha256 else None
 
 
 def _sums(tiles: TileSet, indices: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from orbitune.study.report.view_model import ReportView
 
 
 def warn_seen(view: ReportView) -> list[str]:
-    """Return one warning for each split and backbone that was trained on its held-out tiles.
+    """Return one warning for each split and backbone that was, or may have been, trained on held-out tiles.
 
     Tiles are summed over the folds. All methods and seeds have the same ones.
     """
@@ -19,10 +19,16 @@ def warn_seen(view: ReportView) -> list[str]:
             folds = backbones.setdefault(split_arm(group.method)[1], {})
             folds |= {run.fold: run.finished.data for run in group.runs}
         for backbone, folds in backbones.items():
-            if found := _counts([*folds.values()]):
+            name = backbone or "the backbone"
+            if any(data.seen is None for data in folds.values()):
+                lines.append(
+                    f"Warning: it is not known whether {name} was trained on test and validation tiles{where}: "
+                    "the training tiles of its runs are not recorded, or no longer where they were."
+                )
+            elif found := _counts([*folds.values()]):
                 compared = ", and so are its differences from other backbones" if backbone else ""
                 lines.append(
-                    f"Warning: {backbone or 'the backbone'} was trained on {fmt.listed(found)}{where}. "
+                    f"Warning: {name} was trained on {fmt.listed(found)}{where}. "
                     f"Its scores are too high{compared}."
                 )
     return lines
@@ -32,6 +38,6 @@ def _counts(folds: list[RunData]) -> list[str]:
     """Return the number of test and validation tiles that were trained on, for people."""
     found = []
     for part in ("test", "validation"):
-        if seen := sum(data.seen.get(part, 0) for data in folds):
+        if seen := sum((data.seen or {}).get(part, 0) for data in folds):
             found.append(f"{seen:,} of {sum(data.sizes[part] for data in folds):,} {part} tiles")
     return found
