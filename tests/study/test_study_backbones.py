@@ -170,3 +170,14 @@ def test_a_backbone_that_was_trained_on_held_out_tiles_is_warned_of_first_and_at
     opening, rest = page.split("| Method and backbone |", 1)
     assert warning in opening and warning in rest.split("##", 1)[0]
     assert f"<p>{warning}</p>" in (tmp_path / "s" / "report.html").read_text()
+
+
+def test_a_backbone_whose_training_tiles_are_not_known_is_warned_of(large):
+    values = json.loads(json.dumps(large))
+    for run in values["runs"]:
+        if run["method"].endswith("@large"):
+            run["result"]["data"]["seen"] = None
+    assert conclusions_text(values).startswith(
+        "Warning: it is not known whether large was trained on held-out tiles: the training tiles of its runs"
+    )
+    assert "small was" not in conclusions_text(values)

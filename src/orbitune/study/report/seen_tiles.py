@@ -22,8 +22,8 @@ def warn_seen(view: ReportView) -> list[str]:
             name = backbone or "the backbone"
             if any(data.seen is None for data in folds.values()):
                 lines.append(
-                    f"Warning: it is not known whether {name} was trained on test and validation tiles{where}: "
-                    "the training tiles of its runs are not recorded, or no longer where they were."
+                    f"Warning: it is not known whether {name} was trained on held-out tiles{where}: the "
+                    "training tiles of its runs are not recorded, or no longer where they were."
                 )
             elif found := _counts([*folds.values()]):
                 compared = ", and so are its differences from other backbones" if backbone else ""

@@ -76,7 +76,7 @@ def failure_lines(results: StudyResults) -> list[str]:
 
 
 def seen_warnings(results: StudyResults) -> list[str]:
-    """Return one warning for each split and backbone that was, or may have been, trained on held-out tiles."""
+    """Return one warning for each split and backbone that was, or may be, trained on held-out tiles."""
     return warn_seen(ReportView(results))
 
 
