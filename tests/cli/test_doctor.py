@@ -8,7 +8,7 @@ import pytest
 import torch
 from commands import orbitune
 
-from orbitune.cli.diagnostics import diagnose
+from orbitune.cli.doctor.diagnostics import diagnose
 from orbitune.extras import EXTRAS
 from orbitune.fastpath.native import build, library
 from orbitune.fastpath.native.variants import find_variant

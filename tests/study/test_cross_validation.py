@@ -1,5 +1,7 @@
 """A study of folds tests each tile once, and pools them."""
 
+import shlex
+
 import numpy as np
 import pytest
 from commands import orbitune
@@ -80,6 +82,15 @@ def test_a_study_of_folds_is_continued_and_its_command_has_them(recipe, finished
     assert study.run(progress=False).runs == results.runs
     assert "3 of 3 runs were already finished" in caplog.messages
     assert f"--recipe {folder}/recipes/linear-fold1.yaml --methods linear --folds 3 --tune 2" in study.command
+
+
+def test_the_terminal_and_the_page_say_of_which_fold_the_sizes_are(finished):
+    results, folder = finished
+    done = orbitune(*shlex.split(results.command)[1:])
+    sizes = ", ".join(f"{count} {name}" for name, count in results.data.sizes.items())
+    assert f"tiles of fold 1 of 3: {results.data.source}; {sizes}; 3 classes" in done.stdout
+    page = (folder / "report.md").read_text()
+    assert f"Tiles of fold 1 of 3: {sizes}" in page.replace("*", "")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,11 @@ from studies import Large, comparison_table, conclusions_text, write_report
 
 from orbitune import Recipe, Study
 from orbitune.errors import OrbituneError
+from orbitune.study import report
 from orbitune.study.grid import Grid
+from orbitune.study.report import seen_warnings
 from orbitune.study.results import read_results
+from orbitune.training.run import train
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +147,37 @@ def test_one_holm_family_holds_all_comparisons_and_the_report_says_so(large, tmp
     assert "| LoRA on large | LoRA on small |" in page
     figure = (tmp_path / "figures" / "accuracy.svg").read_text()
     assert figure.index(">small<") > figure.index(">full fine-tuning<")  # headings are drawn as ticks
+
+
+def test_a_backbone_that_was_trained_on_held_out_tiles_is_warned_of_first_and_at_the_table(
+    recipe, backbones, forked, tmp_path
+):
+    start = recipe.replace(split="random", method="linear", learning_rate=1e-3)
+    train(start.replace(split_seed=1, backbone=backbones[0]), tmp_path / "strong", progress=False)
+    names = [backbones[1], str(tmp_path / "strong")]
+    results = Study(start, tmp_path / "s", backbones=names, folds=3).run(progress=False)
+    data = [run.finished.data for run in results.runs if run.method.endswith("strong")]
+    seen = {part: sum(each.seen[part] for each in data) for part in ("test", "validation")}
+    assert seen["test"] == seen["validation"] == 36  # each training tile is tested once
+    assert not any(run.finished.data.seen for run in results.runs if run.method.endswith("dinov2"))
+    warning = (
+        "Warning: strong was trained on 36 of 60 test tiles and 36 of 60 validation tiles. Its scores are "
+        "too high, and so are its differences from other backbones."
+    )
+    assert seen_warnings(results) == [warning]
+    assert report.conclusions_text(results).startswith(warning)
+    page = (tmp_path / "s" / "report.md").read_text()
+    opening, rest = page.split("| Method and backbone |", 1)
+    assert warning in opening and warning in rest.split("##", 1)[0]
+    assert f"<p>{warning}</p>" in (tmp_path / "s" / "report.html").read_text()
+
+
+def test_a_backbone_whose_training_tiles_are_not_known_is_warned_of(large):
+    values = json.loads(json.dumps(large))
+    for run in values["runs"]:
+        if run["method"].endswith("@large"):
+            run["result"]["data"]["seen"] = None
+    assert conclusions_text(values).startswith(
+        "Warning: it is not known whether large was trained on held-out tiles: the training tiles of its runs"
+    )
+    assert "small was" not in conclusions_text(values)

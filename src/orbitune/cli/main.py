@@ -33,7 +33,7 @@ COMMANDS = {
     "orbitune.cli.map": ("map",),
     "orbitune.cli.maps": ("map-sample", "map-areas", "map-compare", "map-zones"),
     "orbitune.cli.adapt": ("adapt",),
-    "orbitune.cli.doctor": ("doctor",),
+    "orbitune.cli.doctor.command": ("doctor",),
 }
 
 

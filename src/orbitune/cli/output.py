@@ -50,10 +50,17 @@ def print_areas(report: "AreaReport | ChangeReport") -> None:
         print(line)
 
 
-def print_inputs(data: "RunData", backbone: str) -> None:
-    """Print the tiles, what was done to them, and what the backbone is."""
+def print_inputs(data: "RunData", backbone: str, *, part: str = "") -> None:
+    """Print the tiles, what was done to them, and what the backbone is.
+
+    Args:
+        data: the tiles.
+        backbone: its description.
+        part: of a cross-validation that the tiles are of, such as fold 1 of 5.
+    """
     sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
-    print(f"tiles: {data.source}; {sizes}; {len(data.classes)} classes")
+    where = f" of {part}" if part else ""
+    print(f"tiles{where}: {data.source}; {sizes}; {len(data.classes)} classes")
     for note in data.notes:
         print(f"  {note}")
     if data.skipped:

@@ -91,7 +91,14 @@ def study(
     """
     recipes = tuple(make_recipe(method=method) for method in split_names(methods))
     from orbitune.cli.grid_options import parse_numbers, parse_seeds, parse_shots
-    from orbitune.study.report import backbone_text, conclusions_text, failure_lines, terminal_table
+    from orbitune.study.display_names import fold_name
+    from orbitune.study.report import (
+        backbone_text,
+        conclusions_text,
+        failure_lines,
+        seen_warnings,
+        terminal_table,
+    )
     from orbitune.study.runner import Study
 
     named = split_names(backbones)
@@ -114,13 +121,16 @@ def study(
         command=shlex.join(["orbitune", *sys.argv[1:]]),
     ).run()
     if as_json:
+        for line in seen_warnings(results):
+            print(line, file=sys.stderr)
         print_json(results.to_json())
     else:
         print_table(*terminal_table(results))
         for line in failure_lines(results):
             print(line)
         print(f"\n{conclusions_text(results)}")
-        print_inputs(results.data, backbone_text(results))
+        fold = results.recipe.fold
+        print_inputs(results.data, backbone_text(results), part=fold_name(fold) if fold else "")
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")
     if results.failed:
         sys.exit(1)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import (
+    Field,
     FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
@@ -96,11 +97,14 @@ class RunData(TrainingData):
         classes: class names in the order of the logits.
         sizes: number of tiles in train, validation and test.
         skipped: number of unreadable images that were left out.
+        seen: number of validation and test tiles that the runs of a fine-tuned backbone were trained on;
+            splits without any are left out. None where it is not known.
     """
 
     source: str
     classes: ClassNames
     skipped: NonNegativeInt = 0
+    seen: dict[str, NonNegativeInt] | None = Field(default_factory=dict)
 
     @field_validator("sizes")
     @classmethod

@@ -1,5 +1,6 @@
 """Names of arms and runs in sentences, tables and figures."""
 
+from orbitune.fold import Fold
 from orbitune.models.methods import METHODS
 from orbitune.study.arms import split_arm
 from orbitune.study.records import RunRecord
@@ -19,3 +20,9 @@ def run_name(run: RunRecord) -> str:
     """Return the title of a run: its method, and what else tells it apart."""
     rest = run.name.removeprefix(run.method).strip("-")
     return f"{method_name(run.method)} {rest}".strip()
+
+
+def fold_name(fold: str) -> str:
+    """Return the title of a fold of a recipe: "2/5" is fold 2 of 5."""
+    parsed = Fold.parse(fold)
+    return f"fold {parsed.number} of {parsed.count}"

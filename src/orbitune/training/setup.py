@@ -28,7 +28,7 @@ from orbitune.extras import require
 from orbitune.models.backbones import Backbone
 from orbitune.models.factory import check_sizes, resolve
 from orbitune.models.lineage.fine_tuned import FineTuned, open_backbone
-from orbitune.models.lineage.seen_tiles import describe_seen
+from orbitune.models.lineage.seen_tiles import count_held_out, describe_seen
 from orbitune.models.methods import find_method
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
@@ -59,6 +59,7 @@ class TrainingSetup:
         notes: changes to the data that a user should know of.
         preprocessing: of a tile, with the side of the input in pixels.
         class_weights: of the loss, float32 (C,); None for equal ones.
+        seen: held-out tiles that the backbone was trained on, see `RunData`.
     """
 
     recipe: Recipe
@@ -69,6 +70,7 @@ class TrainingSetup:
     notes: tuple[str, ...]
     preprocessing: Preprocessing
     class_weights: np.ndarray | None = None
+    seen: dict[str, int] | None = None
 
     def network(self, model: "nn.Module", attention: str | None = None) -> "nn.Module":
         """Return the network that computes a model on its device."""
@@ -220,6 +222,7 @@ class TrainingSetup:
             synthetic=is_synthetic(self.recipe.data),
             sizes={name: len(indices) for name, indices in self.splits.items()},
             notes=self.notes,
+            seen=self.seen,
             skipped=len(self.tiles.skipped),
         )
 
@@ -265,14 +268,15 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     assert isinstance(recipe.image_size, int)
     preprocessing = _preprocessing(backbone, tiles, train=train).at_size(recipe.image_size)
     weights = loss_weights(recipe.class_weights, tiles.membership[train], classes=tiles.classes, task=task)
+    seen = count_held_out(backbone, tiles, splits=splits)
     notes = (
         *tiles.notes,
         *notes,
         *_training_notes(recipe, tiles, train=train, weights=weights),
-        *describe_seen(backbone, tiles, splits=splits),
+        *describe_seen(seen, backbone, splits=splits),
         f"normalisation from {preprocessing.stated_by}",
     )
-    return TrainingSetup(recipe, task, backbone, tiles, splits, notes, preprocessing, weights)
+    return TrainingSetup(recipe, task, backbone, tiles, splits, notes, preprocessing, weights, seen)
 
 
 def check_recipes(*recipes: Recipe) -> None:

@@ -64,21 +64,42 @@ def copy_seen(run: Path, folder: Path) -> None:
         shutil.copyfile(run / FILE, folder / FILE)
 
 
-def describe_seen(backbone: Backbone, tiles: TileSet, *, splits: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    """Return a note on the held-out tiles that a fine-tuned backbone was trained on, if any are or may be."""
-    seen = _of_backbone(backbone)
+def count_held_out(
+    backbone: Backbone, tiles: TileSet, *, splits: Mapping[str, np.ndarray]
+) -> dict[str, int] | None:
+    """Return how many validation and test tiles a fine-tuned backbone was trained on; None if not known.
+
+    Splits without any are left out.
+    """
+    if (seen := _of_backbone(backbone)) is None:
+        return None
+    if not len(seen):
+        return {}
+    counts = {
+        split: int(are_seen(_sums(tiles, splits[split]), seen).sum()) for split in ("validation", "test")
+    }
+    return {split: count for split, count in counts.items() if count}
+
+
+def describe_seen(
+    counts: Mapping[str, int] | None, backbone: Backbone, *, splits: Mapping[str, np.ndarray]
+) -> tuple[str, ...]:
+    """Return a note on the held-out tiles that a fine-tuned backbone was trained on, if any are or may be.
+
+    Args:
+        counts: their numbers, see `count_held_out`.
+        backbone: the fine-tuned one.
+        splits: indices of all tiles by split.
+    """
     runs = ", ".join(link.name for link in backbone.record.ancestors)
-    if seen is None:
+    if counts is None:
         return (
             f"the training tiles of the backbone's runs ({runs}) are not recorded, or no longer where they "
             "were: whether validation and test tiles are among them is not known",
         )
-    found = []
-    for split in ("validation", "test"):
-        if count := int(are_seen(_sums(tiles, splits[split]), seen).sum()):
-            found.append(f"{count:,} of {len(splits[split]):,} {split} tiles")
-    if not found:
+    if not counts:
         return ()
+    found = [f"{count:,} of {len(splits[split]):,} {split} tiles" for split, count in counts.items()]
     return (
         f"{' and '.join(found)} were training tiles of the backbone's runs ({runs}): the scores are too high",
     )

@@ -10,6 +10,7 @@ from orbitune.study.report.writer import (
     comparison_table,
     conclusions_text,
     failure_lines,
+    seen_warnings,
     terminal_table,
     write_report,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "comparison_table",
     "conclusions_text",
     "failure_lines",
+    "seen_warnings",
     "terminal_table",
     "write_report",
 ]

@@ -12,6 +12,7 @@ from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.report.backbone_answers import backbone_conditions, intervals, which_backbone
 from orbitune.study.report.corruption_losses import write_losses
+from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup
 
 
@@ -50,6 +51,7 @@ def write_conclusions(view: ReportView) -> list[str]:
         shown = [_single_method(view, reference)]
     else:
         shown = _single_runs(view, reference)
+    shown = [*warn_seen(view), *shown]
     return [fmt.capital(each) for each in [*shown, write_losses(view), " ".join(_caveats(view))] if each]
 
 

@@ -17,6 +17,7 @@ from orbitune.reporting.components import (
 )
 from orbitune.reporting.drawing import report_style
 from orbitune.reporting.page import WARNING, Page
+from orbitune.study.display_names import fold_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import methodology, run_details, tables
 from orbitune.study.report.comparison import (
@@ -189,7 +190,8 @@ def _runs(view: ReportView) -> list[Component]:
 def _data(view: ReportView) -> list[Component]:
     data = view.results.data
     warning = [WARNING] if data.synthetic else []
-    lines = [*warning, *(f"Note: {note}" for note in data.notes)]
+    fold = f" on {fold_name(view.results.recipe.fold)}" if view.results.recipe.fold else ""
+    lines = [*warning, *(f"Note{fold}: {note}" for note in data.notes)]
     return [DescriptionList(run_details.data_pairs(view)), *([BulletList(lines)] if lines else [])]
 
 

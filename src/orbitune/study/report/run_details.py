@@ -9,7 +9,7 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.records import flatten
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import CodeBlock, Collapsible, Component, Table
-from orbitune.study.display_names import method_name, run_name
+from orbitune.study.display_names import fold_name, method_name, run_name
 from orbitune.study.records import Plan, RunRecord, TrialRecord
 from orbitune.study.report.view_model import MeanCost, MethodRow, ReportView
 
@@ -160,7 +160,7 @@ def data_pairs(view: ReportView) -> list[tuple[str, str]]:
         for split in view.splits
         for group in view.groups_on(split)[:1]
     } or {"": data.sizes}
-    first = f" of fold 1 of {view.folds}" if view.folds else ""
+    first = f" of {fold_name(f'1/{view.folds}')}" if view.folds else ""
     tiles = [
         (fmt.capital(f"{view.split_name(split)} tiles{first}".strip()), _counts(counts))
         for split, counts in sizes.items()

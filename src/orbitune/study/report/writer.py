@@ -10,6 +10,7 @@ from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison
 from orbitune.study.report.conclusions import write_conclusions
 from orbitune.study.report.pages import build_page
+from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.view_model import ReportView
 
 
@@ -72,6 +73,11 @@ def backbone_text(results: StudyResults) -> str:
 def failure_lines(results: StudyResults) -> list[str]:
     """Return one line for each run that is not finished, with its error."""
     return [" ".join(failure) for failure in comparison.failures(results)]
+
+
+def seen_warnings(results: StudyResults) -> list[str]:
+    """Return one warning for each split and backbone that was, or may be, trained on held-out tiles."""
+    return warn_seen(ReportView(results))
 
 
 def conclusions_text(results: StudyResults) -> str:

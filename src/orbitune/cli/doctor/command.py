@@ -8,7 +8,7 @@ from orbitune.cli.options import Json
 from orbitune.cli.output import print_json
 
 if TYPE_CHECKING:
-    from orbitune.cli.diagnostics import Diagnosis, Machine
+    from orbitune.cli.doctor.diagnostics import Diagnosis, Machine
 
 app = CommandSet("Installation")
 
@@ -16,7 +16,7 @@ app = CommandSet("Installation")
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Show the machine, versions, extras, kernels and caches, with advice."""
-    from orbitune.cli.diagnostics import diagnose
+    from orbitune.cli.doctor.diagnostics import diagnose
 
     found = diagnose()
     if as_json:
