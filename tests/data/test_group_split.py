@@ -5,30 +5,12 @@ import re
 import numpy as np
 import pytest
 from pages import read_page
+from scene_tiles import SCENES, tile_set
 
 from orbitune import Recipe
 from orbitune.data.splits import SPLITS, split_tiles
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError, OrbituneError
-
-SCENES = 20
-
-
-def tile_set(scenes=SCENES, each=3, classes=2):
-    """Tiles named class/sceneNN_k.png; every scene has tiles of all classes."""
-    rows = [(label, scene, k) for label in range(classes) for scene in range(scenes) for k in range(each)]
-    labels = np.array([label for label, _, _ in rows])
-    return TileSet(
-        tiles=np.zeros((len(rows), 1, 1, 3), np.uint8),
-        labels=labels,
-        names=tuple(f"c{label}/scene{scene:02d}_{k}.png" for label, scene, k in rows),
-        classes=tuple(f"c{label}" for label in range(classes)),
-        own_splits={},
-        fingerprint="",
-        source="",
-        notes=(),
-        skipped=(),
-    )
 
 
 def split(tiles, pattern, seed=0):

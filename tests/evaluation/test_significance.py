@@ -6,13 +6,18 @@ import numpy as np
 import pytest
 
 from orbitune.evaluation.significance import (
-    compare_all,
+    compare_pairs,
     difference_sentence,
     holm,
     mcnemar,
     mcnemar_over_seeds,
     verdict_sentence,
 )
+
+
+def compare_all(correct, reference, **margin):
+    """Compare every other method with the reference."""
+    return compare_pairs(correct, [(name, reference) for name in correct if name != reference], **margin)
 
 
 def models(wins: int, losses: int, images: int) -> tuple[np.ndarray, np.ndarray]:

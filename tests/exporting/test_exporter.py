@@ -13,7 +13,7 @@ from samples import FAMILIES, backbone_folder, model_metadata, tile_folder
 
 from orbitune import Recipe
 from orbitune.errors import OrbituneError, RunError
-from orbitune.exporting import distillation, validation
+from orbitune.exporting import distillation
 from orbitune.exporting.export_report import ExportReport
 from orbitune.exporting.exporter import export
 from orbitune.exporting.formats import FORMATS, ExportFormat
@@ -26,17 +26,11 @@ from orbitune.models.checkpoint_io import save_model
 from orbitune.models.factory import build
 from orbitune.training.setup import prepare_training
 
+pytestmark = pytest.mark.usefixtures("short_timing")
+
 ROOT = Path(__file__).parent.parent.parent
 ONNX = ("onnx", "onnx-fp16", "onnx-int8")
 ONNX_FILES = ("model.onnx", "model-fp16.onnx", "model-int8.onnx")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_timing():
-    """Measure latency for a moment only."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "TIMING_SECONDS", 0.0)
-        yield
 
 
 def untrained(place, model_type="vit", method="lora", size=24):

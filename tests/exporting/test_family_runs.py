@@ -5,18 +5,11 @@ from samples import backbone_folder, tile_folder
 
 from orbitune import Classifier, Recipe, train
 from orbitune.errors import RunError
-from orbitune.exporting import validation
 from orbitune.exporting.exporter import export
 
+pytestmark = pytest.mark.usefixtures("short_timing")
+
 TILES = 12
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_timing():
-    """Measure latency for a moment only."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "TIMING_SECONDS", 0.0)
-        yield
 
 
 @pytest.fixture(scope="module")

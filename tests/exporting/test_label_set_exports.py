@@ -13,12 +13,14 @@ from samples import backbone_folder
 
 from orbitune import Classifier, Recipe, train
 from orbitune.bench.figures import accuracy_loss, int8_loss
-from orbitune.exporting import distillation, validation
+from orbitune.exporting import distillation
 from orbitune.exporting.export_report import ExportReport
 from orbitune.exporting.exporter import export
 from orbitune.exporting.formats import FORMATS
 from orbitune.exporting.reference import ReferenceModel
 from orbitune.exporting.validation import ExportRefusedError
+
+pytestmark = pytest.mark.usefixtures("short_timing")
 
 ROOT = Path(__file__).parent.parent.parent
 FORMS = {
@@ -27,14 +29,6 @@ FORMS = {
     "onnx-fp16": "model-fp16.onnx",
     "onnx-int8": "model-int8.onnx",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_timing():
-    """Measure latency for a moment only."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "TIMING_SECONDS", 0.0)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from orbitune.extras import require
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.manifest import ColumnSelection
 
-FILE = "evaluation.json"
 _SPLITS = ("train", "validation", "test")
 _ON_BAD_IMAGE = ("stop", "skip")
 

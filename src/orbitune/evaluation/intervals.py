@@ -67,7 +67,7 @@ def bootstrap_accuracy(correct: np.ndarray) -> list[float]:
     Args:
         correct: bool (S, N).
     """
-    return _percentiles(*_resampled([_checked(correct)], _random()))
+    return list(percentile_interval(*_resampled([_checked(correct)], _random())))
 
 
 def bootstrap_difference(method: np.ndarray, reference: np.ndarray) -> list[float]:
@@ -82,7 +82,7 @@ def bootstrap_difference(method: np.ndarray, reference: np.ndarray) -> list[floa
     """
     count_paired(method, reference)
     ours, theirs = _resampled([method, reference], _random())
-    return _percentiles(ours - theirs)
+    return list(percentile_interval(ours - theirs))
 
 
 def bootstrap_unpaired_difference(first: np.ndarray, second: np.ndarray) -> list[float]:
@@ -98,7 +98,7 @@ def bootstrap_unpaired_difference(first: np.ndarray, second: np.ndarray) -> list
     """
     random = _random()
     (ours,), (theirs,) = (_resampled([_checked(correct)], random) for correct in (first, second))
-    return _percentiles(ours - theirs)
+    return list(percentile_interval(ours - theirs))
 
 
 def count_paired(method: np.ndarray, reference: np.ndarray) -> int:
@@ -145,6 +145,7 @@ def _resampled(methods: list[np.ndarray], random: np.random.Generator) -> list[n
     return means
 
 
-def _percentiles(values: np.ndarray) -> list[float]:
-    """Return the ends of the percentile interval."""
-    return [float(v) for v in np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))]
+def percentile_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return low and high end of the 95 % percentile interval of resampled values (R,)."""
+    low, high = np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(low), float(high)

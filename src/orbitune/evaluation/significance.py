@@ -92,19 +92,6 @@ class Comparison(Record):
         return self.model_copy(update={"over_folds": interval, **open_again})
 
 
-def compare_all(
-    correct: Mapping[str, np.ndarray], reference: str, *, margin: float = MARGIN
-) -> list[Comparison]:
-    """Compare every other method with the reference, see `compare_pairs`.
-
-    Args:
-        correct: as for `compare_pairs`.
-        reference: name of the reference method.
-        margin: as for `compare_pairs`.
-    """
-    return compare_pairs(correct, [(name, reference) for name in correct if name != reference], margin=margin)
-
-
 def compare_pairs(
     correct: Mapping[str, np.ndarray], pairs: Sequence[tuple[str, str]], *, margin: float = MARGIN
 ) -> list[Comparison]:

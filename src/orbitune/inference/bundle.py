@@ -21,7 +21,7 @@ from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, open_saved
-from orbitune.models.lineage.fine_tuned import backbone_of
+from orbitune.models.lineage.fine_tuned import backbone_of, place_of
 from orbitune.models.metadata import ModelMetadata
 from orbitune.models.methods import find_method
 
@@ -56,9 +56,8 @@ class Bundle:
 
     @property
     def place(self) -> Path:
-        """Its folder, or that of the run that it is part of."""
-        folder = self.folder.resolve()
-        return folder.parent if (folder.parent / "result.json").is_file() else folder
+        """Return its folder, or that of the run that it is part of."""
+        return place_of(self.folder)
 
     @classmethod
     def open(cls, place: str | Path) -> "Bundle":

@@ -17,7 +17,7 @@ import numpy as np
 from orbitune.errors import DataError, first_line, printable
 from orbitune.extras import require
 from orbitune.sources.decode import BadImageError
-from orbitune.sources.labels.label_sets import EncodedLabels, encode, from_table
+from orbitune.sources.labels.label_sets import EncodedLabels, encode, from_codes
 from orbitune.sources.labels.label_table import is_metadata
 from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest, is_hidden
 
@@ -297,21 +297,19 @@ def _labels(whole: "Dataset", column: str, *, undivided: bool) -> EncodedLabels:
     if names is None:
         return encode(values, words, undivided=undivided)
     sets = values if hasattr(kind, "feature") else [None if value is None else [value] for value in values]
-    labelled = np.array([each is not None for each in sets], bool)
     codes = np.array([-1 if code is None else code for each in sets for code in each or ()], np.int64)
     if len(codes) and codes.max() >= len(names):
         raise DataError(
             f"{words} holds {codes.max()}, and has names for {len(names)} classes only: name them all."
         )
     if sets is not values:
+        labelled = np.array([value is not None for value in values], bool)
         labels = np.full(len(values), -1, np.int64)
         labels[labelled] = codes
         return EncodedLabels(labels, tuple(names), labels >= 0)
     if len(codes) and codes.min() < 0:
         raise DataError(f"{words} has a list with an empty label: leave it out.")
-    several = np.zeros((len(values), len(names)), np.uint8)
-    several[np.repeat(np.arange(len(values)), [len(each or ()) for each in values]), codes] = 1
-    return from_table(several, tuple(names), labelled=labelled)
+    return from_codes(values, codes, classes=tuple(names))
 
 
 def _row_names(whole: "Dataset", sizes: dict[str, int]) -> list[str]:

@@ -43,8 +43,9 @@ def compare_methods(runs: Sequence[RunRecord], folder: Path) -> list[VerdictReco
     for split in dict.fromkeys(run.split for run in done):
         correct = load_predictions(done, folder, split=split).correct
         names = {method: method_name(method) for method in correct}
+        on_split = [run for run in done if run.split == split]
         for comparison in compare_pairs(correct, comparisons(list(correct))):
-            if interval := _over_folds([run for run in done if run.split == split], comparison):
+            if interval := _over_folds(on_split, comparison):
                 comparison = comparison.with_folds(interval)
             sentences = [verdict_sentence(comparison, names), difference_sentence(comparison, names)]
             verdicts.append(VerdictRecord(split=split, **comparison.to_json(), sentences=sentences))

@@ -10,11 +10,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Strict
 
+from orbitune.evaluation.intervals import percentile_interval
 from orbitune.evaluation.metrics import wilson
 from orbitune.records import Record
 
 RESAMPLES = 2000
-_LEVELS = (0.025, 0.975)
 _SEED = 0
 
 Interval = Annotated[tuple[float, float], Strict(False)]
@@ -71,8 +71,7 @@ def macro_f1_interval(confusion: np.ndarray) -> Interval:
     present = actual > 0
     f1 = 2 * hits / np.maximum(actual + predicted, 1)
     means = (f1 * present).sum(1) / present.sum(1)
-    low, high = np.quantile(means, _LEVELS)
-    return float(low), float(high)
+    return percentile_interval(means)
 
 
 def _wilson(correct: int, count: int) -> Interval | None:

@@ -127,7 +127,7 @@ def score_label_sets(
         micro_f1=micro,
         macro_f1_at_half=macro_half,
         micro_f1_at_half=micro_half,
-        mean_average_precision=mean_average_precision(logits, labels),
+        mean_average_precision=_mean_of_known(average_precisions),
         micro_average_precision=_average_precision(labels.ravel(), logits.ravel()) if labels.any() else 0.0,
         intervals=bootstrap_scores(logits, labels, decisions={"": decided, "_at_half": at_half}),
         loss=binary_cross_entropy(logits, labels),
@@ -154,7 +154,12 @@ def mean_average_precision(logits: np.ndarray, labels: np.ndarray) -> float:
         logits: float (N, C).
         labels: uint8 (N, C).
     """
-    found = [each for each in _average_precisions(logits, labels) if each is not None]
+    return _mean_of_known(_average_precisions(logits, labels))
+
+
+def _mean_of_known(average_precisions: Sequence[float | None]) -> float:
+    """Return the mean of the classes that have tiles; 0 if none has."""
+    found = [each for each in average_precisions if each is not None]
     return float(np.mean(found)) if found else 0.0
 
 

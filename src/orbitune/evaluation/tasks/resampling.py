@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from orbitune.evaluation.intervals import LEVEL
+from orbitune.evaluation.intervals import percentile_interval
 
 RESAMPLES = 1000
 _SEED = 0
@@ -52,12 +52,6 @@ def bootstrap_scores(
     """Return 95 % percentile intervals of the scores by name, (low, high); see `resample_scores`."""
     resampled = resample_scores(logits, labels, decisions=decisions)
     return {name: percentile_interval(values) for name, values in resampled.items()}
-
-
-def percentile_interval(values: np.ndarray) -> tuple[float, float]:
-    """Return low and high end of the 95 % percentile interval of resampled values (R,)."""
-    low, high = np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return float(low), float(high)
 
 
 def resample_scores(

@@ -3,9 +3,10 @@
 import numpy as np
 from pydantic import FiniteFloat
 
+from orbitune.evaluation.intervals import percentile_interval
 from orbitune.evaluation.paired import PairedTest
 from orbitune.evaluation.tasks.label_set_scores import mean_average_precision
-from orbitune.evaluation.tasks.resampling import percentile_interval, resample_scores
+from orbitune.evaluation.tasks.resampling import resample_scores
 from orbitune.evaluation.tasks.thresholds import f1_scores
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import Record

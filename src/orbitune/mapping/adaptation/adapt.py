@@ -1,7 +1,6 @@
 """Adaptation of a bundle to a scene: refit and validate its head."""
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,7 +29,7 @@ from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.families.family import Family
 from orbitune.models.files.head_tensors import read_head, write_head
 from orbitune.models.lineage.adaptation import Adaptation, AdaptationScores, LabelledPlace
-from orbitune.models.lineage.fine_tuned import carry_backbone
+from orbitune.models.lineage.fine_tuned import carry_backbone, copy_saved
 from orbitune.models.metadata import FILE, WeightStorage
 from orbitune.sources.band_names import BandChoice
 
@@ -233,9 +232,7 @@ def _write(out: Path, plan: MapPlan, *, fitted: _FittedHead) -> None:
     metadata = parent.model_copy(update=changed)
     with replacing(out) as folder:
         folder.mkdir()
-        for pattern in ("*.json", "*.safetensors"):
-            for file in bundle.folder.glob(pattern):
-                shutil.copyfile(file, folder / file.name)
+        copy_saved(bundle.folder, folder)
         carry_backbone(folder, bundle.backbone(plan.spec.backbone))
         write_head(folder, fitted.family, weight=fitted.head.weight, bias=fitted.head.bias)
         write_metadata(folder, metadata)

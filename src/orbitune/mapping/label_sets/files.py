@@ -25,9 +25,8 @@ def write_probabilities(rasters: MapRasters, path: Path) -> None:
     Raises:
         OrbituneError: the file cannot be written.
     """
-    names, planes = _bands(rasters, percent_planes(len(rasters.metadata.classes)))
-    tags = {"UNIT": "percent", "ORBITUNE": json_tag(rasters), "THRESHOLDS": _thresholds(rasters)}
-    write_cog(rasters, path, planes=planes, names=names, nodata=NO_VALUE, tags=tags, resampling="average")
+    planes = percent_planes(len(rasters.metadata.classes))
+    names = _write_bands(rasters, path, planes=planes, tags={"UNIT": "percent"}, resampling="average")
     write_qgis_gradient(path, names[0], low=_ABSENT, high=class_colours(rasters.metadata.classes)[1])
 
 
@@ -44,18 +43,28 @@ def write_labels(rasters: MapRasters, path: Path) -> None:
     Raises:
         OrbituneError: the file cannot be written.
     """
-    names, planes = _bands(rasters, label_planes(len(rasters.metadata.classes)))
-    tags = {"ORBITUNE": json_tag(rasters), "THRESHOLDS": _thresholds(rasters)}
-    write_cog(rasters, path, planes=planes, names=names, nodata=NO_VALUE, tags=tags, resampling="nearest")
+    planes = label_planes(len(rasters.metadata.classes))
+    names = _write_bands(rasters, path, planes=planes, tags={}, resampling="nearest")
     colours = {0: _ABSENT, 1: class_colours(rasters.metadata.classes)[1]}
     write_qgis_style(path, {0: f"no {names[0]}", 1: names[0]}, colours=colours, nodata=NO_VALUE)
 
 
-def _bands(rasters: MapRasters, planes: list[int]) -> tuple[list[str], list[int]]:
-    """Return names and planes of the bands of a file."""
+def _write_bands(
+    rasters: MapRasters, path: Path, *, planes: list[int], tags: dict[str, str], resampling: str
+) -> list[str]:
+    """Write the planes of the classes and of *not sure*, and return the names of the bands."""
     names = [*rasters.metadata.classes, "not sure"]
     count = len(names) if rasters.metadata.not_sure else len(names) - 1
-    return names[:count], planes[:count]
+    write_cog(
+        rasters,
+        path,
+        planes=planes[:count],
+        names=names[:count],
+        nodata=NO_VALUE,
+        tags={**tags, "ORBITUNE": json_tag(rasters), "THRESHOLDS": _thresholds(rasters)},
+        resampling=resampling,
+    )
+    return names[:count]
 
 
 def _thresholds(rasters: MapRasters) -> str:

@@ -1,8 +1,10 @@
 """Preview of a map: scene and classes side by side, with legend and scale bar."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +12,9 @@ from orbitune.extras import require
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.outputs.legend import class_colours
 from orbitune.mapping.outputs.rasters import MapRasters
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _INCHES = 14.0  # width of the figure
 
@@ -24,25 +29,58 @@ def write_preview(rasters: MapRasters, path: Path) -> None:
     Raises:
         OrbituneError: matplotlib is not installed, or the file cannot be written.
     """
+    ratio = rasters.grid.height / rasters.grid.width
+    with png_figure(rasters, path, width=_INCHES, height=max(3.0, _INCHES / 2 * ratio + 1.2)) as figure:
+        left, right = figure.subplots(1, 2)
+        draw_scene(left, rasters)
+        coloured = colourise(rasters.codes(), rasters.metadata.classes)
+        draw_cells(right, rasters, image=coloured, title="land cover")
+        _draw_legend(figure, rasters)
+
+
+@contextmanager
+def png_figure(rasters: MapRasters, path: Path, *, width: float, height: float) -> "Iterator[Figure]":
+    """Yield a figure, which is written as a PNG at the end of the block.
+
+    Args:
+        rasters: the map that it is of.
+        path: file to write.
+        width, height: of the figure in inches.
+
+    Raises:
+        OrbituneError: matplotlib is not installed, or the file cannot be written.
+    """
     require("geo", "matplotlib", purpose="previews of maps")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    coloured = colourise(rasters.codes(), rasters.metadata.classes)
-    extent = (0, rasters.grid.width, rasters.grid.height, 0)
-    ratio = rasters.grid.height / rasters.grid.width
-    figure = Figure(figsize=(_INCHES, max(3.0, _INCHES / 2 * ratio + 1.2)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    left.imshow(rasters.overview, extent=extent, interpolation="antialiased")
-    right.imshow(coloured, extent=cell_extent(rasters), interpolation="nearest")
-    for axes, title in ((left, rasters.metadata.scene), (right, "land cover")):
-        axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
-        axes.set_title(title, fontsize=10, loc="left")
-    draw_scale_bar(left, rasters)
-    _draw_legend(figure, rasters)
+    yield figure
     with rasters.staged(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def draw_scene(axes: Any, rasters: MapRasters) -> None:
+    """Draw the scene with its name and a scale bar."""
+    extent = (0, rasters.grid.width, rasters.grid.height, 0)
+    axes.imshow(rasters.overview, extent=extent, interpolation="antialiased")
+    _frame(axes, rasters, title=rasters.metadata.scene)
+    _draw_scale_bar(axes, rasters)
+
+
+def draw_cells(axes: Any, rasters: MapRasters, *, image: np.ndarray, title: str) -> None:
+    """Draw an image of the grid of cells, uint8 (rows, columns, 4), where it lies in the scene."""
+    cells = rasters.spec.cells
+    right, bottom = cells.left + cells.columns * cells.stride, cells.top + cells.rows * cells.stride
+    axes.imshow(image, extent=(cells.left, right, bottom, cells.top), interpolation="nearest")
+    _frame(axes, rasters, title=title)
+
+
+def _frame(axes: Any, rasters: MapRasters, *, title: str) -> None:
+    """Show the whole scene under a title, without ticks."""
+    axes.set(xlim=(0, rasters.grid.width), ylim=(rasters.grid.height, 0), xticks=[], yticks=[])
+    axes.set_title(title, fontsize=10, loc="left")
 
 
 def colourise(codes: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
@@ -63,14 +101,7 @@ def colourise(codes: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     return table[codes]
 
 
-def cell_extent(rasters: MapRasters) -> tuple[int, int, int, int]:
-    """Return left, right, bottom and top of the grid of cells in pixels of the scene."""
-    cells = rasters.spec.cells
-    right, bottom = cells.left + cells.columns * cells.stride, cells.top + cells.rows * cells.stride
-    return cells.left, right, bottom, cells.top
-
-
-def draw_scale_bar(axes: Any, rasters: MapRasters) -> None:
+def _draw_scale_bar(axes: Any, rasters: MapRasters) -> None:
     """Draw a bar of 1, 2 or 5 x 10^n metres, at most a quarter of the scene's width."""
     grid = rasters.grid
     metres = grid.pixel_size[0]

@@ -138,11 +138,10 @@ def saved_hash(place: Path) -> str | None:
     )
 
 
-def _names(saved: Path) -> dict[str, str]:
-    """Return name and folder of the run or bundle that a saved model is part of."""
+def place_of(saved: Path) -> Path:
+    """Return the folder of a saved model, or that of the run that it is part of."""
     folder = saved.resolve()
-    folder = folder.parent if (folder.parent / "result.json").is_file() else folder
-    return {"name": folder.name, "folder": str(folder)}
+    return folder.parent if (folder.parent / "result.json").is_file() else folder
 
 
 def _as_backbone(name: str, folder: Path, *, metadata: ModelMetadata) -> FineTuned:
@@ -171,9 +170,10 @@ def _as_backbone(name: str, folder: Path, *, metadata: ModelMetadata) -> FineTun
 
 def _link(folder: Path, metadata: ModelMetadata, *, saved: str, merged: str) -> Ancestor:
     """Return the link of a saved model in a chain, with the hashes of its files and its merged weights."""
-    base = metadata.backbone
+    base, place = metadata.backbone, place_of(folder)
     return Ancestor(
-        **_names(folder),
+        name=place.name,
+        folder=str(place),
         method=metadata.method,
         base=base.reference if base.name != "demo" else base.name,
         base_sha256=base.weights_sha256,
@@ -296,6 +296,13 @@ def _fine_tuned_place(folder: Path, stated: BackboneRecord) -> str:
     )
 
 
+def copy_saved(source: Path, folder: Path) -> None:
+    """Copy the weights and the JSON files of a saved model into a folder."""
+    for pattern in ("*.json", "*.safetensors"):
+        for file in source.glob(pattern):
+            shutil.copyfile(file, folder / file.name)
+
+
 def carry_backbone(folder: Path, backbone: Backbone) -> None:
     """Copy a fine-tuned backbone into the folder of an adapter, which then needs no other.
 
@@ -310,7 +317,5 @@ def carry_backbone(folder: Path, backbone: Backbone) -> None:
     assert backbone.parent
     carried = folder / CARRIED
     carried.mkdir()
-    for pattern in ("*.json", "*.safetensors"):
-        for file in backbone.folder.glob(pattern):
-            shutil.copyfile(file, carried / file.name)
+    copy_saved(backbone.folder, carried)
     write_metadata(carried, backbone.parent.model_copy(update={"merged_link": backbone.link}))

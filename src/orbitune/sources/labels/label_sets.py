@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, counted, printable
 from orbitune.sources.labels.class_labels import encode_labels, is_missing
 
 SEPARATORS = ("|", ";")  # of pandas' get_dummies, and of spreadsheets
@@ -79,19 +79,22 @@ def encode_sets(sets: Sequence[Sequence[Any] | None], column: str) -> EncodedLab
             f"{column} holds the class {printable(marked[0])!r}: leave out {SEPARATORS[0]}, which separates "
             "the labels of a tile."
         )
-    labels = np.zeros((len(sets), len(classes)), np.uint8)
-    labels[np.repeat(np.arange(len(sets)), [len(each or ()) for each in sets]), codes] = 1
-    return from_table(labels, classes, labelled=np.array([each is not None for each in sets], bool))
+    return from_codes(sets, codes, classes=classes)
 
 
-def from_table(labels: np.ndarray, classes: tuple[str, ...], *, labelled: np.ndarray) -> EncodedLabels:
-    """Return labels of a table of tiles by classes: one a tile where each tile has exactly one.
+def from_codes(
+    sets: Sequence[Sequence[Any] | None], codes: np.ndarray, *, classes: tuple[str, ...]
+) -> EncodedLabels:
+    """Return lists of labels as a table of tiles by classes, or one label a tile where each has exactly one.
 
     Args:
-        labels: uint8 (N, C), 1 for each class of a tile.
+        sets: labels of each tile, of which the lengths count; None for a tile that is not labelled.
+        codes: int64, indices into `classes` of all labels, one list after the other.
         classes: class names.
-        labelled: bool (N,).
     """
+    labels = np.zeros((len(sets), len(classes)), np.uint8)
+    labels[np.repeat(np.arange(len(sets)), [len(each or ()) for each in sets]), codes] = 1
+    labelled = np.array([each is not None for each in sets], bool)
     if labelled.any() and (labels[labelled].sum(1) == 1).all():
         return EncodedLabels(labels.argmax(1), classes, labelled)
     return EncodedLabels(labels, classes, labelled, (describe_sets(labels[labelled]),))
@@ -108,7 +111,7 @@ def describe_sets(labels: np.ndarray) -> str:
     if not len(counts):
         return "several labels a tile"
     empty = int((counts == 0).sum())
-    none = f"; {empty:,} {'tile has' if empty == 1 else 'tiles have'} none" if empty else ""
+    none = f"; {counted(empty, 'tile has', several='tiles have')} none" if empty else ""
     return f"several labels a tile: {counts.mean():.1f} on average, at most {counts.max()}{none}"
 
 

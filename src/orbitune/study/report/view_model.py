@@ -105,7 +105,7 @@ class MethodRow:
 
     @property
     def is_full(self) -> bool:
-        """Whether its method is full fine-tuning."""
+        """Return whether its method is full fine-tuning."""
         return split_arm(self.method)[0] == "full"
 
     @property
