@@ -144,5 +144,5 @@ def test_the_page_fits_a_screen_and_a_phone(copied, page, width, height):
         shown.goto((copied / "report.html").as_uri())
         assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
         boxes = [figure.bounding_box() for figure in shown.locator("svg").all()]
-    assert len(boxes) == 6
+    assert len(boxes) == 4  # confusion and three curves; the test tiles are too few for calibration
     assert all(box and box["width"] > 200 and box["height"] > 100 for box in boxes)
