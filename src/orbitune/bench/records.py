@@ -4,9 +4,9 @@ import re
 from typing import Any, ClassVar
 
 from orbitune.bench.suites import ArmComparison, BenchFigure, Suite
-from orbitune.environment import Environment
 from orbitune.evaluation.run_result import RunData
 from orbitune.exporting.validation import Latency
+from orbitune.machine.environment import Environment
 from orbitune.models.metadata import RENAMED_DATA, BackboneRecord
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import JsonTuple, Record, StoredRecord, rename_keys
