@@ -85,14 +85,26 @@ class BenchFigure(_Strict):
         """Return the settings of the measure."""
         return {name: value for name, value in self.measure.items() if name != "kind"}
 
-    def judge(self, value: float) -> str:
-        """Return whether a value reaches the aim or the required bound."""
+    def judge(self, value: float, *, interval: tuple[float, float] | None = None) -> str:
+        """Return whether a value reaches the aim or the required bound.
+
+        The words also say if the interval contains the bound.
+
+        Args:
+            value: as measured.
+            interval: its 95 % interval; None where it has none.
+        """
         if self.at_least is self.at_most is self.aim is None:
             return "no target"
-        for name, bound in (("aim", self.aim), ("least", self.at_least), ("most", self.at_most)):
+        required = self.at_least if self.at_most is None else self.at_most
+        words, nearest = "not met", self.aim if required is None else required
+        for title, bound in (("target", self.aim), ("requirement", required)):
             if bound is not None and (value <= bound if self.at_most is not None else value >= bound):
-                return "target met" if name == "aim" else "requirement met"
-        return "not met"
+                words, nearest = f"{title} met", bound
+                break
+        if interval is None or nearest is None or not interval[0] < nearest < interval[1]:
+            return words
+        return f"{words}, but the interval extends {'above' if value <= nearest else 'below'} it"
 
 
 class Suite(_Strict):

@@ -77,7 +77,8 @@ def study(
     robustness: Annotated[
         int,
         typer.Option(
-            help="Validation tiles to score with corruptions, such as haze, blur or another gain; 0 for none",
+            help="Validation tiles of each fold or split to score with corruptions, such as haze, blur or "
+            "another gain; 0 for none",
             rich_help_panel="Study",
         ),
     ] = 0,

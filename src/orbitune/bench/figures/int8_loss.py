@@ -40,4 +40,4 @@ def measure(
     ]
     if merge_tokens:
         details.append(["tokens merged after blocks", merge_tokens])
-    return {"value": lost.points_lost, "details": details}
+    return {"value": lost.points_lost, "interval": (lost.low, lost.high), "details": details}

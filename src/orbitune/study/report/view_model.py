@@ -6,8 +6,9 @@ from statistics import fmean
 
 from orbitune.models.metadata import ParameterCounts
 from orbitune.study.arms import choose_reference, split_arm
+from orbitune.study.corrupted_runs import pool_folds
 from orbitune.study.display_names import method_name
-from orbitune.study.findings import GroupSummary
+from orbitune.study.findings import GroupSummary, RobustnessRecord
 from orbitune.study.records import RunRecord, StudyResults
 
 FEW = 3  # methods that fit side by side in a sentence, and whose every number can be shown
@@ -158,6 +159,7 @@ class ReportView:
             for title in dict.fromkeys(group.title for group in compared)
             for own in [[group for group in compared if group.title == title]]
         ]
+        self._robustness = pool_folds(results.robustness)
         self.digits = 2 if not compared or compared[0].summary.test_tiles >= 1000 else 1
 
     @property
@@ -208,6 +210,10 @@ class ReportView:
     def groups_on(self, split: str) -> list[RunGroup]:
         """Return the groups of one split in the order of the rows."""
         return [row.groups[split] for row in self.rows if split in row.groups]
+
+    def robustness_on(self, split: str) -> list[RobustnessRecord]:
+        """Return the scores on corrupted tiles of one split, one per method; folds are pooled."""
+        return [record for record in self._robustness if record.split == split]
 
     def split_name(self, split: str) -> str:
         """Return "NAME split" for a heading; empty where there is only one split."""
