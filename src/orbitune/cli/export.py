@@ -27,7 +27,11 @@ def export_(
         typer.Option("--out", help="Folder of the files [default: RUN/export]", rich_help_panel=OUTPUT),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="Points of validation accuracy, or of mAP and micro-F1, that int8 may lose")
+        float,
+        typer.Option(
+            help="Points of validation accuracy, or of mAP and micro-F1, that int8 may lose, by the upper "
+            "end of the 95 % interval"
+        ),
     ] = 0.5,
     merge_tokens: Annotated[
         str,
