@@ -264,9 +264,15 @@ def test_an_unreadable_file_stops_or_is_left_out(run, unseen, tmp_path):
         (["--data", "nowhere"], "There is no folder or zip nowhere"),
         (["--out", "scores"], "Options for new data need --data"),
         (["--on-bad-image", "skip"], "Options for new data need --data"),
-        (["--on-bad-image", "stpo"], "Unknown --on-bad-image 'stpo'. Choose from: stop, skip"),
+        (
+            ["--on-bad-image", "stpo"],
+            "Unknown --on-bad-image 'stpo'. Did you mean stop? Choose from: stop, skip",
+        ),
         (["--data", "nowhere", "--on-bad-image", "stpo"], "Unknown --on-bad-image 'stpo'"),
-        (["--split", "tests"], "Unknown split 'tests'. Choose from: train, validation, test"),
+        (
+            ["--split", "tests"],
+            "Unknown split 'tests'. Did you mean test? Choose from: train, validation, test",
+        ),
     ],
 )
 def test_invalid_input_is_one_line_and_exit_code_2(run, options, message):

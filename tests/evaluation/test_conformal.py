@@ -13,15 +13,15 @@ def exceeded(tiles, rate, *, draws, seed=0):
     return np.mean(beyond), np.std(beyond) / np.sqrt(draws)
 
 
-# With 23 tiles the 78 % quantile of NumPy is exceeded by 25 % of further tiles.
-@pytest.mark.parametrize(("tiles", "rate"), [(23, 0.22), (118, 0.05)])
+# The quantile of NumPy, even its method "higher", is exceeded by 26 % where 22 tiles are to hold 25 %.
+@pytest.mark.parametrize(("tiles", "rate"), [(22, 0.25), (118, 0.05)])
 def test_a_further_tile_exceeds_the_threshold_with_no_more_than_the_rate(tiles, rate):
     found, error = exceeded(tiles, rate, draws=8000)
     assert rate - 1 / (tiles + 1) - 2 * error < found < rate + 2 * error
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("tiles", "rate"), [(23, 0.22), (118, 0.05), (500, 0.01), (167, 0.03)])
+@pytest.mark.parametrize(("tiles", "rate"), [(22, 0.25), (118, 0.05), (500, 0.01), (167, 0.03)])
 def test_coverage_is_at_least_what_was_asked_for(tiles, rate):
     found, error = exceeded(tiles, rate, draws=200_000)
     assert 1 - found > 1 - rate - 2 * error
