@@ -3,11 +3,15 @@
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Strict
 
 from orbitune.errors import RunError
+from orbitune.evaluation.significance import round_up_images
 from orbitune.evaluation.tasks.score_loss import ScoreLoss, accuracy_loss
 from orbitune.exporting.reference import Predict, ReferenceModel, predict_in_batches
 from orbitune.records import JsonTuple, Record
@@ -25,6 +29,12 @@ class ExportRefusedError(RunError):
     """An exported model that differs too much from the trained model."""
 
     kind = "refused"
+
+
+class ExportUndecidedError(ExportRefusedError):
+    """An exported model of which the validation tiles are too few to tell what it loses."""
+
+    kind = "undecided"
 
 
 class Latency(Record):
@@ -61,6 +71,8 @@ class ExportCheck(Record):
         accuracy, reference_accuracy: of the exported and of the reference model.
         points_lost, low, high: percentage points of accuracy lost, and the 95 % interval of the paired score
             test.
+        alone: number of tiles that only the exported, and only the reference model has right; None where an
+            earlier version measured.
         label_losses: with several labels a tile, the mean average precision and micro-F1 lost; else empty.
         bytes: size on disk.
         latency: of a call, by the number of tiles in it.
@@ -74,6 +86,7 @@ class ExportCheck(Record):
     points_lost: float
     low: float
     high: float
+    alone: Annotated[tuple[int, int], Strict(False)] | None = None
     label_losses: JsonTuple[ScoreLoss] = ()
     bytes: int
     latency: dict[str, Latency]
@@ -88,6 +101,7 @@ class ExportCheck(Record):
             points_lost=self.points_lost,
             low=self.low,
             high=self.high,
+            alone=self.alone,
         )
         return self.label_losses or (accuracy,)
 
@@ -97,10 +111,12 @@ class ExportCheck(Record):
         Args:
             title: of the format, for the message.
             difference: what a probability may differ by; None where the scores count.
-            tolerance: percentage points of each score that a format without `difference` may lose.
+            tolerance: percentage points of each score that a format without `difference` may lose; the upper
+                end of each paired interval must not exceed it.
 
         Raises:
             ExportRefusedError: the exported model differs by more.
+            ExportUndecidedError: the tiles are too few to tell.
         """
         if difference is not None and not self.largest_difference <= difference:
             raise ExportRefusedError(
@@ -108,13 +124,30 @@ class ExportCheck(Record):
                 f"by {self.largest_difference:.2g}, and {difference:g} is allowed."
             )
         if difference is None:
-            for lost in self.losses:
-                if not lost.points_lost <= tolerance:
-                    raise ExportRefusedError(
-                        f"{title} fails validation and is not kept: it loses {lost.points_lost:.2f} points "
-                        f"of validation {lost.score} ({lost.low:.2f} to {lost.high:.2f}), and {tolerance:g} "
-                        "are allowed (--tolerance)."
-                    )
+            self._check_losses(title, tolerance)
+
+    def _check_losses(self, title: str, tolerance: float) -> None:
+        """Check the scores of a format in int8; see `check`."""
+        for lost in self.losses:
+            if not lost.points_lost <= tolerance:
+                raise ExportRefusedError(
+                    f"{title} fails validation and is not kept: it loses {lost.points_lost:.2f} points "
+                    f"of validation {lost.score} ({lost.low:.2f} to {lost.high:.2f}), and {tolerance:g} "
+                    "are allowed (--tolerance)."
+                )
+        open_losses = [lost for lost in self.losses if not lost.high <= tolerance]
+        if not open_losses:
+            return
+        worst = max(open_losses, key=lambda lost: lost.high)
+        needed = [lost.tiles_needed(tolerance, tiles=self.tiles) for lost in open_losses]
+        known = [count for count in needed if count is not None]
+        count = f"about {round_up_images(max(known)):,}" if len(known) == len(needed) else "far more"
+        raise ExportUndecidedError(
+            f"{title} is undecided and not kept: {self.tiles:,} validation tiles are too few to show that it "
+            f"loses at most {tolerance:g} points of {worst.score} ({worst.points_lost:.2f} lost, 95 % "
+            f"interval {worst.low:.2f} to {worst.high:.2f}). It takes {count} tiles, or "
+            f"--tolerance {ceil(100 * worst.high) / 100:g}, which allows what may be lost."
+        )
 
     def table_row(self) -> dict[str, str]:
         """Return the measures as cells of a table by the names of the columns."""
@@ -159,6 +192,7 @@ def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -
         points_lost=accuracy.points_lost,
         low=accuracy.low,
         high=accuracy.high,
+        alone=accuracy.alone,
         label_losses=task.lost_scores(found, wanted, labels=labels, decision=decision)
         if labels.ndim == 2
         else (),

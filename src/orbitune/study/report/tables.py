@@ -93,6 +93,8 @@ def calibration_table(view: ReportView, split: str) -> Table:
         ("Brier score", "brier", "{:.4f}".format),
         ("Loss, nats", "loss", "{:.4f}".format),
     )
+    if not view.shows_calibration(split):
+        measures = tuple(each for each in measures if not each[1].startswith("ece"))
     rows = []
     for group in view.groups_on(split):
         if not (scores := group.summary.calibration):
