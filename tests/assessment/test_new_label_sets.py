@@ -47,6 +47,7 @@ def test_the_command_prints_scores_and_lists_wrong_sets(label_set_bundle, unseen
     changed.unlink()
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("new data: mAP ") and "calibration: ECE" in done.stdout
+    assert " % if perfectly calibrated" in done.stdout.replace("%", " %")
     files = {"errors.csv", "errors.png", "evaluation.json", "report.html"}
     assert {file.name for file in out.iterdir()} == files
     found = list(csv.DictReader((out / "errors.csv").open()))

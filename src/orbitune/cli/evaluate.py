@@ -103,9 +103,11 @@ def _print_assessment(found: "NewScores", out: Path | None) -> None:
             row[column] = f"{row[column]} ({interval[0]:.2f}-{interval[1]:.2f})" if interval else "-"
     heads = [f"{name} (95 %)" if number in columns else name for number, name in enumerate(header)]
     print_table(heads, rows)
+    noise = found.after.ece_if_calibrated
     print(
         f"calibration: ECE {found.after.ece:.2%} with the model's temperature {found.temperature:.2f}, "
         f"{found.before.ece:.2%} without"
+        + ("; {:.2%} to {:.2%} if perfectly calibrated".format(*noise) if noise else "")
     )
     print(f"tiles: {found.data}, {found.source}; {counted(found.scores.count, 'tile')}")
     for line in found.remarks()[len(warnings) :]:

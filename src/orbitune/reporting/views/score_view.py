@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.details.class_intervals import ClassIntervals, Interval
 from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.evaluation.details.score_details import ScoreDetails
@@ -87,9 +88,18 @@ class ScoreView(ABC):
     def calibration_sentence(self) -> str:
         """State the calibration error and what temperature scaling changes."""
         before, after = self.details.before, self.details.after
+        noise = after.ece_if_calibrated
+        if noise and after.ece <= noise[1]:
+            return (
+                "Its probabilities agree with the frequencies as far as so many tiles can tell: an expected "
+                f"calibration error of {fmt.percent(after.ece, 1)}, where a perfectly calibrated model has "
+                f"{fmt.percent_range(noise, 1)} %."
+            )
         return (
             f"Its probabilities differ from the frequencies by {fmt.percent(after.ece, 1)} on average "
-            f"(expected calibration error; {fmt.percent(before.ece, 1)} without temperature scaling)."
+            "(expected calibration error; "
+            + (f"{fmt.percent_range(noise, 1)} % if perfectly calibrated; " if noise else "")
+            + f"{fmt.percent(before.ece, 1)} without temperature scaling)."
         )
 
     def conclusions(self) -> list[str]:
@@ -101,6 +111,7 @@ class ScoreView(ABC):
         before, after = self.details.before, self.details.after
         rows = [
             ["ECE", *(fmt.percent(each.ece, 2) for each in (before, after))],
+            ["ECE if perfectly calibrated (95 %)", *(_noise(each) for each in (before, after))],
             ["ECE, equal-width bins", *(fmt.percent(each.ece_equal_width, 2) for each in (before, after))],
             ["Brier score", *(f"{each.brier:.4f}" for each in (before, after))],
             ["Loss, nats", *(f"{each.loss:.4f}" for each in (before, after))],
@@ -123,3 +134,9 @@ class ScoreView(ABC):
     def rows(self) -> Sequence[tuple[ClassScores, ClassIntervals]]:
         """Return the scores of each class with their intervals."""
         return [*zip(self.details.scores.per_class, self.details.intervals, strict=True)]
+
+
+def _noise(calibration: Calibration) -> str:
+    """Return the range of the calibration error that perfectly calibrated models have."""
+    found = calibration.ece_if_calibrated
+    return f"{fmt.percent_range(found, 2)} %" if found else fmt.NOTHING
