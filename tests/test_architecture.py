@@ -14,6 +14,7 @@ ROOT = Path(orbitune.__file__).parent
 LADDER = [
     "floor",  # the modules beside the folders
     "processes",
+    "machine",
     "sources",
     "data",
     "models",

@@ -88,7 +88,7 @@ def test_the_range_is_that_of_counting_each_tile():
         errors.append(
             sum(abs((random.random(b.count) < b.confidence).mean() - b.confidence) * b.count for b in table)
         )
-    assert ece_of_calibrated(table) == pytest.approx(np.quantile(errors, [0.025, 0.975]) / 600, rel=0.1)
+    assert ece_of_calibrated(table, 600) == pytest.approx(np.quantile(errors, [0.025, 0.975]) / 600, rel=0.1)
 
 
 @pytest.mark.parametrize("binning", ["equal-mass", "equal-width"])

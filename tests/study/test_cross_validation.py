@@ -154,7 +154,7 @@ def test_folds_take_the_place_of_the_fold_of_a_recipe():
 
 def test_block_size_without_a_spatial_split_is_exit_code_2(inputs_of_recipe, tmp_path):
     done = orbitune("train", *inputs_of_recipe, "--block-size", 500, "--out", tmp_path / "run")
-    assert done.returncode == 2 and "block_size is for split spatial" in done.stderr
+    assert done.returncode == 2 and "--block-size needs --split spatial" in done.stderr
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orbitune.cli.help import OUTPUT, CommandSet
-from orbitune.cli.options import Json, Quiet
+from orbitune.cli.options import Json, Quiet, split_names
 from orbitune.cli.output import print_json, print_table
 from orbitune.errors import RunError
 from orbitune.exporting.formats import FORMATS
@@ -47,7 +47,7 @@ def export_(
 
     report = export(
         run,
-        None if to == "all" else to.split(","),
+        None if to == "all" else split_names("--to", to),
         out=out,
         tolerance=tolerance,
         merge_tokens=_parse_blocks(merge_tokens),

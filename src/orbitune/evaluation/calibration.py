@@ -130,7 +130,7 @@ def score_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     table = reliability_table(predicted, labels)
     return Calibration(
         ece=expected_calibration_error(table),
-        ece_if_calibrated=ece_of_calibrated(table),
+        ece_if_calibrated=ece_of_calibrated(table, len(labels)),
         ece_equal_width=expected_calibration_error(
             reliability_table(predicted, labels, binning="equal-width")
         ),
@@ -200,18 +200,24 @@ def expected_calibration_error(table: Sequence[ReliabilityBin]) -> float:
     return float(sum(each.count * abs(each.confidence - each.accuracy) for each in table) / count)
 
 
-def ece_of_calibrated(table: Sequence[ReliabilityBin]) -> tuple[float, float]:
+def ece_of_calibrated(table: Sequence[ReliabilityBin], tiles: int) -> tuple[float, float]:
     """Return the 95 % interval of the ECE of perfectly calibrated models, with bins of the same confidence.
 
     The correct predictions of each bin are drawn with its confidence, with a fixed seed: consistency
     resampling (Broecker and Smith 2007, doi:10.1175/WAF993.1; Vaicenavicius et al. 2019, arXiv:1902.06977).
-    Tiles of a bin are taken as independent and alike. An ECE within it shows no miscalibration.
+    An ECE within it shows no miscalibration.
+
+    Args:
+        table: bins of confidence, one or more.
+        tiles: number of different tiles; the bins may count each several times, once per seed or label, and
+            hits of the same tile are taken as one.
     """
-    counts = np.array([each.count for each in table])
+    weights = np.array([each.count for each in table], float)
+    weights /= weights.sum()
     confidences = np.clip([each.confidence for each in table], 0, 1)
+    counts = np.maximum(np.rint(weights * tiles), 1).astype(int)
     drawn = np.random.default_rng(_SEED).binomial(counts, confidences, size=(_RESAMPLES, len(counts)))
-    errors = np.abs(drawn - counts * confidences).sum(1) / counts.sum()
-    return percentile_interval(errors)
+    return percentile_interval(np.abs(drawn / counts - confidences) @ weights)
 
 
 def brier_score(predicted: np.ndarray, labels: np.ndarray) -> float:

@@ -18,6 +18,7 @@ from orbitune.exporting.validation import (
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.models.families.family import Family
+from orbitune.suggestions import unknown
 
 Log = Callable[[str], None]
 _LOGGER = logging.getLogger("orbitune")
@@ -139,7 +140,7 @@ def _choose_formats(names: Sequence[str] | None, log: Log) -> list[ExportFormat]
     names = [names] if isinstance(names, str) else names
     for name in names:
         if name not in FORMATS:
-            raise RunError(f"Unknown export format {name!r}. Choose from: {', '.join(FORMATS)}.")
+            raise RunError(unknown("export format", name, known=FORMATS))
         if missing := FORMATS[name].missing:
             raise RunError(f"{FORMATS[name].title} needs {', '.join(missing)}: {FORMATS[name].install}.")
     return [FORMATS[name] for name in names]

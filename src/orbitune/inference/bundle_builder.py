@@ -25,6 +25,7 @@ from orbitune.models.metadata import (
     WeightStorage,
 )
 from orbitune.progress import ProgressDisplay
+from orbitune.suggestions import unknown
 from orbitune.training.evaluate import reopen
 from orbitune.training.setup import TrainingSetup
 
@@ -64,7 +65,7 @@ def build_bundle(
     """
     run, out = Path(run), Path(out)
     if dtype not in get_args(StorageType):
-        raise RunError(f"Unknown storage type {dtype!r}. Choose from: {', '.join(get_args(StorageType))}.")
+        raise RunError(unknown("storage type", dtype, known=get_args(StorageType)))
     if false_alarm_rate is not None and not 0 < false_alarm_rate < 0.5:
         raise RunError("The false-alarm rate must be between 0 and 0.5, such as 0.01.")
     if out.exists():

@@ -44,12 +44,13 @@ class SeedCalibration(Record):
     @classmethod
     def of(cls, seed: int, before: Calibration, *, after: Calibration) -> "SeedCalibration":
         """Return the errors of a seed's calibrations."""
+        tiles = sum(each.count for each in before.reliability)
         return cls(
             seed=seed,
             before=before.ece,
             after=after.ece,
-            before_if_calibrated=ece_of_calibrated(before.reliability),
-            after_if_calibrated=ece_of_calibrated(after.reliability),
+            before_if_calibrated=ece_of_calibrated(before.reliability, tiles),
+            after_if_calibrated=ece_of_calibrated(after.reliability, tiles),
         )
 
 

@@ -140,7 +140,7 @@ def score_label_sets(
         intervals=bootstrap_scores(logits, labels, decisions={"": decided, "_at_half": at_half}),
         loss=binary_cross_entropy(logits, labels),
         ece=expected_calibration_error(reliability),
-        ece_if_calibrated=ece_of_calibrated(reliability),
+        ece_if_calibrated=ece_of_calibrated(reliability, len(labels)),
         per_class=tuple(
             LabelScores(
                 name=str(name),
@@ -213,7 +213,7 @@ def label_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     table = bin_probabilities(predicted, present)
     return Calibration(
         ece=expected_calibration_error(table),
-        ece_if_calibrated=ece_of_calibrated(table),
+        ece_if_calibrated=ece_of_calibrated(table, len(labels)),
         ece_equal_width=expected_calibration_error(
             bin_probabilities(predicted, present, binning="equal-width")
         ),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from orbitune.energy import describe_cost
+from orbitune.machine.energy import describe_cost
 from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import run_name
 from orbitune.study.records import StudyResults

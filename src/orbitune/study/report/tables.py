@@ -93,27 +93,30 @@ def calibration_table(view: ReportView, split: str) -> Table:
         ("Brier score", "brier", "{:.4f}".format),
         ("Loss, nats", "loss", "{:.4f}".format),
     )
-    found = [(group, group.summary.calibration) for group in view.groups_on(split)]
-    known = [(group, scores) for group, scores in found if scores]
-    by_seed = all(scores.seeds for _, scores in known)
+    found = [(group.title, group.summary.calibration) for group in view.groups_on(split)]
+    known = [(title, scores) for title, scores in found if scores]
+    shown = view.shows_calibration(split)
+    by_seed = shown and all(scores.seeds for _, scores in known)
+    measures = measures if shown else measures[1:]
     rows = []
-    for group, scores in known:
+    for title, scores in known:
         temperatures = ", ".join(f"{value:.2f}" for value in scores.temperatures)
         pairs = [
             _before_and_after(write(getattr(scores.before, key)), write(getattr(scores.after, key)))
             for _, key, write in measures
         ]
-        rows.append([group.title, temperatures, *_ece_cells(scores), *pairs])
-    heads = ["ECE", "ECE if perfectly calibrated"] if by_seed else ["ECE"]
+        rows.append([title, temperatures, *(_ece_cells(scores, by_seed) if shown else []), *pairs])
+    heads = ["ECE", "ECE if perfectly calibrated"][: shown + by_seed]
     header = ["Method", "Temperatures", *heads, *(head for head, _, _ in measures)]
     caption = "Calibration on test before and after temperature scaling, fitted on validation"
     note = "; ECE and the 95 % range of perfectly calibrated models: means of the seeds" if by_seed else ""
     return Table(view.with_split(caption, split) + note, header, rows)
 
 
-def _ece_cells(scores: CalibrationRecord) -> list[str]:
+def _ece_cells(scores: CalibrationRecord, by_seed: bool) -> list[str]:
     """Return the calibration errors; of seeds their mean, and beside it that of perfect calibration."""
-    if not (seeds := scores.seeds):
+    seeds = scores.seeds
+    if not by_seed:
         return [_before_and_after(fmt.percent(scores.before.ece, 2), fmt.percent(scores.after.ece, 2))]
     errors = (fmean(state) for state in zip(*((each.before, each.after) for each in seeds), strict=True))
     states = [each.before_if_calibrated for each in seeds], [each.after_if_calibrated for each in seeds]
