@@ -15,6 +15,7 @@ from orbitune.models.lineage.ancestors import Ancestor
 from orbitune.models.lineage.fine_tuned import carry_backbone
 from orbitune.models.lineage.merging import MergeParent, MergeScore
 from orbitune.models.preprocessing import write_preprocessing
+from orbitune.suggestions import missing
 from orbitune.training.run_integrity import check_run
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def list_adapters(folder: str | Path) -> list[AdapterSummary]:
         RunError: there is no such folder.
     """
     if not Path(folder).is_dir():
-        raise RunError(f"There is no folder {folder}.")
+        raise RunError(missing("folder", folder))
     return [_summarise(place) for place in _find_folders(Path(folder), _MAX_DEPTH)]
 
 

