@@ -22,7 +22,7 @@ from orbitune.hub import looks_like_path, snapshot
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, open_saved
 from orbitune.models.lineage.fine_tuned import backbone_of, place_of
-from orbitune.models.metadata import ModelMetadata
+from orbitune.models.metadata import HUB_FILES, ModelMetadata
 from orbitune.models.methods import find_method
 from orbitune.suggestions import missing
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 OOD_DETECTOR_FILE = "likeness.safetensors"  # as version 0.1 named it
-HUB_FILES = ("*.json", "*.safetensors", "README.md")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from orbitune.reporting.components import (
 )
 from orbitune.reporting.drawing import report_style
 from orbitune.reporting.page import WARNING, Page
+from orbitune.reporting.reliability import too_few
 from orbitune.study.display_names import fold_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import methodology, run_details, tables
@@ -147,8 +148,15 @@ def _calibration(view: ReportView, styles: Styles) -> list[Component]:
     splits = [s for s in view.splits if any(group.summary.calibration for group in view.groups_on(s))]
     if not splits:
         return []
-    figure = reliability_figure(view, splits, styles=styles)
-    return [figure, *(tables.calibration_table(view, split) for split in splits)]
+    components: list[Component] = []
+    if drawn := [split for split in splits if view.shows_calibration(split)]:
+        components += [reliability_figure(view, drawn, styles=styles)]
+    for split in splits:
+        if split not in drawn:
+            few = too_few(view.groups_on(split)[0].summary.test_tiles)
+            components += [BulletList([": ".join(filter(None, [fmt.capital(view.split_name(split)), few]))])]
+        components += [tables.calibration_table(view, split)]
+    return components
 
 
 def _robustness(view: ReportView, styles: Styles) -> list[Component]:

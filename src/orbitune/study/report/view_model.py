@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from orbitune.evaluation.details.calibration_check import LEAST_TILES
 from orbitune.models.metadata import ParameterCounts
 from orbitune.study.arms import choose_reference, split_arm
 from orbitune.study.corrupted_runs import pool_folds
@@ -210,6 +211,10 @@ class ReportView:
     def groups_on(self, split: str) -> list[RunGroup]:
         """Return the groups of one split in the order of the rows."""
         return [row.groups[split] for row in self.rows if split in row.groups]
+
+    def shows_calibration(self, split: str) -> bool:
+        """Return whether a split has enough test tiles to judge calibration."""
+        return self.groups_on(split)[0].summary.test_tiles >= LEAST_TILES
 
     def robustness_on(self, split: str) -> list[RobustnessRecord]:
         """Return the scores on corrupted tiles of one split, one per method; folds are pooled."""
