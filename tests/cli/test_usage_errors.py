@@ -95,7 +95,7 @@ def place(tmp_path, monkeypatch):
         (["methods", "--backbone", "bakbone"], "There is no backbone folder bakbone; did you mean backbone?"),
         (["methods", "--backbone", "./runs/lraa"], "folder ./runs/lraa; did you mean ./runs/lora?"),
         (["methods", "--backbone", "./runz/lora"], "no backbone folder ./runz/lora; did you mean ./runs?"),
-        (["methods", "--backbone", "zzz"], "zzz: check the path, or pass a hub id (owner/name)."),
+        (["methods", "--backbone", "zzz"], "zzz: check it, or pass a hub id (owner/name)."),
         (["methods", "--backbone", "recipe.yaml"], "There is no backbone folder recipe.yaml"),
         (["train", "--recipe", "recipes.yaml"], "No such file or directory; did you mean recipe.yaml?"),
         (["report", "runs/lraa"], "There is no folder runs/lraa; did you mean runs/lora?"),

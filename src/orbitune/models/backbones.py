@@ -193,13 +193,11 @@ def checkpoint_folder(name: str) -> Path:
         return demo_backbone()
     if looks_like_path(name) or "/" not in name:
         folder = Path(name).expanduser().resolve()
-        if not folder.is_dir():
-            advice = "check the path, or pass a hub id (owner/name)"
-            raise ModelError(missing("backbone folder", name, advice=advice))
-        return folder
+        if folder.is_dir():
+            return folder
+        raise ModelError(missing("backbone folder", name, advice="check it, or pass a hub id (owner/name)"))
     try:
-        files = ["*config.json", "model*.safetensors*", CARD, FILE]
-        return snapshot(name, "model", patterns=files)
+        return snapshot(name, "model", patterns=["*config.json", "model*.safetensors*", CARD, FILE])
     except OrbituneError as error:
         if name != DEFAULT_BACKBONE:
             raise ModelError(f"{missing('folder', name)} {error}") from None
