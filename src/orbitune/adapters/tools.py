@@ -17,6 +17,7 @@ from orbitune.models.lineage.merging import MergeParent, MergeScore
 from orbitune.models.lineage.seen_file import merge_seen
 from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.preprocessing import write_preprocessing
+from orbitune.suggestions import missing
 from orbitune.training.run_integrity import check_run
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def list_adapters(folder: str | Path) -> list[AdapterSummary]:
         RunError: there is no such folder.
     """
     if not Path(folder).is_dir():
-        raise RunError(f"There is no folder {folder}.")
+        raise RunError(missing("folder", folder))
     return [_summarise(place) for place in _find_folders(Path(folder), _MAX_DEPTH)]
 
 
