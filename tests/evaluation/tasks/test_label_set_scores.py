@@ -9,7 +9,12 @@ from orbitune.errors import RunError
 from orbitune.evaluation.calibration import bin_probabilities
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.evaluation.tasks.label_set_scores import LabelSetScores
-from orbitune.evaluation.tasks.resampling import RESAMPLES, RankedLabels, bootstrap_scores
+from orbitune.evaluation.tasks.resampling import (
+    RESAMPLES,
+    RankedLabels,
+    bootstrap_scores,
+    resample_scores,
+)
 from orbitune.evaluation.tasks.score_loss import label_set_losses
 from orbitune.evaluation.tasks.task import Decision
 from orbitune.evaluation.tasks.thresholds import best_thresholds
@@ -112,14 +117,46 @@ def test_the_calibration_error_is_that_of_all_labels_together():
     assert calibration.brier == pytest.approx(metrics.brier_score_loss(labels.ravel(), predicted))
 
 
-def test_the_average_precision_of_weighted_tiles_is_that_of_scikit_learn():
-    logits, labels = outputs(60)
-    weights = np.random.default_rng(1).integers(0, 4, (20, 60)).astype(float)
-    ranked = RankedLabels(logits[:, 1], labels[:, 1] > 0, tiles=np.arange(60))
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_average_precision_of_weighted_tiles_is_that_of_scikit_learn(ties):
+    logits, labels = outputs(60, ties=ties)
+    weights = np.random.default_rng(1).integers(0, 4, (60, 20)).astype(float)
+    tiles = np.arange(60)
+    for c in range(2):
+        ranked = RankedLabels(logits[:, c], labels[:, c] > 0, tiles=tiles)
+        expected = [
+            metrics.average_precision_score(labels[:, c], logits[:, c], sample_weight=each)
+            for each in weights.T
+        ]
+        np.testing.assert_allclose(ranked.average_precision(weights), expected, atol=1e-12)
+    joint = RankedLabels(logits.ravel(), labels.ravel() > 0, tiles=tiles.repeat(labels.shape[1]))
     expected = [
-        metrics.average_precision_score(labels[:, 1], logits[:, 1], sample_weight=each) for each in weights
+        metrics.average_precision_score(
+            labels.ravel(), logits.ravel(), sample_weight=each.repeat(labels.shape[1])
+        )
+        for each in weights.T
     ]
-    np.testing.assert_allclose(ranked.average_precision(weights), expected, atol=1e-9)
+    np.testing.assert_allclose(joint.average_precision(weights), expected, atol=1e-12)
+
+
+def test_a_class_of_which_no_tile_was_drawn_has_no_average_precision():
+    logits = outputs(60)[0][:, 1]
+    weights = np.ones((60, 1))
+    weights[0] = 0
+    for labels in (np.arange(60) == 0, np.zeros(60, bool)):
+        ranked = RankedLabels(logits, labels, tiles=np.arange(60))
+        assert np.isnan(ranked.average_precision(weights)).all()
+
+
+def test_resampled_f1_is_that_of_scikit_learn_with_the_draws_as_weights():
+    logits, labels = outputs(60)
+    decided = logits > 0.2
+    found = resample_scores(logits, labels, decisions={"": decided}, together=False)
+    random = np.random.default_rng(0)
+    for place in range(3):
+        rows = random.integers(60, size=60)
+        expected = metrics.f1_score(labels[rows], decided[rows], average="micro", zero_division=0)
+        assert found["micro_f1"][place] == pytest.approx(expected, abs=1e-12)
 
 
 def test_intervals_hold_the_scores_and_narrow_with_more_tiles():
