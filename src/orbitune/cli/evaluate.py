@@ -104,7 +104,7 @@ def _print_assessment(found: "NewScores", out: Path | None) -> None:
     heads = [f"{name} (95 %)" if number in columns else name for number, name in enumerate(header)]
     print_table(heads, rows)
     print(
-        f"calibration: ECE {found.after.ece:.2%} with the model's temperature {found.temperature:.2f}, "
+        f"calibration: ECE {found.after.ece:.2%} with the model's {found.calibrated_by}, "
         f"{found.before.ece:.2%} without"
     )
     print(f"tiles: {found.data}, {found.source}; {counted(found.scores.count, 'tile')}")

@@ -197,7 +197,7 @@ def _fit_detector(
             setup,
             detector=detector,
             held_out=held_out,
-            temperature=bundle.temperature,
+            temperature=bundle.decision.temperature,
             display=display,
         ),
         measure=MEASURE,

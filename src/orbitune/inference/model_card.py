@@ -215,10 +215,11 @@ def _times(count: int) -> str:
 def _calibration(metadata: ModelMetadata) -> str:
     """Return the section on temperature, OOD detector and storage."""
     fitted_on = "held-out points" if metadata.adaptation else "validation"
-    text = (
-        f"Logits are divided by {metadata.temperature:.4f}, a temperature fitted on {fitted_on}, before the "
-        f"{find_task(metadata.task).activation}."
-    )
+    text = f"Logits are divided by {metadata.temperature:.4f}, a temperature fitted on {fitted_on}"
+    if metadata.offsets:
+        listed = zip(metadata.classes, metadata.offsets, strict=True)
+        text += f", and shifted by offsets fitted with it ({', '.join(f'{a} {b:.3f}' for a, b in listed)})"
+    text += f", before the {find_task(metadata.task).activation}."
     if metadata.thresholds:
         text += (
             " A tile has every label whose probability reaches its threshold in `orbitune.json`: the one "

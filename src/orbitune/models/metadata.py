@@ -219,7 +219,9 @@ class ModelMetadata(StoredRecord):
         recipe_hash: of the run.
         scores: by split; empty for an imported adapter.
         temperature: logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599), or with
-            several labels a tile before the sigmoid.
+            several labels a tile before offsets and sigmoid.
+        offsets: added to the logits of each class then (Platt 1999), with several labels a tile; None for
+            none, as until format 4.
         thresholds: probability from which a tile has each class, with several labels a tile; else None.
         tta: test-time augmentation of the scores and predictions.
         confusion: test tiles by true class (rows) and prediction.
@@ -231,7 +233,7 @@ class ModelMetadata(StoredRecord):
         files, settings: SHA-256 of the weight files and of the JSON files beside this one.
     """
 
-    FORMAT: ClassVar[int] = 4
+    FORMAT: ClassVar[int] = 5
 
     made_by: str | None = None
     method: Annotated[str, Field(min_length=1)]
@@ -244,6 +246,7 @@ class ModelMetadata(StoredRecord):
     parameters: ParameterCounts | None = None
     scores: dict[str, AnyScores]
     temperature: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    offsets: JsonTuple[FiniteFloat] | None = None
     thresholds: JsonTuple[Fraction] | None = None
     tta: Literal["none", "flips"] = "none"
     confusion: JsonTuple[JsonTuple[NonNegativeInt]] | None = None
@@ -266,11 +269,13 @@ class ModelMetadata(StoredRecord):
         return self
 
     @model_validator(mode="after")
-    def _one_threshold_per_class(self) -> "ModelMetadata":
-        """Check that there is a threshold for each of several labels a tile, and none for one."""
+    def _one_value_per_class(self) -> "ModelMetadata":
+        """Check that several labels a tile have a threshold each, and an offset or none; one has neither."""
         wanted = len(self.classes) if self.task == "multi-label" else 0
         if len(self.thresholds or ()) != wanted:
             raise ValueError(f"thresholds: expected {wanted} for task {self.task}")
+        if len(self.offsets or ()) not in (0, wanted):
+            raise ValueError(f"offsets: expected {wanted} for task {self.task}")
         return self
 
     @model_validator(mode="after")
@@ -283,7 +288,7 @@ class ModelMetadata(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Convert values of versions 1 and 2, with other names of fields; 3 has one label a tile."""
+        """Convert values of versions 1 and 2, with other names of fields; 3 has one label, 4 no offsets."""
         if "likeness" in values:
             values["ood_detector"] = values.pop("likeness")
         if isinstance(parents := values.get("merged_from"), list):

@@ -20,10 +20,13 @@ class ScoreView(ABC):
     """The scores of a model, as a page shows them.
 
     Attributes:
+        calibrated_by: the name of what calibrates the logits.
         details: the scores with their intervals and the calibration.
         tiles: what the tiles are called, such as "test tiles of the spatial split".
         synthetic: whether the tiles are synthetic.
     """
+
+    calibrated_by = "temperature scaling"
 
     def __init__(self, details: ScoreDetails, tiles: str, *, synthetic: bool) -> None:
         self.details = details
@@ -74,22 +77,22 @@ class ScoreView(ABC):
         return [
             (
                 "reliability-before",
-                f"Before temperature scaling: ECE {fmt.percent(before.ece, 2)}",
-                reliability.ReliabilityCurve("without temperature scaling", LOOK, before),
+                f"Before {self.calibrated_by}: ECE {fmt.percent(before.ece, 2)}",
+                reliability.ReliabilityCurve(f"without {self.calibrated_by}", LOOK, before),
             ),
             (
                 "reliability-after",
                 f"After, T = {self.details.temperature:.2f}: ECE {fmt.percent(after.ece, 2)}",
-                reliability.ReliabilityCurve("with temperature scaling", LOOK, after),
+                reliability.ReliabilityCurve(f"with {self.calibrated_by}", LOOK, after),
             ),
         ]
 
     def calibration_sentence(self) -> str:
-        """State the calibration error and what temperature scaling changes."""
+        """State the calibration error and what the calibration changes."""
         before, after = self.details.before, self.details.after
         return (
             f"Its probabilities differ from the frequencies by {fmt.percent(after.ece, 1)} on average "
-            f"(expected calibration error; {fmt.percent(before.ece, 1)} without temperature scaling)."
+            f"(expected calibration error; {fmt.percent(before.ece, 1)} without {self.calibrated_by})."
         )
 
     def conclusions(self) -> list[str]:
@@ -105,7 +108,8 @@ class ScoreView(ABC):
             ["Brier score", *(f"{each.brier:.4f}" for each in (before, after))],
             ["Loss, nats", *(f"{each.loss:.4f}" for each in (before, after))],
         ]
-        caption = f"Calibration on the {self.tiles}; the temperature was fitted on validation tiles"
+        fitted = f"the {self.details.calibrated_by} were" if self.details.offsets else "the temperature was"
+        caption = f"Calibration on the {self.tiles}; {fitted} fitted on validation tiles"
         return [Figure(*self.diagrams()), Table(caption, ["Measure", "Before", "After"], rows)]
 
     def cell(self, value: float, interval: Interval | None) -> str:

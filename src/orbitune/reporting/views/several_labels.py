@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class SeveralLabelsView(ScoreView):
     """Mean average precision, F1 at the thresholds and average precision of each class."""
 
+    calibrated_by = "temperature and offsets"
+
     @property
     def scores(self) -> LabelSetScores:
         """Return the scores."""
