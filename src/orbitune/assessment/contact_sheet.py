@@ -40,7 +40,7 @@ def draw_sheet(
         sheet.paste(_fit(Image.fromarray(pixels)), (left, top))
         lines = (
             (f"true: {', '.join(classes[label] for label in tile.truth) or 'no label'}", _INK),
-            (f"{100 * tile.confidence:.0f} % {'no ' * tile.missed}{classes[tile.decided]}", _QUIET),
+            (f"{'missing: ' * tile.missed}{classes[tile.decided]} {100 * tile.probability:.0f} %", _QUIET),
         )
         for number, (text, colour) in enumerate(lines):
             position = left, top + _SIDE + 4 + number * _LINE
