@@ -89,11 +89,16 @@ def test_the_table_and_json_lines_list_several_labels(label_set_bundle, label_se
     assert all(each["probability"] <= 1 for each in labels)
 
 
-def test_weights_of_16_bits_are_compared_by_whole_sets_of_labels(label_set_run, tmp_path):
+def test_weights_of_16_bits_are_compared_by_map_and_micro_f1(label_set_run, tmp_path):
     bundle = build_bundle(label_set_run, tmp_path / "half", dtype="float16", progress=False)
     storage = bundle.metadata.storage
-    assert storage.accuracy_before == pytest.approx(storage.accuracy_after, abs=0.1)
-    assert storage.accuracy_before > 0.3
+    assert list(storage.label_scores) == ["mAP", "micro-F1"] and storage.accuracy_before is None
+    before, after = storage.label_scores["mAP"]
+    expected = bundle.metadata.scores["validation"].mean_average_precision
+    assert before == pytest.approx(expected, abs=1e-3) and after == pytest.approx(before, abs=0.1)
+    card = (bundle.folder / "README.md").read_text()
+    assert f"validation tiles: mAP {before:.4f} before and {after:.4f} after, micro-F1 " in card
+    assert "accuracy" not in card
 
 
 def test_an_earlier_version_reads_no_thresholds_as_one_label(label_set_bundle, bundle):

@@ -241,13 +241,9 @@ def _storage(storage: WeightStorage) -> str:
     if storage.dtype == "float32":
         return "Weights are stored in 32 bits, as trained."
     text = f"Weights are stored as {storage.dtype}."
-    if storage.tiles is None:
-        return text
-    return (
-        f"{text} On the {storage.tiles:,} validation tiles, accuracy was {storage.accuracy_before:.3%} "
-        f"before and {storage.accuracy_after:.3%} after; the largest difference of a logit is "
-        f"{storage.largest_logit_difference:.2g}."
-    )
+    if change := storage.describe_change():
+        text += f" On the {storage.tiles:,} validation tiles: {change}."
+    return text
 
 
 def _chain(backbone: BackboneRecord) -> list[str]:

@@ -196,7 +196,8 @@ class WeightStorage(Record):
     Attributes:
         dtype: of the stored weights; the other fields are None for float32, which changes nothing.
         tiles: number of validation tiles.
-        accuracy_before, accuracy_after: 0..1.
+        accuracy_before, accuracy_after: 0..1; None with several labels a tile.
+        label_scores: with several labels a tile, (before, after) of mAP and micro-F1; else empty.
         largest_logit_difference: largest absolute difference of a logit.
     """
 
@@ -204,7 +205,20 @@ class WeightStorage(Record):
     tiles: NonNegativeInt | None = None
     accuracy_before: Fraction | None = None
     accuracy_after: Fraction | None = None
+    label_scores: dict[str, Annotated[tuple[Fraction, Fraction], Strict(False)]] = Field(default_factory=dict)
     largest_logit_difference: FiniteFloat | None = None
+
+    def describe_change(self) -> str:
+        """Return the scores before and after with the largest difference of a logit; empty if unmeasured."""
+        scores = [
+            f"{name} {one:.4f} before and {other:.4f} after"
+            for name, (one, other) in self.label_scores.items()
+        ]
+        if self.accuracy_before is not None:
+            scores = [f"accuracy {self.accuracy_before:.3%} before and {self.accuracy_after:.3%} after"]
+        if not scores:
+            return ""
+        return f"{', '.join(scores)}; a logit differs by at most {self.largest_logit_difference:.2g}"
 
 
 class ModelMetadata(StoredRecord):
