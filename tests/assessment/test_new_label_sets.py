@@ -47,7 +47,7 @@ def test_the_command_prints_scores_and_lists_wrong_sets(label_set_bundle, unseen
     done = orbitune("evaluate", label_set_bundle.folder, "--data", changed, "--out", out, "--quiet")
     changed.unlink()
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("new data: mAP ") and "calibration: ECE" in done.stdout
+    assert done.stdout.startswith("new data: mAP ") and "tiles are too few to judge it" in done.stdout
     files = {"errors.csv", "errors.png", "evaluation.json", "report.html"}
     assert {file.name for file in out.iterdir()} == files
     found = list(csv.DictReader((out / "errors.csv").open()))
@@ -125,7 +125,12 @@ def test_unknown_labels_are_named_with_their_tiles(label_set_run, unseen):
 def test_the_report_of_a_run_states_scores_thresholds_and_curves(label_set_run):
     page, result = write_run_report(label_set_run).read_text(), RunResult.load(label_set_run)
     assert f"mAP {100 * result.test.mean_average_precision:.1f}" in page
-    for words in ("Average precision", "Threshold", "Mean average precision, %", "frequency, %"):
+    for words in (
+        "Average precision",
+        "Threshold",
+        "Mean average precision, %",
+        "too few to judge calibration",
+    ):
         assert words in page
     for row in result.test.per_class:
         assert f"{row.threshold:.3f}" in page

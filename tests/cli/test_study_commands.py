@@ -28,7 +28,7 @@ def test_a_report_is_written_again_from_the_results_alone(tmp_path):
     ("arguments", "message"),
     [
         (["--seeds", "two"], "--seeds takes whole numbers"),
-        (["--splits", "random,odd"], "Invalid recipe: split"),
+        (["--splits", "random,odd"], "--splits: must be default, random, spatial or group, not 'odd'"),
         (["--tune", "1"], "--tune must be at least 2"),
     ],
 )

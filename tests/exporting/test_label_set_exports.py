@@ -19,7 +19,7 @@ from orbitune.exporting.export_report import ExportReport
 from orbitune.exporting.exporter import export
 from orbitune.exporting.formats import FORMATS
 from orbitune.exporting.reference import ReferenceModel
-from orbitune.exporting.validation import ExportRefusedError
+from orbitune.exporting.validation import ExportRefusedError, ExportUndecidedError
 
 pytestmark = pytest.mark.usefixtures("short_timing")
 
@@ -95,10 +95,20 @@ def test_the_record_states_what_map_and_f1_lose_with_paired_intervals(exported):
         if name != "onnx-int8":
             assert each.agreement > 0.9
     same = report.formats["onnx"]
-    assert same.agreement == 1 and {(each.low, each.high) for each in same.label_losses} == {(0, 0)}
+    assert same.agreement == 1 and {each.points_lost for each in same.label_losses} == {0}
     header, rows = report.table()
     assert "mAP lost (95 % interval)" in header and "micro-F1 lost (95 % interval)" in header
     assert {len(row) for row in rows} == {len(header)}
+
+
+def test_labels_that_are_the_same_on_few_tiles_do_not_show_that_nothing_is_lost(exported):
+    """A bootstrap of no difference has no width: it would pass any file on a dozen tiles."""
+    same = exported[1].formats["onnx"]
+    for lost in same.label_losses:
+        assert lost.low == -lost.high and lost.alone == (0, 0)
+        assert lost.high == pytest.approx(100 * 3.8415 / (same.tiles + 3.8415), rel=1e-3)
+    with pytest.raises(ExportUndecidedError, match="29 validation tiles are too few to show that it loses"):
+        same.check("ONNX in int8", difference=None, tolerance=0.5)
 
 
 def test_int8_is_refused_for_labels_lost_at_the_thresholds_although_the_ranking_is_the_same(

@@ -12,6 +12,7 @@ from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_builder import build_bundle
 from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.model_card import write_model_card
+from orbitune.inference.ood_fitting import choose_rate
 from orbitune.models.backbones import find_backbone
 
 
@@ -67,7 +68,7 @@ def test_a_bundle_holds_all_that_prediction_needs(bundle, run):
     inputs = json.loads((run / "inputs.json").read_text())
     assert metadata.data.splits_sha256 == inputs["splits"]
     assert metadata.scores["test"].interval == result.test.interval
-    assert metadata.ood_detector.false_alarm_rate == 0.01
+    assert (metadata.ood_detector.false_alarm_rate, metadata.ood_detector.validation_tiles) == (0.21, 24)
     assert metadata.temperature > 0
     assert set(metadata.files) == {"adapter_model.safetensors", "likeness.safetensors"}
     settings = {"adapter_config.json", "preprocessor_config.json", "training-tiles.json"}
@@ -186,6 +187,27 @@ def test_an_invalid_bundle_is_one_line(tmp_path, monkeypatch):
 def test_a_folder_that_exists_is_never_replaced(run, tmp_path):
     with pytest.raises(RunError, match="exists; choose another --out"):
         build_bundle(run, tmp_path, progress=False)
+
+
+def test_a_false_alarm_rate_that_the_validation_tiles_cannot_hold_is_one_line(run, tmp_path):
+    message = "of 0.1 needs 50 validation tiles, and the run has 24: 0.21 is the smallest that they hold"
+    with pytest.raises(RunError, match=message):
+        build_bundle(run, tmp_path / "bundle", false_alarm_rate=0.1, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("tiles", "rate", "words"),
+    [
+        (5400, 0.01, ""),
+        (500, 0.01, ""),
+        (100, 0.05, "up to 5 % of tiles like the training tiles will be not sure: 100 validation tiles hold"),
+        (14, None, "no tile will be not sure: 14 validation tiles hold no false-alarm rate below 36 %"),
+    ],
+)
+def test_the_default_false_alarm_rate_is_the_smallest_that_is_held(tiles, rate, words, caplog):
+    assert choose_rate(None, tiles) == rate
+    assert caplog.text.count("not sure") == bool(words) and words in caplog.text
 
 
 @pytest.mark.parametrize(

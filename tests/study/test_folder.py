@@ -20,9 +20,9 @@ def test_a_study_whose_recipes_state_the_default_number_of_epochs_goes_on_with_i
     assert Recipe.load(tmp_path / "recipes" / "lora.yaml").epochs == 3
 
 
-@pytest.mark.parametrize(("before", "now"), [(None, 3), (5, None)])
+@pytest.mark.parametrize(("before", "now"), [("none", 3), (5, "none")])
 def test_other_epochs_are_another_study(tmp_path, before, now):
-    claim(tmp_path, Recipe(epochs=before))
+    claim(tmp_path, Recipe(epochs=None if before == "none" else before))
     (tmp_path / "lora").mkdir()
-    with pytest.raises(RunError, match=rf"another recipe \(epochs: {now}, not {before}\)"):
-        claim(tmp_path, Recipe(epochs=now))
+    with pytest.raises(RunError, match=rf"another recipe \(--epochs: {now}, not {before}\)"):
+        claim(tmp_path, Recipe(epochs=None if now == "none" else now))

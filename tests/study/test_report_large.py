@@ -233,7 +233,7 @@ def test_tiles_that_are_disputed_are_shown_with_who_was_right(page, markdown, re
     sources = re.findall(r'<img src="(.{22})', page)
     assert sources == ["data:image/png;base64,"] * sum(len(e["tiles"]) for e in results["disagreements"])
     assert "img-src data:" in page
-    assert re.search(r"<b>\w+</b><span>Correct: full fine-tuning", page)
+    assert re.search(r"<b>1. \w+</b><span>Correct: full fine-tuning", page)
     assert "](tiles/disagreements-random.png)" in markdown
 
 

@@ -109,7 +109,7 @@ def test_a_method_has_a_gap_between_two_splits_and_sweeps_have_none(tmp_path):
     low, high = bootstrap_unpaired_difference(np.arange(COUNT)[None] >= 20, np.arange(COUNT)[None] >= 100)
     assert gap.model_dump() == {
         **{"method": "lora", "splits": ["random", "spatial"]},
-        **{"difference": pytest.approx(0.08), "low": low, "high": high},
+        **{"difference": pytest.approx(0.08), "low": low, "high": high, "over_folds": None},
     }
 
 

@@ -27,6 +27,18 @@ _LIST, _SHEET, _PAGE = "errors.csv", "errors.png", "report.html"
 _LOGGER = logging.getLogger(__name__)
 
 
+def written_files(folder: Path) -> dict[str, list[Path]]:
+    """Return the files of an assessment by what they hold: scores, errors, report.
+
+    Those that could not be written, or that need an extra that is missing, are left out.
+    """
+    names = {"scores": [FILE], "errors": [_LIST, _SHEET], "report": [_PAGE]}
+    found = {
+        kind: [folder / name for name in each if (folder / name).is_file()] for kind, each in names.items()
+    }
+    return {kind: files for kind, files in found.items() if files}
+
+
 def check_folder(folder: Path) -> None:
     """Check that a folder is new, empty, or of an earlier assessment.
 
@@ -81,7 +93,7 @@ def _write_list(
     sure: np.ndarray | None,
     classifier: Classifier,
 ) -> None:
-    """Write the misclassified tiles as CSV, the most confident first.
+    """Write the misclassified tiles as CSV, the most confident first, with the numbers of the contact sheet.
 
     Of several labels a tile, `worst_class` is the one that is missing or wrong most clearly, with the
     probability that the model gave it.
@@ -95,19 +107,19 @@ def _write_list(
         lines = csv.writer(stream)
         worst = ["worst_class", "worst_class_probability", "worst_class_threshold"]
         more = ["missing", "wrong", *worst] if thresholds else ["probability", "truth_probability"]
-        lines.writerow(["file", "truth", "prediction", *more, "sure"])
-        for name, each in zip(names, found, strict=True):
+        lines.writerow(["number", "file", "truth", "prediction", *more, "sure"])
+        for number, (name, each) in enumerate(zip(names, found, strict=True), 1):
             true, said = set(each.truth), set(each.predicted)
-            numbers: list[float] = [each.confidence, each.truth_probability]
+            probabilities = [each.confidence, each.truth_probability]
             of_sets: list[object] = []
             if thresholds:
                 of_sets = [listed(true - said), listed(said - true), cell(classes[each.decided])]
-                numbers = [each.probability, thresholds[each.decided]]
+                probabilities = [each.probability, thresholds[each.decided]]
             lines.writerow(
                 [
-                    *[cell(name), listed(true), listed(said)],
+                    *[number, cell(name), listed(true), listed(said)],
                     *of_sets,
-                    *(f"{number:.6f}" for number in numbers),
+                    *(f"{probability:.6f}" for probability in probabilities),
                     None if sure is None else str(bool(sure[each.place])).lower(),
                 ]
             )

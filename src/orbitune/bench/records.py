@@ -8,9 +8,9 @@ from pydantic import Strict
 
 from orbitune.bench.ratios import paired_ratio, verdict
 from orbitune.bench.suites import ArmComparison, BenchFigure, Suite
-from orbitune.environment import Environment
 from orbitune.evaluation.run_result import RunData
 from orbitune.exporting.validation import Latency
+from orbitune.machine.environment import Environment
 from orbitune.models.metadata import RENAMED_DATA, BackboneRecord
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import JsonTuple, Record, StoredRecord, rename_keys

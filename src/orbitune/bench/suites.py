@@ -11,7 +11,8 @@ from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import read_recipe
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import anchor, anchor_path
-from orbitune.settings_errors import describe_errors
+from orbitune.settings_errors import InvalidSettingsError, find_faults
+from orbitune.suggestions import unknown
 from orbitune.yaml_files import read_yaml
 
 # What is measured: each has a module of that name, `_` for `-`, in `orbitune.bench.arms`.
@@ -154,13 +155,13 @@ class Suite(_Strict):
         try:
             suite = cls.model_validate(values)
         except ValidationError as error:
-            raise OrbituneError(f"Invalid suite: {describe_errors(error, cls)}.") from None
+            raise InvalidSettingsError.of("suite", find_faults(error, cls)) from None
         if not (suite.comparisons or suite.figures):
             raise OrbituneError("Invalid suite: comparisons: there are none, and no figures")
         suite.arms()
         for figure in suite.figures:
             if figure.kind not in FIGURES:
-                raise OrbituneError(f"Unknown figure {figure.kind!r}. Choose from: {', '.join(FIGURES)}.")
+                raise OrbituneError(unknown("figure", figure.kind, known=FIGURES))
         return suite
 
     @classmethod
@@ -211,7 +212,7 @@ class Suite(_Strict):
         own = dict(settings)
         kind, method = own.pop("kind", None), own.get("method", "lora")
         if kind not in KINDS:
-            raise OrbituneError(f"Unknown kind of arm {kind!r}. Choose from: {', '.join(KINDS)}.")
+            raise OrbituneError(unknown("kind of arm", kind, known=KINDS))
         if kind in PREDICTION:
             words = (f"{key} {value}" for key, value in sorted(own.items()))
             name, recipe = ", ".join((kind, *words)), self.run_recipe()

@@ -31,8 +31,12 @@ def bundle(
         str, typer.Option(help="Data type of the stored weights: float32, float16 or bfloat16")
     ] = "float32",
     false_alarm_rate: Annotated[
-        float, typer.Option(help="Fraction of in-distribution tiles that may be called not sure")
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            help="Fraction of in-distribution tiles that may be called not sure [default: 0.01, or the "
+            "smallest that the validation tiles hold]"
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -195,5 +199,6 @@ def print_bundle(made: "Bundle") -> None:
     if detector := metadata.ood_detector:
         print(
             f"tiles with an OOD score above {detector.threshold:.2f} are not sure "
-            f"({detector.false_alarm_rate:.1%} of the validation tiles, {detector.bytes / 1e3:,.0f} kB)"
+            f"(at most {100 * detector.false_alarm_rate:.3g} % of tiles like the training tiles, "
+            f"{detector.bytes / 1e3:,.0f} kB)"
         )

@@ -3,12 +3,15 @@
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Strict
 
 from orbitune.errors import RunError
+from orbitune.evaluation.significance import round_up_images
 from orbitune.evaluation.tasks.score_loss import ScoreLoss
 from orbitune.exporting.reference import Predict, ReferenceModel, predict_in_batches
 from orbitune.records import JsonTuple, Record
@@ -19,7 +22,7 @@ FP32_DIFFERENCE, FP16_DIFFERENCE = 1e-3, 0.02
 TOLERANCE = 0.5  # percentage points of a validation score that a format in int8 may lose
 _BATCH = 64
 TIMING_SECONDS = 0.5  # of calls with a single tile
-_OF_LOSS = ("points_lost", "low", "high")
+_OF_LOSS = ("points_lost", "low", "high", "alone")
 _FEWEST_CALLS, _MOST_CALLS = 5, 500
 
 
@@ -27,6 +30,12 @@ class ExportRefusedError(RunError):
     """An exported model that differs too much from the trained model."""
 
     kind = "refused"
+
+
+class ExportUndecidedError(ExportRefusedError):
+    """An exported model of which the validation tiles are too few to tell what it loses."""
+
+    kind = "undecided"
 
 
 class Latency(Record):
@@ -64,6 +73,8 @@ class ExportCheck(Record):
             tile, like the next.
         points_lost, low, high: percentage points of accuracy lost, and the 95 % interval of the paired score
             test.
+        alone: number of tiles that only the exported, and only the reference model has right; None where an
+            earlier version measured.
         label_losses: with several labels a tile, the mean average precision and micro-F1 lost; else empty.
         bytes: size on disk.
         latency: of a call, by the number of tiles in it.
@@ -77,6 +88,7 @@ class ExportCheck(Record):
     points_lost: float | None = None
     low: float | None = None
     high: float | None = None
+    alone: Annotated[tuple[int, int], Strict(False)] | None = None
     label_losses: JsonTuple[ScoreLoss] = ()
     bytes: int
     latency: dict[str, Latency]
@@ -97,10 +109,12 @@ class ExportCheck(Record):
         Args:
             title: of the format, for the message.
             difference: what a probability may differ by; None where the scores count.
-            tolerance: percentage points of each score that a format without `difference` may lose.
+            tolerance: percentage points of each score that a format without `difference` may lose; the upper
+                end of each paired interval must not exceed it.
 
         Raises:
             ExportRefusedError: the exported model differs by more.
+            ExportUndecidedError: the tiles are too few to tell.
         """
         if difference is not None and not self.largest_difference <= difference:
             raise ExportRefusedError(
@@ -108,13 +122,30 @@ class ExportCheck(Record):
                 f"by {self.largest_difference:.2g}, and {difference:g} is allowed."
             )
         if difference is None:
-            for lost in self.losses:
-                if not lost.points_lost <= tolerance:
-                    raise ExportRefusedError(
-                        f"{title} fails validation and is not kept: it loses {lost.points_lost:.2f} points "
-                        f"of validation {lost.score} ({lost.low:.2f} to {lost.high:.2f}), and {tolerance:g} "
-                        "are allowed (--tolerance)."
-                    )
+            self._check_losses(title, tolerance)
+
+    def _check_losses(self, title: str, tolerance: float) -> None:
+        """Check the scores of a format in int8; see `check`."""
+        for lost in self.losses:
+            if not lost.points_lost <= tolerance:
+                raise ExportRefusedError(
+                    f"{title} fails validation and is not kept: it loses {lost.points_lost:.2f} points "
+                    f"of validation {lost.score} ({lost.low:.2f} to {lost.high:.2f}), and {tolerance:g} "
+                    "are allowed (--tolerance)."
+                )
+        open_losses = [lost for lost in self.losses if not lost.high <= tolerance]
+        if not open_losses:
+            return
+        worst = max(open_losses, key=lambda lost: lost.high)
+        needed = [lost.tiles_needed(tolerance, tiles=self.tiles) for lost in open_losses]
+        known = [count for count in needed if count is not None]
+        count = f"about {round_up_images(max(known)):,}" if len(known) == len(needed) else "far more"
+        raise ExportUndecidedError(
+            f"{title} is undecided and not kept: {self.tiles:,} validation tiles are too few to show that it "
+            f"loses at most {tolerance:g} points of {worst.score} ({worst.points_lost:.2f} lost, 95 % "
+            f"interval {worst.low:.2f} to {worst.high:.2f}). It takes {count} tiles, or "
+            f"--tolerance {ceil(100 * worst.high) / 100:g}, which allows what may be lost."
+        )
 
     def table_row(self) -> dict[str, str]:
         """Return the measures as cells of a table by the names of the columns."""

@@ -148,7 +148,7 @@ class Bundle:
     def ood_detector(self) -> OODDetector | None:
         """Return the out-of-distribution detector.
 
-        Returns None for a run and for an imported adapter.
+        Returns None for a run, for an imported adapter, and where there were too few validation tiles.
 
         Raises:
             ModelError: its file is missing or damaged.

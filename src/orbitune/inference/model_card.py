@@ -230,8 +230,9 @@ def _calibration(metadata: ModelMetadata) -> str:
         text += (
             f"\n\n`{OOD_DETECTOR_FILE}` ({detector.bytes / 1000:,.0f} kB) is an out-of-distribution "
             f"detector, fitted on {detector.training_tiles:,} training tiles. The OOD score is the "
-            f"{detector.measure}. A tile with a score above {detector.threshold:.3f} is *not sure*; of "
-            f"{detector.validation_tiles:,} validation tiles, at most {detector.false_alarm_rate:.1%} are."
+            f"{detector.measure}. A tile with a score above {detector.threshold:.3f} is *not sure*: of tiles "
+            f"like the training tiles at most {100 * detector.false_alarm_rate:.3g} % on average, set on "
+            f"{detector.validation_tiles:,} validation tiles."
         )
     return text + (f"\n\n{_storage(metadata.storage)}" if metadata.storage else "")
 

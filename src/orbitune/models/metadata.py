@@ -170,7 +170,8 @@ class OODThreshold(Record):
     Attributes:
         measure: how the OOD score is computed, for people.
         threshold: tiles with a higher OOD score are *not sure*.
-        false_alarm_rate: fraction of the validation tiles above the threshold, at most.
+        false_alarm_rate: fraction of tiles like the training tiles above the threshold, at most, on average;
+            of the validation tiles in bundles of version 0.1.
         view_threshold: the same for cells of a map: set on views of the validation tiles as other sensors and
             smaller windows show them; None for `threshold`.
         min_confidence: cells of a map with a lower class probability are *not sure*.
@@ -239,7 +240,7 @@ class ModelMetadata(StoredRecord):
         thresholds: probability from which a tile has each class, with several labels a tile; else None.
         tta: test-time augmentation of the scores and predictions.
         confusion: test tiles by true class (rows) and prediction.
-        ood_detector: None for a run, and for an imported adapter.
+        ood_detector: None for a run, for an imported adapter, and where validation tiles were too few.
         imported: what an imported adapter stated about its backbone.
         merged_from: the parents of a merged adapter; `validations` are its scores on their tiles.
         adaptation: how the head was refitted to a scene; None for other models.

@@ -64,13 +64,24 @@ class GroupSummary(Record):
 
 
 class SplitGap(Record):
-    """Accuracy of a method on one split minus another, -1..1, with 95 % interval."""
+    """Accuracy of a method on one split minus another, -1..1, with 95 % interval.
+
+    Attributes:
+        over_folds: 95 % interval over the folds of both splits, see
+            `orbitune.evaluation.resampled.unpaired_resampled_interval`; None for ordinary splits.
+    """
 
     method: str
     splits: list[str]
     difference: float
     low: float
     high: float
+    over_folds: Annotated[tuple[float, float], Strict(False)] | None = None
+
+    @property
+    def is_loss(self) -> bool:
+        """Return whether the second split is harder by every interval."""
+        return self.low > 0 and (self.over_folds is None or self.over_folds[0] > 0)
 
 
 class VerdictRecord(Comparison):
@@ -107,10 +118,12 @@ class LeakageRecord(Record):
     """Leakage checks of one split.
 
     Attributes:
+        fold: of a cross-validation, such as 2/5; None for an ordinary split.
         no_coordinates: why there is no baseline of coordinates, where tiles have unusable ones.
     """
 
     split: str
+    fold: str | None = None
     leaks: list[LeakRecord]
     baselines: list[Baseline]
     no_coordinates: str | None = None
@@ -160,8 +173,13 @@ class DisagreementRecord(Record):
 
 
 class RobustnessRecord(Robustness):
-    """Accuracy of one run on corrupted validation tiles."""
+    """Accuracy of one run on corrupted validation tiles.
+
+    Attributes:
+        fold: of a cross-validation, such as 2/5; None for an ordinary split, and for all folds together.
+    """
 
     split: str
     method: str
     seed: int
+    fold: str | None = None

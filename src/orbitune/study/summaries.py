@@ -14,7 +14,9 @@ import numpy as np
 from orbitune.evaluation.calibration import fit_temperature, score_calibration
 from orbitune.evaluation.intervals import bootstrap_unpaired_difference, mean_accuracy
 from orbitune.evaluation.metrics import ClassScores, SplitScores, score
+from orbitune.evaluation.resampled import unpaired_resampled_interval
 from orbitune.study.findings import CalibrationRecord, ClassRecord, GroupSummary, SplitGap
+from orbitune.study.over_folds import fold_accuracies
 from orbitune.study.predictions import (
     AlignedLogits,
     by_seed,
@@ -44,7 +46,8 @@ def summarise_groups(runs: Sequence[RunRecord], folder: Path) -> list[GroupSumma
 def split_gaps(runs: Sequence[RunRecord], folder: Path) -> list[SplitGap]:
     """Compare the accuracy of each method on each pair of splits, without sweeps.
 
-    The 95 % intervals are those of `bootstrap_unpaired_difference`.
+    The 95 % intervals are those of `bootstrap_unpaired_difference`; a cross-validation has them over folds
+    too, as its verdicts have.
 
     Args:
         runs: all runs of the study.
@@ -61,9 +64,29 @@ def split_gaps(runs: Sequence[RunRecord], folder: Path) -> list[SplitGap]:
         for pair in combinations([split for split in splits if method in correct[split]], 2):
             first, second = (correct[split][method] for split in pair)
             low, high = bootstrap_unpaired_difference(first, second)
-            difference = float(first.mean() - second.mean())
-            gaps.append(SplitGap(method=method, splits=list(pair), difference=difference, low=low, high=high))
+            gaps.append(
+                SplitGap(
+                    method=method,
+                    splits=list(pair),
+                    difference=float(first.mean() - second.mean()),
+                    low=low,
+                    high=high,
+                    over_folds=_gap_over_folds(done, method, pair),
+                )
+            )
     return gaps
+
+
+def _gap_over_folds(
+    runs: Sequence[RunRecord], method: str, splits: Sequence[str]
+) -> tuple[float, float] | None:
+    """Return the interval of a gap over the folds of both splits, -1..1; None for ordinary splits."""
+    first, second = (fold_accuracies([run for run in runs if run.split == each], method) for each in splits)
+    if first is None or second is None:
+        return None
+    ratios = (first.test_to_train, second.test_to_train)
+    low, high = unpaired_resampled_interval(first.percent, second.percent, test_to_train=ratios)
+    return low / 100, high / 100
 
 
 def _summarise(runs: Sequence[RunRecord], folder: Path) -> GroupSummary:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from orbitune.evaluation.calibration import Calibration
+from orbitune.evaluation.details.calibration_check import CalibrationCheck, check_calibration
 from orbitune.evaluation.details.class_intervals import ClassIntervals, Interval, macro_f1_interval
 from orbitune.evaluation.metrics import SplitScores
 from orbitune.evaluation.tasks.label_set_scores import AnySplitScores, LabelSetScores
@@ -67,6 +68,10 @@ class ScoreDetails(Record):
             before=task.score_calibration(logits, labels),
             after=task.score_calibration(decision.calibrate(logits), labels),
         )
+
+    def check_calibration(self) -> CalibrationCheck:
+        """Compare the calibration error with what chance gives for as many tiles."""
+        return check_calibration(self.after, self.scores.count)
 
 
 def interval_of_macro_f1(scores: SplitScores) -> Interval:

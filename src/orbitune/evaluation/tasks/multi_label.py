@@ -48,13 +48,13 @@ class MultiLabel(Task):
         """
         if recipe.augment == "sensor":
             raise OrbituneError(
-                "augment sensor shows smaller windows of a tile, and which of its labels they have is not "
+                "--augment sensor shows smaller windows of a tile, and which of its labels they have is not "
                 "known: choose flips or none."
             )
         if recipe.loss == "asymmetric" and recipe.class_weights:
             raise OrbituneError(
-                "The asymmetric loss weighs present and absent labels itself: leave class_weights out, or "
-                "choose loss bce."
+                "The asymmetric loss weighs present and absent labels itself: leave --class-weights out, "
+                "or choose --loss bce."
             )
         return super().resolve(recipe).replace(augment=recipe.augment or "flips")
 

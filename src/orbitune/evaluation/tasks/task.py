@@ -18,7 +18,7 @@ from orbitune.evaluation.metrics import SplitScores
 from orbitune.evaluation.tasks.score_loss import ScoreLoss
 from orbitune.models.metadata import ModelMetadata
 from orbitune.recipe import Recipe
-from orbitune.recipe_settings import TaskName
+from orbitune.recipe_settings import TaskName, option_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +89,8 @@ class Task(ABC):
             asked = getattr(recipe, setting)
             if asked not in (None, *known):
                 raise OrbituneError(
-                    f"The tiles have {self.title}, for which {setting} is {' or '.join(known)}, not {asked}."
+                    f"The tiles have {self.title}, for which {option_of(setting)} is {' or '.join(known)}, "
+                    f"not {asked}."
                 )
         return recipe.replace(
             task=self.name,

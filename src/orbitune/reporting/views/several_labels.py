@@ -20,6 +20,7 @@ class SeveralLabelsView(ScoreView):
     """Mean average precision, F1 at the thresholds and average precision of each class."""
 
     calibrated_by = "temperature and offsets"
+    predictions = "labels are present"
 
     @property
     def scores(self) -> LabelSetScores:
@@ -126,8 +127,9 @@ class SeveralLabelsView(ScoreView):
             for name, title, curve in self.curves()
         ]
         return (
-            "Labels of all classes in bins of equal size by probability. On the diagonal, they are as "
-            "frequent as their probability says; below it, the probabilities are too high.",
+            "Labels of all classes by probability; bars are 95 % intervals, as wide as if the labels of a "
+            "tile were one. On the dashed line, labels are as frequent as their probability says; below it, "
+            "the probabilities are too high.",
             panels,
         )
 

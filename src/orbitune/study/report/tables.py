@@ -93,6 +93,8 @@ def calibration_table(view: ReportView, split: str) -> Table:
         ("Brier score", "brier", "{:.4f}".format),
         ("Loss, nats", "loss", "{:.4f}".format),
     )
+    if not view.shows_calibration(split):
+        measures = tuple(each for each in measures if not each[1].startswith("ece"))
     rows = []
     for group in view.groups_on(split):
         if not (scores := group.summary.calibration):
@@ -110,7 +112,7 @@ def calibration_table(view: ReportView, split: str) -> Table:
 
 def robustness_table(view: ReportView, split: str) -> Table:
     """Return the loss by corruptions, and the mean accuracy of each kind."""
-    records = [record for record in view.results.robustness if record.split == split]
+    records = view.robustness_on(split)
     kinds = [kind.name for kind in records[0].corruptions]
     rows = [
         [
@@ -123,14 +125,15 @@ def robustness_table(view: ReportView, split: str) -> Table:
         ]
         for record in records
     ]
-    caption = f"Accuracy on {records[0].count:,} validation tiles, mean over five severities"
+    over = f" of {view.folds} folds" if view.folds else ""
+    caption = f"Accuracy on {records[0].count:,} validation tiles{over}, mean over five severities"
     header = ["Method", "Seed", "Clean (95 % interval)", "Mean", "Loss, points", *map(fmt.capital, kinds)]
     return Table(view.with_split(caption, split), header, rows)
 
 
 def severity_table(view: ReportView, split: str) -> Table:
     """Return the accuracy at each severity of each corruption with its interval."""
-    records = [record for record in view.results.robustness if record.split == split]
+    records = view.robustness_on(split)
     rows = [
         [f"{fmt.capital(kind.name)} {point.severity}"]
         + [_with_interval(record.corruptions[k].severities[i], view.digits) for record in records]

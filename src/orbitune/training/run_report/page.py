@@ -9,12 +9,12 @@ import yaml
 
 from orbitune.data.preview import rgb_preview
 from orbitune.data.tileset import TileSet
-from orbitune.environment import Environment
 from orbitune.evaluation.details.score_details import ScoreDetails, interval_of_macro_f1
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import Predictions
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.evaluation.tasks.task import Decision, Task
+from orbitune.machine.environment import Environment
 from orbitune.models.methods import find_method
 from orbitune.recipe_paths import data_name
 from orbitune.reporting import formatting as fmt
