@@ -98,10 +98,9 @@ class ExportCheck(Record):
         """Return the losses that a format in int8 is judged by: of the accuracy, or those of the labels."""
         if self.label_losses:
             return self.label_losses
-        values = {name: getattr(self, name) for name in _OF_LOSS}
-        return (
-            ScoreLoss(score="accuracy", found=self.accuracy, reference=self.reference_accuracy, **values),
-        )
+        values: dict[str, Any] = {name: getattr(self, name) for name in _OF_LOSS}
+        values |= {"found": self.accuracy, "reference": self.reference_accuracy}
+        return (ScoreLoss(score="accuracy", **values),)
 
     def check(self, title: str, *, difference: float | None, tolerance: float) -> None:
         """Check the differences against what is allowed.

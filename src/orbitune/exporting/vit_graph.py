@@ -281,7 +281,7 @@ class ViTGraph:
         total = logits[0] if len(logits) == 1 else graph.add("Sum", *logits)
         scaled = graph.add("Div", total, graph.constant(np.float32(self.temperature * len(logits))))
         if self.offsets:
-            scaled = graph.add("Add", scaled, graph.constant(np.float32(self.offsets)))
+            scaled = graph.add("Add", scaled, graph.constant(np.array(self.offsets, np.float32)))
         if self.activation == "softmax":
             graph.add("Softmax", scaled, output=OUTPUT, axis=-1)
         else:
