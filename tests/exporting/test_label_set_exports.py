@@ -14,6 +14,7 @@ from scipy.special import logit
 
 from orbitune import Classifier, Recipe, train
 from orbitune.bench.figures import accuracy_loss, int8_loss
+from orbitune.evaluation.tasks.score_loss import label_set_losses
 from orbitune.exporting import distillation
 from orbitune.exporting.export_report import ExportReport
 from orbitune.exporting.exporter import export
@@ -109,6 +110,29 @@ def test_labels_that_are_the_same_on_few_tiles_do_not_show_that_nothing_is_lost(
         assert lost.high == pytest.approx(100 * 3.8415 / (same.tiles + 3.8415), rel=1e-3)
     with pytest.raises(ExportUndecidedError, match="29 validation tiles are too few to show that it loses"):
         same.check("ONNX in int8", difference=None, tolerance=0.5)
+
+
+def passes(hit, truth, check):
+    """Return whether a file passes that has no label on the tiles that are hit."""
+    reference = np.where(truth, 0.9, 0.1)
+    found = np.where(hit[:, None], 0.05, reference)
+    losses = label_set_losses(found, reference, labels=truth.astype(np.uint8), thresholds=np.full(4, 0.5))
+    measured = check.model_copy(update={"tiles": len(truth), "label_losses": losses})
+    try:
+        measured.check("int8", difference=None, tolerance=0.5)
+    except ExportRefusedError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_files_that_truly_lose_the_labels_of_one_tile_in_a_hundred_hardly_ever_pass(exported):
+    """With 100 tiles the bootstrap alone passes each third: those that hit none of them."""
+    random, check = np.random.default_rng(0), exported[1].formats["onnx"]
+    truth = random.random((100, 4)) < 0.4
+    assert np.mean([passes(random.random(100) < 0.01, truth, check) for _ in range(60)]) <= 0.05
+    truth = random.random((1000, 4)) < 0.4
+    assert passes(np.zeros(1000, bool), truth, check)
 
 
 def test_int8_is_refused_for_labels_lost_at_the_thresholds_although_the_ranking_is_the_same(
