@@ -24,6 +24,7 @@ from orbitune.models.metadata import FILE, BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
 from orbitune.recipe_settings import DEFAULT_BACKBONE
 from orbitune.sources.band_names import COLOURS
+from orbitune.suggestions import missing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -190,17 +191,16 @@ def checkpoint_folder(name: str) -> Path:
     """Return the folder of a checkpoint, see `find_backbone`; of a hub id with the metadata of a bundle."""
     if name == "demo":
         return demo_backbone()
-    if looks_like_path(name):
+    if looks_like_path(name) or "/" not in name:
         folder = Path(name).expanduser().resolve()
-        if not folder.is_dir():
-            raise ModelError(f"There is no backbone folder {name}; check the path, or pass a hub id.")
-        return folder
+        if folder.is_dir():
+            return folder
+        raise ModelError(missing("backbone folder", name, advice="check it, or pass a hub id (owner/name)"))
     try:
-        files = ["*config.json", "model*.safetensors*", CARD, FILE]
-        return snapshot(name, "model", patterns=files)
+        return snapshot(name, "model", patterns=["*config.json", "model*.safetensors*", CARD, FILE])
     except OrbituneError as error:
         if name != DEFAULT_BACKBONE:
-            raise
+            raise ModelError(f"{missing('folder', name)} {error}") from None
         raise ModelError(
             f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "
             f"{install_command('demo')}."
