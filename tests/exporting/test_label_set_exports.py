@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from label_sets import real_parts, write_mosaics
 from samples import backbone_folder
+from scipy.special import logit
 
 from orbitune import Classifier, Recipe, train
 from orbitune.bench.figures import accuracy_loss, int8_loss
@@ -50,7 +51,8 @@ def tiles(original):
 
 def test_graphs_end_in_the_calibrated_sigmoid(exported, original, tiles, label_set_run):
     expected = Classifier.from_pretrained(label_set_run, precision="fp32").predict_proba(tiles)
-    assert original.bundle.temperature != 1 and expected.sum(1).max() > 1
+    decision = original.bundle.decision
+    assert decision.temperature != 1 and all(decision.offsets) and expected.sum(1).max() > 1
     for name, closeness in (("onnx", 1e-5), ("onnx-fp16", 0.02), ("merged", 1e-5)):
         found = FORMATS[name].open(exported[0] / FORMS[name], original)(tiles)
         np.testing.assert_allclose(found, expected, atol=closeness)
@@ -65,6 +67,7 @@ def test_the_files_state_task_and_thresholds(exported, original):
     facts = onnxruntime.InferenceSession(exported[0] / "model.onnx").get_modelmeta().custom_metadata_map
     assert facts["task"] == "multi-label" and json.loads(facts["labels"]) == classes
     assert json.loads(facts["thresholds"]) == thresholds
+    assert json.loads(facts["offsets"]) == list(original.bundle.decision.offsets)
 
 
 def test_transformers_takes_the_sigmoid_of_the_merged_folder(exported, original, tiles):
@@ -76,7 +79,10 @@ def test_transformers_takes_the_sigmoid_of_the_merged_folder(exported, original,
     found = opened([Image.fromarray(tile) for tile in tiles[:8]])
     assert max(sum(label["score"] for label in each) for each in found) > 1.2
     expected = original.predict(original.merged(), fast=False)(tiles[:8])
-    assert [each[0]["label"] for each in found] == [original.bundle.classes[i] for i in expected.argmax(1)]
+    uncalibrated = logit(expected) - original.bundle.decision.offsets
+    assert [each[0]["label"] for each in found] == [
+        original.bundle.classes[i] for i in uncalibrated.argmax(1)
+    ]
 
 
 def test_the_record_states_what_map_and_f1_lose_with_paired_intervals(exported):
