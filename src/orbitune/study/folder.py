@@ -71,7 +71,7 @@ class StudyFolder:
         Raises:
             RunError: it holds other files, which a study must not be mixed with.
         """
-        if not self.path.exists() or (self.path / "recipes").is_dir():
+        if not self.path.exists() or any((self.path / own).is_dir() for own in ("recipes", "plans")):
             return
         if not self.path.is_dir() or any(not each.name.startswith(".") for each in self.path.iterdir()):
             raise RunError(f"{self.path} exists and is not a study of Orbitune. Choose another --out.")
