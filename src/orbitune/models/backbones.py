@@ -15,7 +15,7 @@ from orbitune.models.embedded import DEMO_DESCRIPTION, DEMO_LICENCE, demo_backbo
 from orbitune.models.families.classifiers import classifier_class, classifier_config, empty_classifier
 from orbitune.models.families.family import Family, head_names, square_side, vision_config
 from orbitune.models.families.known import family_of
-from orbitune.models.families.timm_layout import in_transformers_layout
+from orbitune.models.families.timm.layout import in_transformers_layout
 from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
 from orbitune.models.files.config_hash import config_hash
 from orbitune.models.files.licence import CARD, read_licence
@@ -43,6 +43,7 @@ class Backbone:
         step: number of pixels that image sizes are multiples of: the side of a patch, or of what a
             hierarchical model makes of several.
         smallest: smallest image size in pixels.
+        largest: largest image size in pixels; None for no limit.
         widened_to: names of the bands that its patch embedding is widened to, see
             `orbitune.models.inputs.widening`; empty to read what the checkpoint reads.
     """
@@ -55,6 +56,7 @@ class Backbone:
     preprocessing: Preprocessing
     step: int
     smallest: int
+    largest: int | None = None
     widened_to: tuple[str, ...] = ()
 
     def for_bands(self, bands: tuple[str, ...]) -> "Backbone":
@@ -146,6 +148,8 @@ def find_backbone(name: str) -> Backbone:
     family = family_of(config.model_type, whose=str(folder))
     if family.why_plain or not config.states("hidden_size", "image_size", "num_channels", "patch_size"):
         config = vision_config(read_config(folder))  # transformers knows the family's defaults
+    if family.name_parts:
+        family = family.name_parts(family, config)
     try:
         size, step, smallest = square_side(config.image_size), family.step(config), family.smallest(config)
     except ValueError as error:
@@ -165,6 +169,7 @@ def find_backbone(name: str) -> Backbone:
         ),
         step=step,
         smallest=smallest,
+        largest=family.largest(config),
     )
 
 
@@ -264,10 +269,10 @@ def _draw_heads(model: Any, family: Family, *, drawn: Collection[str]) -> None:
     """Replace the heads of a checkpoint by random ones, but those that are `drawn` already."""
     for name in head_names(model, family):
         if f"{name}.weight" not in drawn:
-            old = getattr(model, name)
+            old = model.get_submodule(name)
             new = type(old)(old.in_features, old.out_features)
             model._init_weights(new)
-            setattr(model, name, new)
+            model.set_submodule(name, new)
 
 
 def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
@@ -338,11 +343,13 @@ def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
 def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
     """Return the checkpoint's configuration with these classes in place of its own."""
     names = dict(enumerate(classes))
-    return read_config(backbone.folder, id2label=names, label2id={n: i for i, n in names.items()})
+    labels = {"id2label": names, "label2id": {n: i for i, n in names.items()}, "num_labels": len(classes)}
+    return read_config(backbone.folder, **labels)
 
 
 def _widen(model: Any, backbone: Backbone) -> None:
     """Widen a model's patch projection to the backbone's bands."""
     family = backbone.family
-    widen(model, backbone.widened_to, projection=f"{family.body}.{family.projection}")
-    vision_config(model.config).num_channels = len(backbone.widened_to)
+    for projection in family.projections:
+        widen(model, backbone.widened_to, projection=projection)
+    family.configure(model.config, len(backbone.widened_to))

@@ -74,8 +74,13 @@ def check_sizes(recipe: Recipe, backbone: Backbone) -> None:
     """
     step, smallest = backbone.step, backbone.smallest
     for size in (recipe.image_size, *(each for each, _ in recipe.sizes or ())):
-        if not isinstance(size, int) or (size % step == 0 and size >= smallest):
+        if not isinstance(size, int) or (size % step == 0 and smallest <= size <= (backbone.largest or size)):
             continue
+        if backbone.largest == smallest:
+            raise ModelError(
+                f"An image size of {size} does not suit {backbone.name}, which reads {smallest} pixels "
+                f"alone; use {smallest}."
+            )
         below = size // step * step
         fits = f"{below} or {below + step}" if below >= smallest else f"{max(smallest, below + step)}"
         least = f" and whose smallest size is {smallest}" if smallest > step else ""

@@ -24,6 +24,8 @@ WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
 
 # Settings of a config.json by which transformers would read other files, or code that is not its own.
 _UNSUPPORTED = ("quantization_config", "transformers_weights", "fusion_config", "distributed_config")
+# Ends of the names of buffers of whole numbers: of batch normalisations, and of relative positions.
+_WHOLE_NUMBERS = ("num_batches_tracked", "position_index")
 _ATTENTION = (None, "eager", "sdpa")
 
 Width = Annotated[int, Field(ge=1, le=1 << 16)]
@@ -188,7 +190,7 @@ def read_tensors(file: Path) -> "dict[str, Tensor]":
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"{file} cannot be read: {first_line(error)}. Restore it.") from None
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if not (tensor.is_floating_point() or name.endswith(_WHOLE_NUMBERS)):
             raise ModelError(
                 f"{file} holds whole numbers ({name}: {tensor.dtype}) in place of weights. Save floats."
             )
