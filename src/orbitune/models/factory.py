@@ -185,7 +185,7 @@ class MethodDescription(Record):
 def describe_methods(backbone: str, classes: int) -> list[MethodDescription]:
     """Describe every method with its parameter counts on a backbone.
 
-    No weights are loaded.
+    No weights are loaded. Methods that cannot adapt the backbone are left out.
 
     Args:
         backbone: hub id, folder or `demo`.
@@ -195,19 +195,27 @@ def describe_methods(backbone: str, classes: int) -> list[MethodDescription]:
         OrbituneError: the backbone cannot be found.
     """
     found, names = open_backbone(backbone), tuple(map(str, range(classes)))
-    return [
-        MethodDescription(
-            name=method.name,
-            title=method.title,
-            summary=method.summary,
-            paper=method.paper,
-            folder=method.folder,
-            learning_rate=method.learning_rate,
-            merges=method.folder == "adapter",
-            parameters=plan_parameters(Recipe(method=method.name), found, classes=names),
+    described = []
+    for method in METHODS.values():
+        try:
+            parameters = plan_parameters(Recipe(method=method.name), found, classes=names)
+        except ModelError:
+            if method.peft_type is None:  # it adapts every backbone
+                raise
+            continue
+        described.append(
+            MethodDescription(
+                name=method.name,
+                title=method.title,
+                summary=method.summary,
+                paper=method.paper,
+                folder=method.folder,
+                learning_rate=method.learning_rate,
+                merges=method.folder == "adapter",
+                parameters=parameters,
+            )
         )
-        for method in METHODS.values()
-    ]
+    return described
 
 
 def methods_table(described: Sequence[MethodDescription]) -> tuple[list[str], list[list[str]]]:

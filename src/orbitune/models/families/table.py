@@ -184,6 +184,7 @@ FAMILIES = {
             _IMAGENET,
             BODY,
             norms=("norm1", "norm2"),
+            layers="",
             pooling="own",
             unused=(),
             why_plain="its blocks are timm's own",

@@ -96,7 +96,7 @@ def check_config(folder: Path) -> CheckpointConfig:
         raise ModelError(f"{folder} holds no {CONFIG}; expected a checkpoint in the hub's layout.")
     named = read_config_file(folder / CONFIG, _Architecture)
     # Before the sizes: an unknown architecture may state others.
-    family_of(named.model_type, whose=str(folder), classes=named.architectures or ())
+    family = family_of(named.model_type, whose=str(folder), classes=named.architectures or ())
     config = read_config_file(folder / CONFIG, CheckpointConfig)
     others = config.model_extra or {}
     refused = [name for name in _UNSUPPORTED if others.get(name)]
@@ -107,7 +107,8 @@ def check_config(folder: Path) -> CheckpointConfig:
             "checkpoint in safetensors."
         )
     sizes = config.vision_config or config
-    if not sizes.num_heads and sizes.hidden_size % sizes.num_attention_heads:
+    states_heads = not (sizes.num_heads or family.name_parts)  # timm's are not in its config.json
+    if states_heads and sizes.hidden_size % sizes.num_attention_heads:
         raise ModelError(
             f"The {CONFIG} of {folder} cannot be read: {sizes.num_attention_heads} heads do not divide a "
             f"width of {sizes.hidden_size}."
