@@ -7,22 +7,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import ModelError, OrbituneError, first_line, one_line
-from orbitune.extras import install_command
-from orbitune.hub import looks_like_path, snapshot
+from orbitune.errors import ModelError, first_line, one_line
+from orbitune.hub import looks_like_path
 from orbitune.integrity import file_hash
-from orbitune.models.embedded import DEMO_DESCRIPTION, DEMO_LICENCE, demo_backbone
+from orbitune.models.embedded import DEMO_DESCRIPTION, DEMO_LICENCE
 from orbitune.models.families.classifiers import classifier_class, classifier_config, empty_classifier
 from orbitune.models.families.family import Family, head_names, square_side, vision_config
 from orbitune.models.families.known import family_of
 from orbitune.models.families.timm.layout import in_transformers_layout
 from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
 from orbitune.models.files.config_hash import config_hash
-from orbitune.models.files.licence import CARD, read_licence
+from orbitune.models.files.licence import read_licence
+from orbitune.models.files.location import folder_of
 from orbitune.models.inputs.widening import widen
 from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
-from orbitune.recipe_settings import DEFAULT_BACKBONE
 from orbitune.sources.band_names import COLOURS
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def find_backbone(name: str) -> Backbone:
         ModelError: the folder is missing or incomplete, or the architecture is not supported.
         OrbituneError: the hub id cannot be downloaded.
     """
-    folder = in_transformers_layout(_folder_of(name))
+    folder = in_transformers_layout(folder_of(name))
     config: Any = check_config(folder)
     family = family_of(config.model_type, whose=str(folder))
     if family.why_plain or not config.states("hidden_size", "image_size", "num_channels", "patch_size"):
@@ -188,27 +187,6 @@ def read_config(folder: Path, **more: Any) -> Any:
         return classifier_config(folder, family, **more)
     except Exception as error:  # transformers raises any type of error on a damaged value
         raise ModelError(f"The config.json of {folder} cannot be read: {one_line(str(error))}.") from None
-
-
-def _folder_of(name: str) -> Path:
-    """Return the folder of a checkpoint; one of the hub is downloaded."""
-    if name == "demo":
-        return demo_backbone()
-    if looks_like_path(name):
-        folder = Path(name).expanduser().resolve()
-        if not folder.is_dir():
-            raise ModelError(f"There is no backbone folder {name}; check the path, or pass a hub id.")
-        return folder
-    try:
-        files = ["*config.json", "model*.safetensors*", CARD]
-        return snapshot(name, "model", patterns=files)
-    except OrbituneError as error:
-        if name != DEFAULT_BACKBONE:
-            raise
-        raise ModelError(
-            f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "
-            f"{install_command('demo')}."
-        ) from None
 
 
 def load_weights(
