@@ -176,7 +176,7 @@ def compare_graphs() -> None:
 
 def compare_energy() -> None:
     """Measure five busy seconds with each meter."""
-    from orbitune.energy import EnergyMeter
+    from orbitune.machine.energy import EnergyMeter
 
     def busy() -> None:
         end = time.perf_counter() + 5
@@ -201,7 +201,7 @@ def compare_energy() -> None:
     print(f"codecarbon: {joules:.0f} J (import {load:.1f} s)")
     meter = EnergyMeter(on_gpu=False)
     busy()
-    print(f"orbitune.energy: {meter.joules()} ({meter.source})")
+    print(f"orbitune.machine.energy: {meter.joules()} ({meter.source})")
 
 
 def compare_captum() -> None:

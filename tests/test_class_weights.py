@@ -41,7 +41,7 @@ def test_balanced_is_a_word_even_beside_a_file_of_that_name(tmp_path):
 def test_other_weights_are_another_recipe():
     one, two = (Recipe(class_weights={"a": 1, "b": weight}) for weight in (2, 3))
     assert one.hash != two.hash
-    assert one.differences(two) == ["class_weights: {'a': 1.0, 'b': 2.0}, not {'a': 1.0, 'b': 3.0}"]
+    assert one.differences(two) == ["--class-weights: a=1,b=2, not a=1,b=3"]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_file_that_does_not_fit_is_one_clear_line(tmp_path, text, message):
 
 
 def test_a_missing_file_says_what_can_be_passed(tmp_path):
-    with pytest.raises(OrbituneError, match=r"none\.csv: No such file.*Pass balanced, or a CSV or YAML file"):
+    with pytest.raises(OrbituneError, match=r"none\.csv: No such file.*pass balanced, or a CSV or YAML file"):
         Recipe(class_weights=str(tmp_path / "none.csv"))
 
 

@@ -22,7 +22,7 @@ def test_a_recipe_survives_yaml(tmp_path):
         ({"epochs": 0}, "epochs: must be at least 1, not 0"),
         ({"epochs": "many"}, "epochs: must be a whole number or auto, not 'many'"),
         ({"restarts": "2,x"}, "restarts: must be a whole number, not 'x'"),
-        ({"restarts": [4, 3]}, "restarts must rise, from 1 to below the 3 epochs, not [4, 3]"),
+        ({"restarts": [4, 3]}, "restarts must rise, from 1 to below epochs (3, the default), not 4,3"),
         ({"best_by": "recall"}, "best_by: must be accuracy, macro-f1, micro-f1, map or loss, not 'recall'"),
         ({"batch_size": 1.5}, "batch_size: must be a whole number, not 1.5"),
         ({"batch_size": -1}, "batch_size: must be at least 1, not -1"),
@@ -39,6 +39,15 @@ def test_a_recipe_survives_yaml(tmp_path):
         ({"lora": {"rank": 0}}, "lora.rank: must be at least 1, not 0"),
         ({"lora": {"targets": []}}, "lora.targets: must have at least 1 item, not 0"),
         ({"lora": 3}, "lora: must be a group of settings, not 3"),
+        ({"augment": "Flip"}, "augment: must be sensor, flips or none, not 'Flip'; did you mean flips?"),
+        ({"epochs": "auta"}, "epochs: must be a whole number or auto, not 'auta'; did you mean auto?"),
+        (
+            {"best_by": "f1"},
+            "best_by: must be accuracy, macro-f1, micro-f1, map or loss, not 'f1'; did you mean macro-f1 or "
+            "micro-f1?",
+        ),
+        ({"sizes": "64"}, "sizes: must be sizes with their fractions, such as 56:0.5,112:0.5, not '64'"),
+        ({"group_pattern": " "}, "group_pattern: must not be empty"),
         ({"learnig_rate": 1}, "learnig_rate: unknown setting; did you mean learning_rate?"),
         ({"lora": {"rnk": 1}}, "lora.rnk: unknown setting; did you mean rank?"),
         ({"zzz": 1}, "zzz: unknown setting"),
@@ -47,7 +56,8 @@ def test_a_recipe_survives_yaml(tmp_path):
 )
 def test_an_invalid_recipe_is_one_line_in_plain_words(values, message):
     for build in (Recipe.make, lambda values: Recipe(**values)):
-        with pytest.raises(OrbituneError, match=re.escape(f"Invalid recipe: {message}.") + "$"):
+        end = "" if message.endswith("?") else "."
+        with pytest.raises(OrbituneError, match=re.escape(f"Invalid recipe: {message}{end}") + "$"):
             build(values)
 
 

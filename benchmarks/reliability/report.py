@@ -18,9 +18,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import inputs
 
-from orbitune.environment import Environment
 from orbitune.files import write_json, write_text
 from orbitune.integrity import read_json
+from orbitune.machine.environment import Environment
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import OrbituneError, one_line
+from orbitune.suggestions import did_you_mean, did_you_mean_path
 from orbitune.yaml_files import read_yaml
 
 BALANCED = "balanced"
@@ -40,9 +41,9 @@ def _read(path: Path) -> list[tuple[str, Any]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(map(str.strip, row))]
     except OSError as error:
-        raise OrbituneError(
-            f"Cannot read the class weights {path}: {error.strerror}. Pass balanced, or a CSV or YAML file."
-        ) from None
+        meant = did_you_mean(str(path), [BALANCED]) or (None if path.exists() else did_you_mean_path(path))
+        advice = meant or f"pass {BALANCED}, or a CSV or YAML file."
+        raise OrbituneError(f"Cannot read the class weights {path}: {error.strerror}; {advice}") from None
     except (UnicodeDecodeError, csv.Error):
         raise OrbituneError(f"{path} is not a CSV file of class weights.") from None
     if rows and [cell.lower() for cell in rows[0]] == _HEADER:

@@ -4,6 +4,10 @@ The command line prints them as one line, with exit code 2.
 """
 
 import unicodedata
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class OrbituneError(Exception):
@@ -73,6 +77,11 @@ def counted(count: int, one: str, *, several: str | None = None) -> str:
         several: otherwise; `one` with an s by default.
     """
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
+def find_repeated(values: Sequence[T]) -> list[T]:
+    """Return the values that a sequence holds already before their place."""
+    return [value for place, value in enumerate(values) if value in values[:place]]
 
 
 def printable(text: str) -> str:

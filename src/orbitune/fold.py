@@ -26,9 +26,15 @@ class Fold:
             ValueError: the text is no fold.
         """
         found = re.fullmatch(r"(\d+)/(\d+)", text)
-        fold = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
-        if not 1 <= fold.number <= fold.count or fold.count < LEAST:
-            raise ValueError(f"must be a fold of {LEAST} or more, such as 2/5, not {text!r}")
+        if not found:
+            raise ValueError(f"must be a fold and their number, such as 2/5, not {text!r}")
+        fold = cls(int(found[1]), int(found[2]))
+        if fold.count < LEAST:
+            raise ValueError(f"must be of {LEAST} folds or more, such as 2/5, not {text!r}")
+        if not 1 <= fold.number <= fold.count:
+            raise ValueError(
+                f"must be one of the folds 1/{fold.count} to {fold.count}/{fold.count}, not {text!r}"
+            )
         return fold
 
     @classmethod

@@ -3,6 +3,7 @@
 from typing import Any
 
 from orbitune.errors import OrbituneError
+from orbitune.suggestions import unknown
 
 # The study that started Orbitune: ViT-Base on EuroSAT RGB, as published, with the head trained.
 _ORIGINAL: dict[str, Any] = {
@@ -39,7 +40,7 @@ def preset(name: str, method: str) -> dict[str, Any]:
         OrbituneError: there is no preset of that name.
     """
     if name not in PRESETS:
-        raise OrbituneError(f"Unknown preset {name!r}. Choose from: {', '.join(PRESETS)}.")
+        raise OrbituneError(unknown("preset", name, known=PRESETS))
     if name == "fast":
         return dict(_FAST)
     return {**_ORIGINAL, "method": method, "learning_rate": _ORIGINAL_RATES.get(method)}

@@ -6,7 +6,7 @@ method before training; the run folder keeps the resolved recipe.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, one_line
 from orbitune.recipe_paths import PATH_FIELDS, anchor, is_local
 from orbitune.recipe_settings import (
     GROUPS,
@@ -24,8 +24,9 @@ from orbitune.recipe_settings import (
     ModelSettings,
     OptimisationSettings,
     RuntimeSettings,
+    option_of,
 )
-from orbitune.settings_errors import describe_errors
+from orbitune.settings_errors import ContradictionError, InvalidSettingsError, find_faults
 from orbitune.yaml_files import read_yaml
 
 DEFAULT_EPOCHS = 3
@@ -51,32 +52,42 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             fixed = {"fast": True, "sizes": None, "patch_dropout": 0.0, "mixup": 0.0, "tta": "none"}
             bad = [name for name, value in fixed.items() if getattr(self, name) != value]
             if bad := bad + ["augment"] * (self.augment == "sensor"):
-                raise ValueError(f"cache_frozen cannot be combined with a setting of {' or '.join(bad)}")
+                others = " or ".join(f"{{{name}}}" for name in bad)
+                raise ContradictionError(f"{{cache_frozen}} cannot be combined with {others}")
         if self.sampling == "balanced" and self.class_weights:
-            raise ValueError("sampling balanced and class_weights both even out the classes: choose one")
+            raise ContradictionError(
+                "{sampling} balanced and {class_weights} both even out the classes: choose one"
+            )
         if self.epochs == "auto" and (self.sizes or self.restarts):
-            raise ValueError("epochs auto cannot be combined with sizes or restarts: pass a number of epochs")
+            raise ContradictionError(
+                "{epochs} auto cannot be combined with {sizes} or {restarts}: pass a number of epochs"
+            )
         ends = [0, *(self.restarts or ()), self.max_epochs]
         if any(later <= earlier for earlier, later in pairwise(ends)):
-            raise ValueError(
-                f"restarts must rise, from 1 to below the {self.max_epochs} epochs, not {ends[1:-1]}"
+            raise ContradictionError(
+                "{restarts} must rise, from 1 to below {epochs} ({number}{default}), not {given}",
+                number=self.max_epochs,
+                default="" if self.epochs else ", the default",
+                given=",".join(map(str, ends[1:-1])),
             )
         if self.split in ("random", "group") and self.split_files:
-            raise ValueError(
-                f"split {self.split} draws from all tiles: leave split_files out, or choose another"
+            raise ContradictionError(
+                f"{{split}} {self.split} draws from all tiles: leave {{split_files}} out, or choose another"
             )
         if self.fold and (self.split == "default" or self.split_files):
-            raise ValueError("fold needs split random, spatial or group, and no split_files")
+            raise ContradictionError("{fold} needs {split} random, spatial or group, and no {split_files}")
         groups = [name for name in ("group_pattern", "group_column") if getattr(self, name) is not None]
         if self.split == "group" and len(groups) != 1:
-            raise ValueError(
-                "split group needs a group_pattern that finds the group in a tile's name, or a group_column"
-                + (", not both" if groups else "")
+            raise ContradictionError(
+                "{split} group needs {group_pattern}, which finds the group in a tile's name, or "
+                "{group_column}" + (", not both" if groups else "")
             )
         if self.split != "group" and groups:
-            raise ValueError(f"{groups[0]} is for split group: choose that split, or leave {groups[0]} out")
+            raise ContradictionError(f"{{{groups[0]}}} needs {{split}} group")
         if self.sizes and self.image_size not in (None, self.sizes[-1][0]):
-            raise ValueError(f"sizes end at {self.sizes[-1][0]} pixels, image_size says {self.image_size}")
+            raise ContradictionError(
+                f"{{sizes}} end at {self.sizes[-1][0]} pixels, {{image_size}} is {self.image_size}"
+            )
         return self
 
     @model_validator(mode="wrap")
@@ -85,7 +96,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         try:
             return validate(values)
         except ValidationError as error:
-            raise OrbituneError(f"Invalid recipe: {describe_errors(error, cls)}.") from None
+            raise InvalidSettingsError.of("recipe", find_faults(error, cls)) from None
 
     @classmethod
     def groups(cls) -> dict[str, dict[str, FieldInfo]]:
@@ -153,10 +164,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             OrbituneError: a setting does not apply to the split.
         """
         if self.block_size and (self.split != "spatial" or self.split_files):
-            raise OrbituneError(
-                "Invalid recipe: block_size is for split spatial without split_files: choose that split, or "
-                "leave it out."
-            )
+            raise OrbituneError("--block-size needs --split spatial, and no --split-files.")
 
     @property
     def max_epochs(self) -> int:
@@ -182,7 +190,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Return the settings in which two recipes differ, as `name: mine, not theirs`.
+        """Return the settings in which two recipes differ, as `--option: mine, not theirs`.
 
         Equal recipes have none. Paths of data, split files and backbone are left out: a run compares their
         content by hash. Open settings do not differ from what older versions stored, or meant, for them.
@@ -196,15 +204,34 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         for name, value in _IMPLIED.items():
             if None in (mine[name], theirs[name]):
                 mine[name], theirs[name] = mine[name] or value, theirs[name] or value
-        settings = [name for name in mine if name not in PATH_FIELDS]
-        return [
-            f"{name}: {mine[name]}, not {theirs[name]}" for name in settings if mine[name] != theirs[name]
-        ]
+        settings = [name for name in mine if name not in PATH_FIELDS and mine[name] != theirs[name]]
+        return [line for name in settings for line in _differences(name, mine[name], theirs=theirs[name])]
 
     @property
     def path_fields(self) -> dict[str, str | None]:
         """Return the settings that may be paths: data, split files and backbone."""
         return {name: getattr(self, name) for name in PATH_FIELDS}
+
+
+def _differences(name: str, mine: Any, *, theirs: Any) -> Iterator[str]:
+    """Yield how two values of a setting differ; those of a group of settings one by one."""
+    if name == "lora":
+        for part in mine:
+            if mine[part] != theirs[part]:
+                yield from _differences(f"{name}.{part}", mine[part], theirs=theirs[part])
+        return
+    yield f"{option_of(name)}: {_shown(mine)}, not {_shown(theirs)}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as one writes it on the command line."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, dict):
+        value = [f"{name}={each:g}" for name, each in value.items()]
+    if isinstance(value, list):
+        return one_line(",".join(map(_shown, value)), 80)
+    return "none" if value is None else str(value)
 
 
 def upgrade(values: dict[str, Any]) -> dict[str, Any]:

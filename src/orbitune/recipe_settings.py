@@ -13,6 +13,11 @@ DEFAULT_BACKBONE = "facebook/dinov2-small"
 """DINOv2 ViT-S/14 of Meta (Apache-2.0): 22 million parameters, 88 MB, from the Hugging Face hub."""
 
 
+def option_of(setting: str) -> str:
+    """Return the command-line option of a setting, such as --lora-rank of lora.rank."""
+    return "--" + setting.replace(".", "-").replace("_", "-")
+
+
 def _split_names(value: Any) -> Any:
     """Return names separated by commas as a tuple of them."""
     parts = value.split(",") if isinstance(value, str) else value
@@ -26,6 +31,13 @@ class Settings(BaseModel):
     """Immutable settings; unknown names are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # start-up time
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("must not be empty")
+        return value
 
 
 class DataSettings(Settings):
@@ -247,7 +259,12 @@ class OptimisationSettings(Settings):
     @field_validator("sizes", mode="before")
     @classmethod
     def _split_sizes(cls, value: Any) -> Any:
-        return [part.split(":") for part in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        parts = [part.split(":") for part in value.split(",")]
+        if any(len(part) != 2 for part in parts):
+            raise ValueError(f"must be sizes with their fractions, such as 56:0.5,112:0.5, not {value!r}")
+        return parts
 
     @field_validator("sizes")
     @classmethod

@@ -1,10 +1,14 @@
 """Plain words for what pydantic finds wrong in settings."""
 
-import difflib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+from orbitune.errors import OrbituneError
+from orbitune.suggestions import did_you_mean
 
 # What a value must be, by pydantic's type of error; `{...}` are the limits of the field.
 _MUST_BE = {
@@ -21,23 +25,100 @@ _MUST_BE = {
     "string_type": "text",
 }
 
+Name = Callable[[str], str]
+"""From a setting, such as `lora.rank`, its name for the reader."""
 
-def describe_errors(error: ValidationError, model: type[BaseModel]) -> str:
-    """Describe invalid settings, such as "epochs: must be at least 1, not 0".
+
+class ContradictionError(ValueError):
+    """Settings that exclude each other.
 
     Args:
-        model: the settings that were validated; an unknown name is answered with the nearest of its fields.
+        text: message with the settings in braces, such as "{fold} needs {split} random".
+        values: of what else is in braces.
+    """
 
-    Returns:
-        One line; settings are separated by semicolons.
+    def __init__(self, text: str, **values: object) -> None:
+        super().__init__(text)
+        self.text, self.values = text, values
+
+    def describe(self, name: Name) -> str:
+        """Return the message with the settings' names for the reader."""
+        return self.text.format_map(_Names(self.values, name))
+
+
+class _Names(dict[str, object]):
+    """Values by name; any other name is that of a setting."""
+
+    def __init__(self, values: Mapping[str, object], name: Name) -> None:
+        super().__init__(values)
+        self._name = name
+
+    def __missing__(self, setting: str) -> str:
+        return self._name(setting)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a setting, or with several of them.
+
+    Attributes:
+        setting: the one that is wrong; empty for several.
+        words: what is wrong.
+    """
+
+    setting: str
+    words: str | ContradictionError
+
+    def describe(self, name: Name) -> str:
+        """Return the fault with the settings' names for the reader."""
+        words = self.words if isinstance(self.words, str) else self.words.describe(name)
+        return f"{name(self.setting)}: {words}" if self.setting else words
+
+
+class InvalidSettingsError(OrbituneError):
+    """Settings that are invalid, such as "Invalid recipe: epochs: must be at least 1, not 0."
+
+    Attributes:
+        faults: all that is wrong.
+    """
+
+    faults: tuple[Fault, ...] = ()
+
+    @classmethod
+    def of(cls, what: str, faults: Sequence[Fault]) -> "InvalidSettingsError":
+        """Return the error of the faults of a recipe or the like, which `what` names."""
+        error = cls(f"Invalid {what}: {_join(faults, str)}")
+        error.faults = tuple(faults)
+        return error
+
+    def renamed(self, name: Name) -> OrbituneError:
+        """Return the error with the settings' names for the reader, such as those of options."""
+        return OrbituneError(_join(self.faults, name))
+
+
+def _join(faults: Iterable[Fault], name: Name) -> str:
+    """Return faults as one line."""
+    line = "; ".join(fault.describe(name) for fault in faults)
+    return line if line.endswith("?") else f"{line}."
+
+
+def find_faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
+    """Return what pydantic found wrong.
+
+    Args:
+        error: of pydantic.
+        model: the settings that were validated; an unknown name is answered with the nearest of its fields.
     """
     found: dict[str, list[Mapping[str, Any]]] = {}
     for each in error.errors(include_url=False):
         # A union reports one error for each of its types: they belong to the same setting.
         found.setdefault(".".join(_setting(each["loc"], model)), []).append(each)
-    return "; ".join(
-        f"{name}: {_words(each, model)}" if name else _words(each, model) for name, each in found.items()
-    )
+    return [Fault(setting, _words(each, model)) for setting, each in found.items()]
+
+
+def describe_value(error: ValidationError) -> str:
+    """Describe what is wrong with a single value, such as "must be a whole number, not 'x'"."""
+    return str(_words(error.errors(include_url=False), BaseModel))
 
 
 def _setting(location: tuple[int | str, ...], model: type[BaseModel]) -> Iterable[str]:
@@ -52,7 +133,7 @@ def _setting(location: tuple[int | str, ...], model: type[BaseModel]) -> Iterabl
         model = field.annotation
 
 
-def _words(errors: list[Mapping[str, Any]], model: type[BaseModel]) -> str:
+def _words(errors: list[Any], model: type[BaseModel]) -> str | ContradictionError:
     first = errors[0]
     if first["type"] == "extra_forbidden":
         return _unknown(first["loc"], model)
@@ -60,12 +141,23 @@ def _words(errors: list[Mapping[str, Any]], model: type[BaseModel]) -> str:
         return "must have at least {min_length} item, not {actual_length}".format(**first["ctx"])
     kinds = [_MUST_BE.get(each["type"]) for each in errors]
     if None in kinds:
-        message = str(first.get("ctx", {}).get("error") or first["msg"])
+        reason = first.get("ctx", {}).get("error")
+        if isinstance(reason, ContradictionError):
+            return reason
+        message = str(reason or first["msg"])
         return message[:1].lower() + message[1:]
     wanted = dict.fromkeys(
         str(kind).format(**_limits(each)) for kind, each in zip(kinds, errors, strict=True)
     )
-    return f"must be {' or '.join(wanted)}, not {first['input']!r}"
+    return f"must be {' or '.join(wanted)}, not {first['input']!r}{_suggestion(errors)}"
+
+
+def _suggestion(errors: list[Any]) -> str:
+    """Return a question for the nearest of the words that a setting takes, if it is near."""
+    stated = " ".join(each["ctx"]["expected"] for each in errors if each["type"] == "literal_error")
+    typed = errors[0]["input"]
+    question = did_you_mean(typed, re.findall(r"'([^']+)'", stated)) if isinstance(typed, str) else None
+    return f"; {question}" if question else ""
 
 
 def _limits(error: Mapping[str, Any]) -> dict[str, str]:
@@ -83,5 +175,5 @@ def _unknown(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
         annotation = model.model_fields[str(name)].annotation
         assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
         model = annotation
-    near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-    return f"unknown setting{f'; did you mean {near[0]}?' if near else ''}"
+    question = did_you_mean(str(location[-1]), model.model_fields)
+    return "unknown setting" + (f"; {question}" if question else "")

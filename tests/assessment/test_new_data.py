@@ -86,6 +86,7 @@ def test_misclassified_tiles_are_listed_and_drawn_the_most_confident_first(run, 
     new = Assessment.read(tmp_path / "out" / "evaluation.json")
     rows = list(csv.DictReader((tmp_path / "out" / "errors.csv").open()))
     assert len(rows) == new.scores.count - round(new.accuracy * new.scores.count) > 0
+    assert [row["number"] for row in rows] == [f"{number}" for number in range(1, len(rows) + 1)]
     confidences = [float(row["probability"]) for row in rows]
     assert confidences == sorted(confidences, reverse=True)
     for row in rows:
@@ -95,6 +96,16 @@ def test_misclassified_tiles_are_listed_and_drawn_the_most_confident_first(run, 
         assert sheet.width > 160 * min(6, len(rows))
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count('src="data:image/png;base64,') == len(rows)
+    for row in rows:
+        assert f"<b>{row['number']}. True: {row['truth']}</b>" in page and row["file"] in page
+    out = tmp_path / "out"
+    assert done.stdout.splitlines()[-3:] == [
+        f"scores: {out / 'evaluation.json'}",
+        f"errors: {out / 'errors.csv'} and {out / 'errors.png'}",
+        f"report: {out / 'report.html'}",
+    ]
+    assert f"calibration: {new.scores.count} tiles are too few to judge it" in done.stdout
+    assert f"{new.scores.count} tiles are too few to judge calibration" in page and "ECE" not in page
     assert str(tmp_path) not in page
 
 
@@ -253,9 +264,15 @@ def test_an_unreadable_file_stops_or_is_left_out(run, unseen, tmp_path):
         (["--data", "nowhere"], "There is no folder or zip nowhere"),
         (["--out", "scores"], "Options for new data need --data"),
         (["--on-bad-image", "skip"], "Options for new data need --data"),
-        (["--on-bad-image", "stpo"], "Unknown --on-bad-image 'stpo'. Choose from: stop, skip"),
+        (
+            ["--on-bad-image", "stpo"],
+            "Unknown --on-bad-image 'stpo'. Did you mean stop? Choose from: stop, skip",
+        ),
         (["--data", "nowhere", "--on-bad-image", "stpo"], "Unknown --on-bad-image 'stpo'"),
-        (["--split", "tests"], "Unknown split 'tests'. Choose from: train, validation, test"),
+        (
+            ["--split", "tests"],
+            "Unknown split 'tests'. Did you mean test? Choose from: train, validation, test",
+        ),
     ],
 )
 def test_invalid_input_is_one_line_and_exit_code_2(run, options, message):

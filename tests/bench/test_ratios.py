@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from orbitune.bench.ratios import paired_ratio, verdict
+from orbitune.bench.ratios import FEWEST_ROUNDS, paired_ratio, verdict
 
 
 def test_the_ratio_is_the_median_of_the_ratios_of_each_round():
@@ -11,15 +11,31 @@ def test_the_ratio_is_the_median_of_the_ratios_of_each_round():
     assert ratio.low == 1 and ratio.high == 3
 
 
-def test_the_interval_is_the_same_every_time_and_holds_the_truth_as_often_as_it_says():
+@pytest.mark.parametrize("rounds", [6, 8, 15])
+@pytest.mark.parametrize("skewed", [False, True])
+def test_the_interval_contains_the_truth_as_often_as_it_says(rounds, skewed):
+    """A bootstrap of the median of six rounds contains it in 93 %."""
     random = np.random.default_rng(0)
-    covered = 0
-    for _ in range(200):
-        noise = np.exp(random.normal(0, 0.1, 15))
-        ratio = paired_ratio(3 * noise, np.ones(15))
-        assert ratio == paired_ratio(3 * noise, np.ones(15))
-        covered += ratio.low <= 3 <= ratio.high
-    assert covered >= 0.9 * 200
+    covered, trials = 0, 4000
+    for noise in random.normal(size=(trials, rounds)):
+        truth = 3.0
+        ratio = paired_ratio(truth * np.exp(noise if skewed else 0.1 * noise), np.ones(rounds))
+        covered += ratio.low <= truth <= ratio.high
+    assert covered / trials > 0.95 - 0.007  # two standard errors
+    assert covered / trials == pytest.approx(ratio.coverage, abs=0.014)
+
+
+def test_the_interval_of_six_rounds_is_their_range_and_that_of_more_is_narrower():
+    values = list(range(1, 16))
+    six, many = paired_ratio(values[:6], [1] * 6), paired_ratio(values, [1] * 15)
+    assert (six.low, six.high) == (1, 6) and six.coverage == 1 - 2 / 2**6
+    assert (many.low, many.high) == (4, 12) and 0.95 <= many.coverage < 0.97
+
+
+@pytest.mark.parametrize(("rounds", "coverage"), [(2, 0.5), (3, 0.75), (5, 0.9375)])
+def test_too_few_rounds_have_a_range_that_states_how_little_it_covers(rounds, coverage):
+    assert rounds < FEWEST_ROUNDS
+    assert paired_ratio(range(1, rounds + 1), [1] * rounds).coverage == coverage
 
 
 @pytest.mark.parametrize(
@@ -28,10 +44,11 @@ def test_the_interval_is_the_same_every_time_and_holds_the_truth_as_often_as_it_
         ([4.2] * 4, (2.5, 4.0), "target met"),
         ([3.0] * 4, (2.5, 4.0), "requirement met"),
         ([2.0] * 4, (2.5, 4.0), "not met"),
-        ([2.4, 2.6, 2.4, 2.7], (2.5, 4.0), "requirement met, but the interval extends below it"),
-        ([2.4, 2.6, 2.4, 2.4], (2.5, 4.0), "not met, but the interval extends above it"),
+        ([2.4, 2.6, 2.4, 2.7] * 2, (2.5, 4.0), "requirement met, but the interval extends below it"),
+        ([2.4, 2.6, 2.4, 2.4] * 2, (2.5, 4.0), "not met, but the interval extends above it"),
+        ([2.4, 2.6, 2.4, 2.4], (2.5, 4.0), "not met, but the range extends above it"),
         ([2.0] * 4, (None, None), "no target"),
     ],
 )
 def test_the_verdict_states_what_was_reached_or_that_it_is_open(values, targets, words):
-    assert verdict(paired_ratio(values, [1] * 4), at_least=targets[0], aim=targets[1]) == words
+    assert verdict(paired_ratio(values, [1] * len(values)), at_least=targets[0], aim=targets[1]) == words

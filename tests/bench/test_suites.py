@@ -156,6 +156,21 @@ def test_the_verdict_on_a_figure_follows_from_its_bounds(bounds, value, words):
     assert BenchFigure(title="a", measure={"kind": "scene-risk"}, **bounds).judge(value) == words
 
 
+@pytest.mark.parametrize(
+    ("value", "interval", "words"),
+    [
+        (0.05, (0.0, 0.08), "target met"),
+        (0.05, (0.0, 0.15), "target met, but the interval extends above it"),
+        (0.15, (0.05, 0.3), "requirement met, but the interval extends above it"),
+        (0.3, (0.1, 0.5), "not met, but the interval extends below it"),
+        (0.3, (0.25, 0.5), "not met"),
+    ],
+)
+def test_the_verdict_says_if_the_interval_of_a_figure_contains_its_bound(value, interval, words):
+    figure = BenchFigure(title="a", measure={"kind": "int8-loss"}, at_most=0.2, aim=0.1)
+    assert figure.judge(value, interval=interval) == words
+
+
 def test_the_built_in_suite_is_valid_and_has_a_quick_form():
     quick = Suite.make(BUILT_IN).quick()
     assert (quick.name, quick.rounds, len(quick.arms())) == ("synthetic-quick", 2, 3)

@@ -7,7 +7,7 @@ from commands import orbitune
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--to", "onx"], "Unknown export format 'onx'. Choose from: merged, onnx, "),
+        (["--to", "onx"], "Unknown export format 'onx'. Did you mean onnx? Choose from: merged, onnx, "),
         (["--to", "merged", "--merge-tokens", "one"], "numbers of blocks, such as 3,6, not 'one'"),
         (["--to", "merged", "--merge-tokens", "1"], "it needs a format in int8"),
     ],

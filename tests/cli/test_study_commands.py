@@ -21,14 +21,15 @@ def test_a_report_is_written_again_from_the_results_alone(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report.md").read_bytes() == (STUDY / "report.md").read_bytes()
     assert (tmp_path / "report.html").exists()
-    assert "or a study (results.json)" in orbitune("report", tmp_path / "nothing").stderr
+    (tmp_path / "empty").mkdir()
+    assert "or a study (results.json)" in orbitune("report", tmp_path / "empty").stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--seeds", "two"], "--seeds takes whole numbers"),
-        (["--splits", "random,odd"], "Invalid recipe: split"),
+        (["--splits", "random,odd"], "--splits: must be default, random, spatial or group, not 'odd'"),
         (["--tune", "1"], "--tune must be at least 2"),
     ],
 )

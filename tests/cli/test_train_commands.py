@@ -14,8 +14,7 @@ from orbitune.models.methods import METHODS
     [
         (["--data", "nowhere/at/all"], "nowhere/at/all"),
         (["--backbone", "./nothing"], "There is no backbone folder ./nothing"),
-        (["--epochs", "0"], "epochs: must be at least 1, not 0"),
-        (["--method", "lorra"], "Unknown method 'lorra'. Choose from: full, linear, lora"),
+        (["--method", "lorra"], "Unknown method 'lorra'. Did you mean lora? Choose from: full, linear, lora"),
         (["--lora-targets", "qkv"], "no layer 'qkv' to adapt. Choose from: q (attention.q_proj)"),
         (["--image-size", "30"], "use 24 or 32"),
         (["--recipe", "missing.yaml"], "Cannot read the recipe missing.yaml"),

@@ -110,12 +110,14 @@ def test_groups_that_leave_a_split_empty_are_an_error():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"fold": "6/5", "split": "random"}, "fold: must be a fold of 3 or more, such as 2/5, not '6/5'"),
-        ({"fold": "1/2", "split": "random"}, "fold: must be a fold of 3 or more"),
+        ({"fold": "6/5", "split": "random"}, "fold: must be one of the folds 1/5 to 5/5, not '6/5'"),
+        ({"fold": "0/5", "split": "random"}, "fold: must be one of the folds 1/5 to 5/5, not '0/5'"),
+        ({"fold": "1/2", "split": "random"}, "fold: must be of 3 folds or more"),
+        ({"fold": "2of5", "split": "random"}, "fold: must be a fold and their number, such as 2/5"),
         ({"fold": "1/5"}, "fold needs split random, spatial or group, and no split_files"),
         ({"fold": "1/5", "split": "spatial", "split_files": "x"}, "fold needs split random"),
-        ({"group_column": "scene"}, "group_column is for split group: choose that split, or leave"),
-        ({"split": "group", "group_column": "a", "group_pattern": "b"}, "or a group_column, not both"),
+        ({"group_column": "scene"}, "group_column needs split group"),
+        ({"split": "group", "group_column": "a", "group_pattern": "b"}, "or group_column, not both"),
     ],
 )
 def test_settings_of_a_split_that_do_not_fit_are_one_line(values, message):
@@ -127,6 +129,6 @@ def test_settings_of_a_split_that_do_not_fit_are_one_line(values, message):
 def test_a_block_size_without_effect_is_refused_for_new_runs_and_read_from_old_ones(values, tmp_path):
     Recipe(block_size=500.0, **values).save(tmp_path / "recipe.yaml")
     stored = Recipe.load(tmp_path / "recipe.yaml")
-    with pytest.raises(OrbituneError, match="block_size is for split spatial without split_files"):
+    with pytest.raises(OrbituneError, match="--block-size needs --split spatial, and no --split-files"):
         train(stored, tmp_path / "run")
     assert not (tmp_path / "run").exists()

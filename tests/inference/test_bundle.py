@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from samples import backbone_folder, model_metadata
+from shipped import files_with_paths
 
 from orbitune.errors import ModelError, OrbituneError, RunError
 from orbitune.evaluation.run_result import RunResult
@@ -12,6 +13,7 @@ from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_builder import build_bundle
 from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.model_card import write_model_card
+from orbitune.inference.ood_fitting import choose_rate
 from orbitune.models.backbones import find_backbone
 
 
@@ -67,7 +69,7 @@ def test_a_bundle_holds_all_that_prediction_needs(bundle, run):
     inputs = json.loads((run / "inputs.json").read_text())
     assert metadata.data.splits_sha256 == inputs["splits"]
     assert metadata.scores["test"].interval == result.test.interval
-    assert metadata.ood_detector.false_alarm_rate == 0.01
+    assert (metadata.ood_detector.false_alarm_rate, metadata.ood_detector.validation_tiles) == (0.21, 24)
     assert metadata.temperature > 0
     assert set(metadata.files) == {"adapter_model.safetensors", "likeness.safetensors"}
     settings = {"adapter_config.json", "preprocessor_config.json", "training-tiles.json"}
@@ -127,13 +129,39 @@ def test_other_base_weights_are_an_error(copy, tmp_path):
 
 def test_a_backbone_that_was_moved_can_be_given(copy):
     metadata = json.loads((copy / "orbitune.json").read_text())
-    kept = metadata["backbone"]["reference"]
     metadata["backbone"] |= {"name": "/gone", "reference": "/gone"}
     (copy / "orbitune.json").write_text(json.dumps(metadata))
-    opened = Bundle.open(copy)
     with pytest.raises(ModelError, match="say where it is with --backbone"):
-        opened.backbone()
-    assert opened.backbone(kept).folder.is_dir()
+        Bundle.open(copy).backbone()
+
+
+def test_a_bundle_holds_no_path_of_the_machine_and_names_the_backbone_by_name_and_hash(bundle, run):
+    assert files_with_paths(bundle.folder) == []
+    stated, own = bundle.metadata.backbone, RunResult.load(run).backbone
+    assert (stated.name, stated.reference) == ("backbone", f"sha256:{own.weights_sha256}")
+    assert bundle.metadata.data.name == "tiles"
+    config = json.loads((bundle.folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "backbone"
+    card = (bundle.folder / "README.md").read_text()
+    assert (
+        "where BACKBONE is the folder of the ViT checkpoint backbone" in card and own.weights_sha256 in card
+    )
+
+
+def test_a_backbone_is_found_by_its_hash_on_a_machine_that_has_used_it(bundle, run, tmp_path, monkeypatch):
+    place = RunResult.load(run).backbone.reference
+    assert str(bundle.backbone().folder) == place
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ModelError, match=r"backbone, whose .* is not known on this machine\. .* --backbone"):
+        bundle.backbone()
+    bundle.model(bundle.backbone(place))
+    assert str(bundle.backbone().folder) == place
+    other = backbone_folder(tmp_path / "moved")
+    (tmp_path / "cache" / "places" / bundle.metadata.backbone.weights_sha256).write_text(str(other))
+    with (other / "model.safetensors").open("ab") as file:
+        file.write(b"other weights")
+    with pytest.raises(ModelError, match="is not known on this machine"):
+        bundle.backbone()
 
 
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "likeness.safetensors"])
@@ -186,6 +214,27 @@ def test_an_invalid_bundle_is_one_line(tmp_path, monkeypatch):
 def test_a_folder_that_exists_is_never_replaced(run, tmp_path):
     with pytest.raises(RunError, match="exists; choose another --out"):
         build_bundle(run, tmp_path, progress=False)
+
+
+def test_a_false_alarm_rate_that_the_validation_tiles_cannot_hold_is_one_line(run, tmp_path):
+    message = "of 0.1 needs 50 validation tiles, and the run has 24: 0.21 is the smallest that they hold"
+    with pytest.raises(RunError, match=message):
+        build_bundle(run, tmp_path / "bundle", false_alarm_rate=0.1, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("tiles", "rate", "words"),
+    [
+        (5400, 0.01, ""),
+        (500, 0.01, ""),
+        (100, 0.05, "up to 5 % of tiles like the training tiles will be not sure: 100 validation tiles hold"),
+        (14, None, "no tile will be not sure: 14 validation tiles hold no false-alarm rate below 36 %"),
+    ],
+)
+def test_the_default_false_alarm_rate_is_the_smallest_that_is_held(tiles, rate, words, caplog):
+    assert choose_rate(None, tiles) == rate
+    assert caplog.text.count("not sure") == bool(words) and words in caplog.text
 
 
 @pytest.mark.parametrize(

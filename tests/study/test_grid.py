@@ -101,8 +101,8 @@ def test_the_settings_that_runs_of_one_method_do_not_share_are_known():
     ("values", "message"),
     [
         ({"seeds": 0}, "--seeds takes a number of seeds of at least 1"),
-        ({"seeds": [1, 1]}, "--seeds: a value is given twice"),
-        ({"image_sizes": [64, 64]}, "--image-sizes: a value is given twice"),
+        ({"seeds": [1, 1]}, "--seeds: 1 is given twice"),
+        ({"image_sizes": [64, 64]}, "--image-sizes: 64 is given twice"),
         ({"shots": [5, "most"]}, "--shots takes whole numbers or 'all', not 'most'"),
     ],
 )
@@ -112,15 +112,16 @@ def test_an_invalid_value_is_one_clear_line(values, message):
 
 
 @pytest.mark.parametrize(
-    ("grid", "field"),
+    ("grid", "message"),
     [
-        (Grid(ranks=(0,)), "lora.rank"),
-        (Grid(seeds=(0, 4294967296)), "seed"),
-        (Grid(splits=("odd",)), "split"),
+        (Grid(ranks=(0,)), "--ranks: must be at least 1"),
+        (Grid(seeds=(0, 4294967296)), "--seeds: must be below 4294967296"),
+        (Grid(splits=("rndom",)), "--splits: .*; did you mean random?"),
+        (Grid(splits=("random", "group")), "--splits group needs --group-pattern"),
     ],
 )
-def test_a_value_that_the_recipe_does_not_accept_is_its_error(grid, field):
-    with pytest.raises(OrbituneError, match=f"Invalid recipe: {field}"):
+def test_a_value_that_the_recipe_does_not_accept_is_named_by_its_option(grid, message):
+    with pytest.raises(OrbituneError, match=f"^{message}"):
         grid.runs([Recipe()])
 
 

@@ -233,7 +233,7 @@ def test_tiles_that_are_disputed_are_shown_with_who_was_right(page, markdown, re
     sources = re.findall(r'<img src="(.{22})', page)
     assert sources == ["data:image/png;base64,"] * sum(len(e["tiles"]) for e in results["disagreements"])
     assert "img-src data:" in page
-    assert re.search(r"<b>\w+</b><span>Correct: full fine-tuning", page)
+    assert re.search(r"<b>1. \w+</b><span>Correct: full fine-tuning", page)
     assert "](tiles/disagreements-random.png)" in markdown
 
 
@@ -249,7 +249,8 @@ def test_calibration_and_robustness_have_figures_and_tables(folder, markdown):
     names = {path.stem for path in (folder / "figures").iterdir()}
     for name in ("reliability-before-random", "reliability-after-spatial", "robustness-haze-random"):
         assert f"{name}-split" in names
-    assert re.search(r"^\| LoRA \| \d\.\d\d, \d\.\d\d \| \d\.\d\d % → \d\.\d\d %", markdown, re.M)
+    error, noise = r"\d\.\d\d % → \d\.\d\d %", r"\d\.\d\d–\d\.\d\d % → \d\.\d\d–\d\.\d\d %"
+    assert re.search(rf"^\| LoRA \| \d\.\d\d, \d\.\d\d \| {error} \| {noise} \|", markdown, re.M)
     assert "| Haze 5 |" in markdown
 
 

@@ -135,7 +135,7 @@ def test_a_run_that_diverges_is_reported_and_does_not_stop_the_rest(recipe, fini
 def test_a_folder_with_a_study_of_another_recipe_is_left_as_it_is(recipe, finished):
     _, folder = finished
     before = (folder / "results.json").read_bytes()
-    with pytest.raises(RunError, match=r"another recipe \(epochs: 7, not 1\)"):
+    with pytest.raises(RunError, match=r"another recipe \(--epochs: 7, not 1\)"):
         Study(recipe.replace(epochs=7), folder, methods=["full", "lora"]).run(progress=False)
     assert (folder / "results.json").read_bytes() == before
 
@@ -166,7 +166,7 @@ def test_progress_is_shown_only_where_it_is_asked_for(recipe, finished, capsys):
 
 
 def test_methods_must_differ(recipe, tmp_path):
-    with pytest.raises(OrbituneError, match="each only once"):
+    with pytest.raises(OrbituneError, match="--methods: lora is given twice"):
         Study(recipe, tmp_path, methods=["lora", "lora"])
     with pytest.raises(OrbituneError, match="Unknown tracker 'x'"):
         Study(recipe, tmp_path, methods=["lora"], track=["x"])

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from orbitune.environment import Environment
+from orbitune.machine.environment import Environment
 from orbitune.training.meter import Meter, peak_rss_bytes, reset_peak_rss
 
 PEAK = "from orbitune.training.meter import peak_rss_bytes; print(peak_rss_bytes())"

@@ -69,7 +69,14 @@ def test_misclassified_tiles_are_pictures_with_what_was_true_and_what_was_said(c
 
 def test_calibration_cost_and_environment_are_stated(page):
     text = text_of(page)
-    for words in ("ECE", "Brier score", "Peak memory", "Saved model", "Trained parameters", "processor"):
+    for words in (
+        "too few to judge calibration",
+        "Brier score",
+        "Peak memory",
+        "Saved model",
+        "Trained parameters",
+        "processor",
+    ):
         assert words in text
 
 
@@ -137,5 +144,5 @@ def test_the_page_fits_a_screen_and_a_phone(copied, page, width, height):
         shown.goto((copied / "report.html").as_uri())
         assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
         boxes = [figure.bounding_box() for figure in shown.locator("svg").all()]
-    assert len(boxes) == 6
+    assert len(boxes) == 4  # confusion and three curves; the test tiles are too few for calibration
     assert all(box and box["width"] > 200 and box["height"] > 100 for box in boxes)

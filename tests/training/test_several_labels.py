@@ -165,7 +165,7 @@ def test_text_of_several_labels_is_one_class_where_the_task_says_so(recipe):
     asked: TaskName = "single-label"
     tiles = load_recipe_tiles(recipe.replace(task=asked, loss=None, best_by=None), progress=False)
     assert not tiles.multi_label and any("|" in name for name in tiles.classes)
-    assert tiles.notes[-1].startswith("text with | or ; is one class, as task is single-label, such as ")
+    assert tiles.notes[-1].startswith("text with | or ; is one class, as --task is single-label, such as ")
 
 
 def test_the_recipe_of_a_version_without_tasks_is_one_of_single_labels(recipe, tiles, backbone):
@@ -173,7 +173,7 @@ def test_the_recipe_of_a_version_without_tasks_is_one_of_single_labels(recipe, t
     one = prepare_training(old, progress=False).recipe
     older = one.model_copy(update={"task": None, "loss": None, "best_by": None})
     assert one.differences(older) == []
-    assert "task: multi-label, not single-label" in recipe.differences(older)
+    assert "--task: multi-label, not single-label" in recipe.differences(older)
 
 
 def test_a_study_of_several_labels_is_refused_in_one_line(recipe, tmp_path):

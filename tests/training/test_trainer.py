@@ -17,10 +17,10 @@ from outcomes import outcome
 from samples import FAMILIES, backbone_folder, tile_folder
 
 from orbitune import Recipe, evaluate, train
-from orbitune.energy import describe_cost
 from orbitune.errors import Interrupted, OrbituneError, RunError
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.run_result import RunResult
+from orbitune.machine.energy import describe_cost
 from orbitune.models.factory import build
 from orbitune.resources import make_accelerator
 from orbitune.training.checkpoint import load_best

@@ -12,9 +12,12 @@ from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.files.adapter_files import DOWN, PREFIX, UP, read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from orbitune.models.lineage.ancestors import Ancestor
-from orbitune.models.lineage.fine_tuned import carry_backbone
+from orbitune.models.lineage.carrying import carry_backbone
 from orbitune.models.lineage.merging import MergeParent, MergeScore
+from orbitune.models.lineage.seen_file import merge_seen
+from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.preprocessing import write_preprocessing
+from orbitune.suggestions import missing
 from orbitune.training.run_integrity import check_run
 
 if TYPE_CHECKING:
@@ -36,7 +39,8 @@ class AdapterSummary:
         image_size: in pixels.
         backbone: name of the backbone.
         bytes: size on disk.
-        test_accuracy: 0..1; None if unknown.
+        test_accuracy: 0..1; None if unknown, and with several labels a tile.
+        test_mean_average_precision: 0..1, with several labels a tile; else None.
         error: why it cannot be opened; None if it can.
     """
 
@@ -47,7 +51,15 @@ class AdapterSummary:
     backbone: str | None = None
     bytes: int | None = None
     test_accuracy: float | None = None
+    test_mean_average_precision: float | None = None
     error: str | None = None
+
+    @property
+    def test_score(self) -> str:
+        """Return the main score on the test tiles with its name; empty if unknown."""
+        if self.test_mean_average_precision is not None:
+            return f"mAP {self.test_mean_average_precision:.4f}"
+        return "" if self.test_accuracy is None else f"accuracy {self.test_accuracy:.2%}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields for JSON; of a damaged folder only path and error."""
@@ -79,7 +91,7 @@ def list_adapters(folder: str | Path) -> list[AdapterSummary]:
         RunError: there is no such folder.
     """
     if not Path(folder).is_dir():
-        raise RunError(f"There is no folder {folder}.")
+        raise RunError(missing("folder", folder))
     return [_summarise(place) for place in _find_folders(Path(folder), _MAX_DEPTH)]
 
 
@@ -99,6 +111,7 @@ def _summarise(folder: Path) -> AdapterSummary:
     except OrbituneError as error:
         return AdapterSummary(path=str(folder), error=str(error))
     metadata = bundle.metadata
+    scores = metadata.scores["test"].headline() if "test" in metadata.scores else {}
     return AdapterSummary(
         path=str(folder),
         method=metadata.method,
@@ -106,7 +119,8 @@ def _summarise(folder: Path) -> AdapterSummary:
         image_size=metadata.preprocessing.image_size,
         backbone=metadata.backbone.name,
         bytes=bundle.bytes,
-        test_accuracy=metadata.scores["test"].accuracy if "test" in metadata.scores else None,
+        test_accuracy=scores.get("accuracy"),
+        test_mean_average_precision=scores.get("mAP"),
     )
 
 
@@ -213,8 +227,8 @@ def merge(
     used = sorted({name.split(".lora_")[0].removeprefix(PREFIX) for name in tensors if ".lora_" in name})
     config |= {"r": rank, "lora_alpha": rank, "use_rslora": False, "target_modules": used}
     parents = (
-        MergeParent(path=str(one), weight=weight),
-        MergeParent(path=str(other), weight=1 - weight),
+        MergeParent(path=first.name, weight=weight),
+        MergeParent(path=second.name, weight=1 - weight),
     )
     metadata = first.metadata.model_copy(
         update={"scores": {}, "merged_from": parents, "temperature": None, "ood_detector": None}
@@ -224,8 +238,11 @@ def merge(
         save_file(tensors, folder / ADAPTER_WEIGHTS, {"format": "pt"})
         write_json(folder / ADAPTER_CONFIG, config)
         write_preprocessing(folder, metadata.preprocessing)
+        backbone = first.backbone()
+        metadata = strip_paths(folder, metadata, backbone=backbone)
+        merge_seen(folder, first.place, second.place)
         write_metadata(folder, metadata)
-        carry_backbone(folder, first.backbone())
+        carry_backbone(folder, backbone)
         bundles = [first, second, replace(first, folder=folder)]
         scores = _score([Path(one), Path(other)], bundles, progress=progress)
         write_metadata(folder, metadata.model_copy(update={"validations": tuple(scores)}))
@@ -281,7 +298,8 @@ def _score(runs: list[Path], bundles: list[Bundle], *, progress: bool) -> list[M
             float((BundleModel(bundle, setup.recipe.backbone).compute(tiles)[0].argmax(1) == labels).mean())
             for bundle in bundles
         ]
-        rows.append(MergeScore(tiles=str(run), one=accuracies[0], other=accuracies[1], merged=accuracies[2]))
+        name = Bundle.open(run).name
+        rows.append(MergeScore(tiles=name, one=accuracies[0], other=accuracies[1], merged=accuracies[2]))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Contact sheet of misclassified tiles: pictures with what was predicted and what is true."""
+"""Contact sheet of misclassified tiles: numbered pictures with what was predicted and what is true."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ def draw_sheet(
 ) -> "Image":
     """Draw the tiles in rows, each above its true class, predicted class and confidence.
 
+    They are numbered from 1 in their order.
+
     Args:
         found: one tile or more.
         pictures: uint8 (H, W, 3) of each.
@@ -34,18 +36,30 @@ def draw_sheet(
     width, height = _SIDE + _GAP, _SIDE + 2 * _LINE + _GAP + 6
     sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), _PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    number_font = ImageFont.load_default(15)
     for place, (tile, pixels) in enumerate(zip(found, pictures, strict=True)):
         row, column = divmod(place, columns)
         left, top = _GAP + column * width, _GAP + row * height
         sheet.paste(_fit(Image.fromarray(pixels)), (left, top))
+        _write_number(pen, place + 1, (left, top), font=number_font)
         lines = (
             (f"true: {', '.join(classes[label] for label in tile.truth) or 'no label'}", _INK),
-            (f"{100 * tile.confidence:.0f} % {'no ' * tile.missed}{classes[tile.decided]}", _QUIET),
+            (f"{'missing, ' * tile.missed}{100 * tile.probability:.0f} % {classes[tile.decided]}", _QUIET),
         )
-        for number, (text, colour) in enumerate(lines):
-            position = left, top + _SIDE + 4 + number * _LINE
+        for line, (text, colour) in enumerate(lines):
+            position = left, top + _SIDE + 4 + line * _LINE
             pen.text(position, _shorten(pen, text, font), fill=colour, font=font)
     return sheet
+
+
+def _write_number(
+    pen: "ImageDraw", number: int, corner: tuple[int, int], *, font: "FreeTypeFont | ImageFont"
+) -> None:
+    """Write a number into the upper left corner of a picture, on paper so that it is legible on any tile."""
+    left, top = corner
+    width = pen.textlength(f"{number}", font=font)
+    pen.rectangle((left, top, left + width + 9, top + 20), fill=_PAPER)
+    pen.text((left + 4, top + 1), f"{number}", fill=_INK, font=font)
 
 
 def _fit(picture: "Image") -> "Image":

@@ -10,6 +10,7 @@ from orbitune.evaluation.metrics import SplitScores
 from orbitune.extras import require
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.manifest import ColumnSelection
+from orbitune.suggestions import unknown
 
 _SPLITS = ("train", "validation", "test")
 _ON_BAD_IMAGE = ("stop", "skip")
@@ -98,9 +99,9 @@ def evaluate(
             classes that the model does not know.
     """
     if split is not None and split not in _SPLITS:
-        raise RunError(f"Unknown split {split!r}. Choose from: {', '.join(_SPLITS)}.")
+        raise RunError(unknown("split", split, known=_SPLITS))
     if on_bad_image not in _ON_BAD_IMAGE:
-        raise RunError(f"Unknown --on-bad-image {on_bad_image!r}. Choose from: {', '.join(_ON_BAD_IMAGE)}.")
+        raise RunError(unknown("--on-bad-image", on_bad_image, known=_ON_BAD_IMAGE))
     if data is None:
         from orbitune.training.evaluate import evaluate as evaluate_split
 

@@ -41,7 +41,7 @@ def build_page(
     errors: list[Component] = (
         [
             misclassified_gallery(
-                f"{len(shown)} of {len(found):,} misclassified {which}, the most confident first",
+                _caption(len(shown), len(found), which),
                 shown,
                 view=scores,
                 names=names[: len(shown)],
@@ -70,3 +70,13 @@ def build_page(
             reproduction="Evaluate the model on these tiles again",
             commands=[shlex.join(command)],
         )
+
+
+def _caption(shown: int, count: int, which: str) -> str:
+    """Return the caption of the misclassified tiles, with where the others are."""
+    numbered = "The numbers are those of errors.csv and of the contact sheet errors.png"
+    if shown == count:
+        every = f"All {count:,}" if count > 1 else "The one"
+        return f"{every} misclassified {which if count > 1 else 'tile'}, the most confident first. {numbered}"
+    rest = f"; errors.csv lists all {count:,}"
+    return f"The {shown} most confident of {count:,} misclassified {which}. {numbered}{rest}"

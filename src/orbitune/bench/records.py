@@ -1,12 +1,16 @@
 """Records of a benchmark's JSON file: measurements, ratios and figures."""
 
 import re
-from typing import Any, ClassVar
+from dataclasses import asdict
+from typing import Annotated, Any, ClassVar
 
+from pydantic import Strict
+
+from orbitune.bench.ratios import paired_ratio, verdict
 from orbitune.bench.suites import ArmComparison, BenchFigure, Suite
-from orbitune.environment import Environment
 from orbitune.evaluation.run_result import RunData
 from orbitune.exporting.validation import Latency
+from orbitune.machine.environment import Environment
 from orbitune.models.metadata import RENAMED_DATA, BackboneRecord
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import JsonTuple, Record, StoredRecord, rename_keys
@@ -67,21 +71,37 @@ class ArmRecord(Record):
     measured: JsonTuple[Measurement]
 
 
-class RatioRecord(ArmComparison):
-    """A comparison with its measured ratio.
+class RatioValues(Record):
+    """A measured ratio; the attributes are those of `orbitune.bench.ratios.Ratio`."""
 
-    Attributes:
-        arms: names of the two arms.
-        rounds: ratio of each round; median, low, high: over the rounds, with the 95 % interval.
-        verdict: whether the targets are reached.
-    """
-
-    arms: JsonTuple[str]
     rounds: JsonTuple[float]
     median: float
     low: float
     high: float
+    coverage: float
+
+
+class RatioRecord(RatioValues, ArmComparison):
+    """A comparison with its measured ratio.
+
+    Attributes:
+        arms: names of the two arms.
+        verdict: whether the targets are reached.
+        whole_process: ratio of the peak memory of the whole processes, the imports included, beside one above
+            the imports; else None.
+    """
+
+    arms: JsonTuple[str]
     verdict: str
+    whole_process: RatioValues | None = None
+
+
+def whole_process_ratio(baseline: ArmRecord, candidate: ArmRecord) -> RatioValues | None:
+    """Return the ratio of the peak memory of two arms with their imports; None with a GPU."""
+    if any(each.peak_cuda_bytes for arm in (baseline, candidate) for each in arm.measured):
+        return None
+    peaks = ([each.peak_rss_bytes for each in arm.measured] for arm in (baseline, candidate))
+    return RatioValues(**asdict(paired_ratio(*peaks)))
 
 
 class FigureValue(Record):
@@ -89,11 +109,13 @@ class FigureValue(Record):
 
     Attributes:
         value: in the unit of its kind.
+        interval: its 95 % interval, where it has one.
         details: (name, text) pairs for the report.
         load: load average of the machine before the process.
     """
 
     value: float
+    interval: Annotated[tuple[float, float], Strict(False)] | None = None
     details: JsonTuple[JsonTuple[str]]
     load: float = 0.0
 
@@ -136,7 +158,7 @@ class BenchResults(StoredRecord):
         created: when it ended, ISO 8601.
     """
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
     command: str
     created: str
@@ -151,6 +173,19 @@ class BenchResults(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Convert results of formats 1 and 2.
+
+        Format 1 had other names of arms and units. The intervals of both were bootstraps over the rounds,
+        which held the median too rarely, and no ratio was of whole processes: both follow from the rounds.
+        """
+        if version == 1:
+            values = cls._upgrade_names(values)
+        arms = {each["name"]: ArmRecord.model_validate(each) for each in values["arms"]}
+        compared = [_with_interval(each, arms=arms) for each in values["comparisons"]]
+        return {**values, "comparisons": compared}
+
+    @classmethod
+    def _upgrade_names(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Convert results of format 1, with other names of arms and units."""
         suite, backbone = values["suite"], values["backbone"]
         compared = [_upgrade_comparison(each) for each in suite["comparisons"]]
@@ -169,6 +204,17 @@ class BenchResults(StoredRecord):
                 for asked, each in zip(compared, values["comparisons"], strict=True)
             ],
         }
+
+
+def _with_interval(values: dict[str, Any], *, arms: dict[str, ArmRecord]) -> dict[str, Any]:
+    """Return a comparison of format 2 with today's interval, and the ratio of the whole processes."""
+    ratio = paired_ratio(values["rounds"], [1] * len(values["rounds"]))
+    words = verdict(ratio, values["at_least"], aim=values["aim"])
+    whole = None
+    if values["measure"] == "memory":
+        candidate, baseline = (arms[name] for name in values["arms"])
+        whole = whole_process_ratio(baseline, candidate)
+    return {**values, **asdict(ratio), "verdict": words, "whole_process": whole}
 
 
 def _upgrade_comparison(values: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orbitune.bench.records import ArmRecord, BenchResults, FigureRecord, RatioRecord
+from orbitune.bench.ratios import FEWEST_ROUNDS
+from orbitune.bench.records import ArmRecord, BenchResults, FigureRecord, RatioRecord, RatioValues
 from orbitune.bench.suites import TRAINING
 from orbitune.files import write_text
 from orbitune.reporting.formatting import markdown
@@ -53,19 +54,23 @@ def warnings(results: BenchResults) -> list[str]:
             f"The load average was {load:.1f} on {cores} cores before the first process: the machine was "
             "busy with other work, and the figures are not to be published."
         )
-    if results.arms and results.suite.rounds < 6:
-        lines.append("So few rounds show that everything works; they are too few for a figure to publish.")
+    if results.arms and results.suite.rounds < FEWEST_ROUNDS:
+        lines.append(
+            f"{results.suite.rounds} rounds show that everything works; a figure to publish takes at least "
+            f"{FEWEST_ROUNDS}, as does a 95 % interval."
+        )
     return lines
 
 
 def ratio_table(results: BenchResults) -> Table:
     """Return header and rows; each row is a comparison with its targets and verdict."""
-    header = ["Comparison", "Arms", "Measure", "Ratio (95 % interval)", "Required", "Target", "Verdict"]
+    head = "Ratio (95 % interval)" if _has_intervals(results) else "Ratio (lowest to highest round)"
+    header = ["Comparison", "Arms", "Measure", head, "Required", "Target", "Verdict"]
     rows = [
         [
             each.title,
             " / ".join(each.arms),
-            each.measure.replace("_", " "),
+            _measure_title(each),
             format_ratio(each),
             *("none" if bound is None else f"{bound:g}{_TIMES}" for bound in (each.at_least, each.aim)),
             each.verdict,
@@ -103,9 +108,26 @@ def format_figure(figure: FigureRecord) -> str:
 
 
 def format_ratio(comparison: RatioRecord) -> str:
-    """Return the ratio of a comparison with its interval."""
-    low, high = comparison.low, comparison.high
-    return f"{comparison.median:.2f}{_TIMES} ({low:.2f}{_DASH}{high:.2f})"
+    """Return the ratio of a comparison with its interval, and that of the whole processes."""
+    words = _format_values(comparison)
+    if comparison.whole_process:
+        words += f"; {_format_values(comparison.whole_process)} of the whole process"
+    return words
+
+
+def _format_values(ratio: RatioValues) -> str:
+    return f"{ratio.median:.2f}{_TIMES} ({ratio.low:.2f}{_DASH}{ratio.high:.2f})"
+
+
+def _measure_title(comparison: RatioRecord) -> str:
+    """Return what a comparison measures, for people."""
+    above = " above the imports" if comparison.whole_process else ""
+    return comparison.measure.replace("_", " ") + above
+
+
+def _has_intervals(results: BenchResults) -> bool:
+    """Return whether there are enough rounds for 95 % intervals."""
+    return results.suite.rounds >= FEWEST_ROUNDS
 
 
 def arm_table(results: BenchResults) -> Table:
@@ -155,7 +177,7 @@ def _arms_procedure(results: BenchResults) -> list[str]:
         f"{suite.rounds} rounds ran every arm, each in a fresh process; every other round ran the arms in "
         f"reverse order. After {suite.warmup} warm-up steps, {suite.seconds:g} s and at least 3 steps "
         f"were measured ({min(steps)} to {max(steps)} steps).",
-        "A ratio is the median over the rounds, with its 95 % bootstrap interval over the rounds.",
+        _describe_interval(results),
         "Images per second cover everything from the stored tile to "
         + ("the probabilities." if _predicts(results) else "the updated weights: whole training steps."),
         "Peak memory is the largest resident set of the process. Above the imports: without the memory that "
@@ -164,6 +186,21 @@ def _arms_procedure(results: BenchResults) -> list[str]:
         "the same process. The fraction counts the operations that the method needs, so an arm that leaves "
         "some of them out can exceed 100 %.",
     ]
+
+
+def _describe_interval(results: BenchResults) -> str:
+    """Say how the intervals of the ratios were computed."""
+    rounds, coverage = results.suite.rounds, results.comparisons[0].coverage
+    if not _has_intervals(results):
+        return (
+            "A ratio is the median over the rounds, with the lowest and the highest. They contain the median "
+            f"of further rounds with {100 * coverage:.0f} %: a 95 % interval takes {FEWEST_ROUNDS} rounds."
+        )
+    return (
+        f"A ratio is the median over the rounds. Its interval lies between two of the {rounds} sorted ratios "
+        f"and contains the median of further rounds with {100 * coverage:.1f} %, whatever their distribution "
+        "(order statistics, Thompson 1936)."
+    )
 
 
 def _predicts(results: BenchResults) -> bool:

@@ -26,6 +26,7 @@ from orbitune.bench.records import (
     Load,
     Measurement,
     RatioRecord,
+    whole_process_ratio,
 )
 from orbitune.bench.report import format_figure, write_bench_report
 from orbitune.bench.suites import PREDICTION, Arm, ArmComparison, BenchFigure, Suite
@@ -129,7 +130,7 @@ class Bench:
                     **figure.model_dump(),
                     **measured.model_dump(),
                     unit=FIGURES[figure.kind].unit,
-                    verdict=figure.judge(measured.value),
+                    verdict=figure.judge(measured.value, interval=measured.interval),
                 )
             )
             say(f"  {format_figure(records[-1])}")
@@ -218,12 +219,18 @@ def _record_arm(arm: Arm, setup: TrainingSetup, *, measured: Sequence[Measuremen
 def _compare(suite: Suite, comparison: ArmComparison, *, arms: Sequence[ArmRecord]) -> RatioRecord:
     """Return the ratio of a comparison's arms, above 1 where the candidate is better."""
     names = tuple(arm.name for arm in suite.pair(comparison))
-    candidate, baseline = (next(arm.measured for arm in arms if arm.name == name) for name in names)
+    candidate, baseline = (next(arm for arm in arms if arm.name == name) for name in names)
+    whole = None
     if comparison.measure == "memory":  # less is better
-        ratio = paired_ratio(*([each.memory_bytes for each in side] for side in (baseline, candidate)))
+        ratio = paired_ratio(*([each.memory_bytes for each in arm.measured] for arm in (baseline, candidate)))
+        whole = whole_process_ratio(baseline, candidate)
     elif comparison.measure == "latency":
-        ratio = paired_ratio(*([each.median_seconds for each in side] for side in (baseline, candidate)))
+        pairs = ([each.median_seconds for each in arm.measured] for arm in (baseline, candidate))
+        ratio = paired_ratio(*pairs)
     else:
-        ratio = paired_ratio(*([each.images_per_second for each in side] for side in (candidate, baseline)))
+        speeds = ([each.images_per_second for each in arm.measured] for arm in (candidate, baseline))
+        ratio = paired_ratio(*speeds)
     words = verdict(ratio, comparison.at_least, aim=comparison.aim)
-    return RatioRecord(**comparison.model_dump(), arms=names, **asdict(ratio), verdict=words)
+    return RatioRecord(
+        **comparison.model_dump(), arms=names, **asdict(ratio), verdict=words, whole_process=whole
+    )

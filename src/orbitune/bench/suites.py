@@ -11,7 +11,8 @@ from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import read_recipe
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import anchor, anchor_path
-from orbitune.settings_errors import describe_errors
+from orbitune.settings_errors import InvalidSettingsError, find_faults
+from orbitune.suggestions import unknown
 from orbitune.yaml_files import read_yaml
 
 # What is measured: each has a module of that name, `_` for `-`, in `orbitune.bench.arms`.
@@ -84,14 +85,26 @@ class BenchFigure(_Strict):
         """Return the settings of the measure."""
         return {name: value for name, value in self.measure.items() if name != "kind"}
 
-    def judge(self, value: float) -> str:
-        """Return whether a value reaches the aim or the required bound."""
+    def judge(self, value: float, *, interval: tuple[float, float] | None = None) -> str:
+        """Return whether a value reaches the aim or the required bound.
+
+        The words also say if the interval contains the bound.
+
+        Args:
+            value: as measured.
+            interval: its 95 % interval; None where it has none.
+        """
         if self.at_least is self.at_most is self.aim is None:
             return "no target"
-        for name, bound in (("aim", self.aim), ("least", self.at_least), ("most", self.at_most)):
+        required = self.at_least if self.at_most is None else self.at_most
+        words, nearest = "not met", self.aim if required is None else required
+        for title, bound in (("target", self.aim), ("requirement", required)):
             if bound is not None and (value <= bound if self.at_most is not None else value >= bound):
-                return "target met" if name == "aim" else "requirement met"
-        return "not met"
+                words, nearest = f"{title} met", bound
+                break
+        if interval is None or nearest is None or not interval[0] < nearest < interval[1]:
+            return words
+        return f"{words}, but the interval extends {'above' if value <= nearest else 'below'} it"
 
 
 class Suite(_Strict):
@@ -142,13 +155,13 @@ class Suite(_Strict):
         try:
             suite = cls.model_validate(values)
         except ValidationError as error:
-            raise OrbituneError(f"Invalid suite: {describe_errors(error, cls)}.") from None
+            raise InvalidSettingsError.of("suite", find_faults(error, cls)) from None
         if not (suite.comparisons or suite.figures):
             raise OrbituneError("Invalid suite: comparisons: there are none, and no figures")
         suite.arms()
         for figure in suite.figures:
             if figure.kind not in FIGURES:
-                raise OrbituneError(f"Unknown figure {figure.kind!r}. Choose from: {', '.join(FIGURES)}.")
+                raise OrbituneError(unknown("figure", figure.kind, known=FIGURES))
         return suite
 
     @classmethod
@@ -199,7 +212,7 @@ class Suite(_Strict):
         own = dict(settings)
         kind, method = own.pop("kind", None), own.get("method", "lora")
         if kind not in KINDS:
-            raise OrbituneError(f"Unknown kind of arm {kind!r}. Choose from: {', '.join(KINDS)}.")
+            raise OrbituneError(unknown("kind of arm", kind, known=KINDS))
         if kind in PREDICTION:
             words = (f"{key} {value}" for key, value in sorted(own.items()))
             name, recipe = ", ".join((kind, *words)), self.run_recipe()

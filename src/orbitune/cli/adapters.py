@@ -31,8 +31,12 @@ def bundle(
         str, typer.Option(help="Data type of the stored weights: float32, float16 or bfloat16")
     ] = "float32",
     false_alarm_rate: Annotated[
-        float, typer.Option(help="Fraction of in-distribution tiles that may be called not sure")
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            help="Fraction of in-distribution tiles that may be called not sure [default: 0.01, or the "
+            "smallest that the validation tiles hold]"
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -120,12 +124,12 @@ def list_(
             str(each.classes),
             f"{each.image_size} px",
             f"{(each.bytes or 0) / 1e6:.2f} MB",
-            "" if each.test_accuracy is None else f"{each.test_accuracy:.2%}",
+            each.test_score,
         ]
         for each in found
         if not each.error
     ]
-    print_table(["folder", "method", "classes", "size", "on disk", "test accuracy"], rows)
+    print_table(["folder", "method", "classes", "size", "on disk", "test"], rows)
     for each in found:
         if each.error:
             print(f"damaged: {each.error}")
@@ -190,15 +194,11 @@ def print_bundle(made: "Bundle") -> None:
     print(f"saved {made.folder} ({made.bytes / 1e6:.2f} MB): {metadata.method}, {len(made.classes)} classes")
     for split, scores in metadata.scores.items():
         print(f"{split}: " + ", ".join(f"{name} {text}" for name, text in scores.cells().items()))
-    if (storage := metadata.storage) and storage.accuracy_after is not None:
-        sets = " of whole sets of labels" if metadata.task == "multi-label" else ""
-        print(
-            f"stored as {storage.dtype}: validation accuracy{sets} {storage.accuracy_before:.3%} before, "
-            f"{storage.accuracy_after:.3%} after; a logit differs by at most "
-            f"{storage.largest_logit_difference:.2g}"
-        )
+    if (storage := metadata.storage) and (change := storage.describe_change()):
+        print(f"stored as {storage.dtype}: validation {change}")
     if detector := metadata.ood_detector:
         print(
             f"tiles with an OOD score above {detector.threshold:.2f} are not sure "
-            f"({detector.false_alarm_rate:.1%} of the validation tiles, {detector.bytes / 1e3:,.0f} kB)"
+            f"(at most {100 * detector.false_alarm_rate:.3g} % of tiles like the training tiles, "
+            f"{detector.bytes / 1e3:,.0f} kB)"
         )

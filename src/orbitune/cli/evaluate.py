@@ -92,6 +92,8 @@ def _print_split(run: Path, split: str, *, scores: "SplitScores") -> None:
 
 def _print_assessment(found: "NewScores", out: Path | None) -> None:
     """Print the scores on new data, after what makes them too high."""
+    from orbitune.assessment.files import written_files
+
     warnings = found.warnings()
     for line in warnings:
         print(line)
@@ -103,12 +105,16 @@ def _print_assessment(found: "NewScores", out: Path | None) -> None:
             row[column] = f"{row[column]} ({interval[0]:.2f}-{interval[1]:.2f})" if interval else "-"
     heads = [f"{name} (95 %)" if number in columns else name for number, name in enumerate(header)]
     print_table(heads, rows)
+    check = found.check_calibration()
     print(
-        f"calibration: ECE {found.after.ece:.2%} with the model's temperature {found.temperature:.2f}, "
-        f"{found.before.ece:.2%} without"
+        f"calibration: ECE {found.after.ece:.2%} with the model's {found.calibrated_by}, "
+        f"{found.before.ece:.2%} without; chance alone gives up to {check.by_chance:.2%}"
+        if check.enough
+        else f"calibration: {counted(check.tiles, 'tile is', several='tiles are')} too few to judge it"
     )
     print(f"tiles: {found.data}, {found.source}; {counted(found.scores.count, 'tile')}")
     for line in found.remarks()[len(warnings) :]:
         print(f"  {line}")
     if out is not None:
-        print(f"errors and scores: {out}")
+        for kind, files in written_files(out).items():
+            print(f"{kind}: {' and '.join(map(str, files))}")

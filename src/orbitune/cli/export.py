@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orbitune.cli.help import OUTPUT, CommandSet
-from orbitune.cli.options import Json, Quiet
+from orbitune.cli.options import Json, Quiet, split_names
 from orbitune.cli.output import print_json, print_table
 from orbitune.errors import RunError
 from orbitune.exporting.formats import FORMATS
@@ -27,7 +27,11 @@ def export_(
         typer.Option("--out", help="Folder of the files [default: RUN/export]", rich_help_panel=OUTPUT),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="Points of validation accuracy, or of mAP and micro-F1, that int8 may lose")
+        float,
+        typer.Option(
+            help="Points of validation accuracy, or of mAP and micro-F1, that int8 may lose, by the upper "
+            "end of the 95 % interval"
+        ),
     ] = 0.5,
     merge_tokens: Annotated[
         str,
@@ -43,7 +47,7 @@ def export_(
 
     report = export(
         run,
-        None if to == "all" else to.split(","),
+        None if to == "all" else split_names("--to", to),
         out=out,
         tolerance=tolerance,
         merge_tokens=_parse_blocks(merge_tokens),

@@ -11,7 +11,7 @@ def parse_numbers(option: str, text: str | None) -> list[int]:
     Raises:
         OrbituneError: a part is not a whole number.
     """
-    return [_number(option, part) for part in split_names(text)]
+    return [_number(option, part) for part in split_names(option, text)]
 
 
 def parse_seeds(text: str | None) -> int | list[int] | None:
@@ -30,7 +30,7 @@ def parse_shots(text: str | None) -> list[int | str]:
     Raises:
         OrbituneError: a part is neither a whole number nor "all".
     """
-    return [part if part == ALL else _number("--shots", part) for part in split_names(text)]
+    return [part if part == ALL else _number("--shots", part) for part in split_names("--shots", text)]
 
 
 def _number(option: str, text: str) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from orbitune.cli.usage_errors import expect_values
+
 SHOW_ALL = "orbitune.cli.help"
 """Key in the context's `meta` that is set while all options are shown."""
 
@@ -20,6 +22,16 @@ ADVANCED: set[str] = set()
 
 class GroupedCommand(TyperCommand):
     """A command whose options are listed by their `rich_help_panel`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments.
+
+        Raises:
+            OrbituneError: one is empty.
+        """
+        if not ctx.resilient_parsing:  # as while a shell completes them
+            expect_values(args)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options, by heading.

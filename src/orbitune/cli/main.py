@@ -14,6 +14,7 @@ import typer
 from orbitune.cli.help import CommandSet, GroupedCommands, LazyCommands
 from orbitune.cli.messages import show_messages
 from orbitune.cli.streams import OutputError, ReaderClosed, guarded_streams
+from orbitune.cli.usage_errors import UsageError, describe_usage
 from orbitune.errors import CONTINUE, Interrupted, OrbituneError
 from orbitune.extras import explain
 from orbitune.resources import limit_openmp_spinning
@@ -83,11 +84,13 @@ def main() -> None:
 def _run() -> int:
     """Run a command and return its exit code."""
     try:
-        app()
+        return app(standalone_mode=False) or 0
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except OutputError:
         raise
+    except UsageError as error:
+        return _fail(OrbituneError(describe_usage(error)))
     except OrbituneError as error:
         return _fail(error)
     except ImportError as error:
@@ -97,7 +100,6 @@ def _run() -> int:
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return 130
-    return 0
 
 
 def _fail(error: OrbituneError) -> int:

@@ -7,6 +7,7 @@ import typer
 
 from orbitune.cli.help import OUTPUT
 from orbitune.cli.messages import hide_messages
+from orbitune.errors import OrbituneError, find_repeated
 
 Json = Annotated[bool, typer.Option("--json", help="Print only JSON to stdout", rich_help_panel=OUTPUT)]
 Quiet = Annotated[
@@ -74,6 +75,19 @@ def parse_bands_option(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else parse_bands(text)
 
 
-def split_names(text: str | None) -> list[str]:
-    """Return the names in a comma-separated list; none for None."""
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
+def split_names(option: str, text: str | None) -> list[str]:
+    """Return the names in a comma-separated list; none for None.
+
+    Args:
+        option: that the list is the value of.
+        text: the list.
+
+    Raises:
+        OrbituneError: it names nothing, or something twice.
+    """
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    if text is not None and not names:
+        raise OrbituneError(f"{option} names nothing: pass a value, or leave it out.")
+    if repeated := find_repeated(names):
+        raise OrbituneError(f"{option}: {repeated[0]} is given twice.")
+    return names

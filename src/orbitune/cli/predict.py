@@ -60,7 +60,8 @@ def predict(
         print(line, file=sys.stderr)
     if classifier.bundle.ood_detector is None:
         print(
-            f"{source} has no OOD detector, so no image is called not sure; `orbitune bundle` adds one",
+            f"{source} has no OOD detector, so no image is called not sure; `orbitune bundle` adds one to a "
+            "run with 20 validation tiles or more",
             file=sys.stderr,
         )
     if counter.seen and counter.bad == counter.seen:

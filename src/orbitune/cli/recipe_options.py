@@ -15,7 +15,8 @@ from orbitune.models.methods import METHODS, find_method
 from orbitune.presets import PRESETS, preset
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import anchor, data_name
-from orbitune.recipe_settings import LoraSettings
+from orbitune.recipe_settings import LoraSettings, option_of
+from orbitune.settings_errors import InvalidSettingsError
 from orbitune.yaml_files import read_yaml
 
 
@@ -132,9 +133,20 @@ def make_recipe(
     if "sizes" in {*read, *values}:
         asked.pop("image_size", None)  # sizes end with their own
     base = {**asked, **read, **anchor(values), "method": chosen}
-    if lora:
-        base["lora"] = {**(base.get("lora") or {}), **lora}
-    return Recipe.make(base)
+    if lora and isinstance(kept := base.get("lora", {}), dict):
+        base["lora"] = {**kept, **lora}
+
+    def name(setting: str) -> str:
+        field, _, part = setting.partition(".")
+        if part not in lora and field not in values and field in read and file:
+            return f"{setting} of {file.name}"
+        option = option_of(setting)
+        return option.replace("--", "--no-", 1) if values.get(field) is False else option
+
+    try:
+        return Recipe.make(base)
+    except InvalidSettingsError as error:
+        raise error.renamed(name) from None
 
 
 def _parameter(name: str, kind: Any, *, option: Any) -> inspect.Parameter:
@@ -148,7 +160,7 @@ def _option(name: str, field: FieldInfo, *, group: str) -> inspect.Parameter:
 
     Its type is a plain one: pydantic validates the value.
     """
-    flag = "--" + name.replace("_", "-")
+    flag = option_of(name)
     if field.annotation is bool:
         text = f"{field.description} [default: {'on' if field.default else 'off'}]"
         pair = f"{flag}/--no-{flag.removeprefix('--')}"

@@ -77,7 +77,8 @@ def study(
     robustness: Annotated[
         int,
         typer.Option(
-            help="Validation tiles to score with corruptions, such as haze, blur or another gain; 0 for none",
+            help="Validation tiles of each fold or split to score with corruptions, such as haze, blur or "
+            "another gain; 0 for none",
             rich_help_panel="Study",
         ),
     ] = 0,
@@ -89,7 +90,7 @@ def study(
     Every method is trained on every backbone with every seed on every split. A sweep changes one setting at
     a time.
     """
-    recipes = tuple(make_recipe(method=method) for method in split_names(methods))
+    recipes = tuple(make_recipe(method=method) for method in split_names("--methods", methods))
     from orbitune.cli.grid_options import parse_numbers, parse_seeds, parse_shots
     from orbitune.study.display_names import fold_name
     from orbitune.study.report import (
@@ -101,14 +102,14 @@ def study(
     )
     from orbitune.study.runner import Study
 
-    named = split_names(backbones)
+    named = split_names("--backbones", backbones)
     out = out or default_out(make_recipe(), backbones=named)
     results = Study(
         recipes,
         out,
         backbones=named,
         seeds=parse_seeds(seeds),
-        splits=split_names(splits),
+        splits=split_names("--splits", splits),
         folds=folds,
         shots=parse_shots(shots),
         ranks=parse_numbers("--ranks", ranks),

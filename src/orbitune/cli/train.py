@@ -40,13 +40,14 @@ def plan(
     quiet: Quiet = False,
 ) -> None:
     """Estimate parameters, time, memory and disk space from a few measured steps."""
-    recipes = [make_recipe(method=method) for method in split_names(methods)] if methods else [make_recipe()]
+    named, asked = split_names("--methods", methods), split_names("--backbones", backbones)
+    recipes = [make_recipe(method=method) for method in named] or [make_recipe()]
     from orbitune.study.budget import fit_budget
     from orbitune.study.budget_records import Budget
     from orbitune.study.grid import Grid
     from orbitune.study.plan import plan_methods, plan_table
 
-    specs = Grid.of(backbones=split_names(backbones)).runs(recipes)
+    specs = Grid.of(backbones=asked).runs(recipes)
     recipes, arms = [spec.recipe for spec in specs], [spec.arm for spec in specs]
     budget = Budget.parse(memory_budget, time_budget)
     choices: list[str] = []

@@ -15,6 +15,7 @@ from orbitune.data.tileset import TileSet
 from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.records import Record
 
+COLOURS, COORDINATES = "colour statistics", "coordinates"  # names of the baselines
 NEIGHBOURS = 5
 LANDMARKS = 500  # training tiles that span the kernel
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -62,13 +63,7 @@ def colour_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> Baselin
     )
     model = make_pipeline(StandardScaler(), kernel, LogisticRegression(C=100, max_iter=2000))
     scores, chance = _fit_and_score(model, features, tiles=tiles, splits=splits)
-    reach = f"colour statistics alone reach {_percent(scores.accuracy)} (chance {_percent(chance)})"
-    return Baseline(
-        name="colour statistics",
-        chance=chance,
-        sentence=f"{reach}; only the accuracy above that is due to a method",
-        test=scores,
-    )
+    return _baseline(COLOURS, scores, chance)
 
 
 def coordinates_baseline(
@@ -85,10 +80,30 @@ def coordinates_baseline(
 
     model = KNeighborsClassifier(min(NEIGHBOURS, len(splits["train"])), weights="distance")
     scores, chance = _fit_and_score(model, unit_vectors(locations), tiles=tiles, splits=splits)
-    reach = f"coordinates alone reach {_percent(scores.accuracy)} (chance {_percent(chance)})"
-    leaks = scores.interval[0] > chance
-    verdict = "the split leaks location" if leaks else "no more than chance, the split leaks no location"
-    return Baseline(name="coordinates", chance=chance, sentence=f"{reach}: {verdict}", test=scores)
+    return _baseline(COORDINATES, scores, chance)
+
+
+def describe_baseline(name: str, accuracy: float, *, low: float, chance: float) -> str:
+    """Return what the accuracy of a baseline shows, as a clause of a sentence.
+
+    Args:
+        name: `COLOURS` or `COORDINATES`.
+        accuracy: on test, 0..1.
+        low: lower end of its 95 % interval.
+        chance: test accuracy of the most frequent training class.
+    """
+    reach = f"{name} alone reach {_percent(accuracy)} (chance {_percent(chance)})"
+    if name == COLOURS:
+        return f"{reach}; only the accuracy above that is due to a method"
+    verdict = (
+        "the split leaks location" if low > chance else "no more than chance, the split leaks no location"
+    )
+    return f"{reach}: {verdict}"
+
+
+def _baseline(name: str, scores: SplitScores, chance: float) -> Baseline:
+    sentence = describe_baseline(name, scores.accuracy, low=scores.interval[0], chance=chance)
+    return Baseline(name=name, chance=chance, sentence=sentence, test=scores)
 
 
 def colour_statistics(tiles: TileSet) -> np.ndarray:

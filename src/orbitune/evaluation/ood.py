@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from orbitune.errors import ModelError, first_line
+from orbitune.evaluation.conformal import upper_threshold
 
 MEASURE = "Mahalanobis distance to the nearest class of the training tiles, of features of length 1"
 
@@ -42,7 +43,8 @@ class OODDetector:
             features: of training tiles, float32 (N, D).
             labels: their classes, int64 (N,).
             held_out: features of in-distribution tiles that the model was not trained on, float32 (M, D).
-            false_alarm_rate: fraction of the held-out tiles, 0..1, that may exceed the threshold.
+            false_alarm_rate: probability, 0..1, with which a further in-distribution tile exceeds the
+                threshold, at most; see `orbitune.evaluation.conformal`.
         """
         from sklearn.covariance import ledoit_wolf
 
@@ -55,9 +57,7 @@ class OODDetector:
         whitening = np.linalg.inv(np.linalg.cholesky(covariance))
         # Rounded as they are stored, so that the threshold fits the detector that is loaded.
         detector = cls(_round_to_half(whitening), _round_to_half(means @ whitening.T), np.inf)
-        scores = detector.scores(held_out)
-        threshold = float(np.quantile(scores, 1 - false_alarm_rate, method="higher"))
-        return replace(detector, threshold=threshold)
+        return replace(detector, threshold=upper_threshold(detector.scores(held_out), false_alarm_rate))
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Return each tile's OOD score: the distance to the nearest class mean.

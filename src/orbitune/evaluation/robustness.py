@@ -5,7 +5,7 @@ As in Hendrycks and Dietterich (2019, arXiv:1903.12261), with the corruptions of
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -75,6 +75,44 @@ class Robustness(StoredRecord):
             f"{self.clean.accuracy:.2%} of {self.count:,} clean tiles correct, "
             f"{self.mean:.2%} with corruptions"
         )
+
+
+def pool_robustness(parts: Sequence[Robustness]) -> Robustness:
+    """Return the scores over several sets of tiles, each computed by a model of its own.
+
+    The interval of the loss covers other tiles of these sets; it leaves out what other models would change.
+
+    Args:
+        parts: of different tiles, with the same corruptions.
+    """
+    counts = [part.count for part in parts]
+    kinds = []
+    for same in zip(*(part.corruptions for part in parts), strict=True):
+        severities = tuple(
+            SeverityScores(severity=points[0].severity, **dict(_pool(points, counts)))
+            for points in zip(*(kind.severities for kind in same), strict=True)
+        )
+        mean = sum(each.accuracy for each in severities) / len(severities)
+        kinds.append(CorruptionScores(name=same[0].name, mean=mean, severities=severities))
+    pooled = Robustness(
+        count=sum(counts),
+        clean=_pool([part.clean for part in parts], counts),
+        corruptions=tuple(kinds),
+        mean=sum(kind.mean for kind in kinds) / len(kinds),
+    )
+    ends = [part.loss_interval for part in parts]
+    if None in ends:
+        return pooled
+    halves = [count * (high - low) / 2 for count, (low, high) in zip(counts, filter(None, ends), strict=True)]
+    half = math.hypot(*halves) / pooled.count
+    return pooled.model_copy(update={"loss_interval": (pooled.loss - half, pooled.loss + half)})
+
+
+def _pool(points: Sequence[Accuracy], counts: Sequence[int]) -> Accuracy:
+    """Return the accuracy on several sets of tiles together."""
+    correct = sum(round(point.accuracy * count) for point, count in zip(points, counts, strict=True))
+    low, high = wilson(correct, sum(counts))
+    return Accuracy(accuracy=correct / sum(counts), interval=(low, high))
 
 
 def score_corruptions(

@@ -236,7 +236,9 @@ def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = Non
         p = _p_value(compared.within if compared.verdict == "yes" else compared.beyond, compared)
         return f"{_scope(compared)}, {claim}: {compared.verdict} ({numbers}, {p})."
     if compared.images_needed is not None:
-        advice = f"about {_rounded_up(compared.images_needed):,} would be needed, were all else as observed"
+        advice = (
+            f"about {round_up_images(compared.images_needed):,} would be needed, were all else as observed"
+        )
     else:
         advice = "more test images alone would not tell"
     return (
@@ -295,7 +297,7 @@ def _p_value(p: float, compared: Comparison) -> str:
     return value + (" after Holm" if compared.family > 1 else "")
 
 
-def _rounded_up(images: int) -> int:
-    """Round up to two digits."""
+def round_up_images(images: int) -> int:
+    """Round a number of images needed up to two digits."""
     unit = 10 ** max(0, len(str(images)) - 2)
     return -(-images // unit) * unit

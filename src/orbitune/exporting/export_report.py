@@ -19,10 +19,13 @@ class ExportedFormat(ExportCheck):
     Attributes:
         path: file or folder, relative to the export folder.
         merge_tokens: blocks after which it merges half of the patch tokens.
+        tolerance: percentage points of each score that a format in int8 was shown to lose at most; None for
+            other formats, and where an earlier version exported.
     """
 
     path: str
     merge_tokens: JsonTuple[int] = ()
+    tolerance: float | None = None
 
 
 class ExportReport(StoredRecord):

@@ -12,11 +12,13 @@ from orbitune.exporting.reference import ReferenceModel
 from orbitune.exporting.validation import (
     TOLERANCE,
     ExportRefusedError,
+    ExportUndecidedError,
     measure_export,
 )
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.models.families.family import Family
+from orbitune.suggestions import unknown
 
 Log = Callable[[str], None]
 _LOGGER = logging.getLogger("orbitune")
@@ -35,9 +37,10 @@ def export(
     """Export a finished run, and validate each file against the trained model.
 
     A format must give the trained model's probabilities of all validation tiles: to 1e-3 in fp32, to 0.02 in
-    fp16. One in int8 may lose some accuracy, or with several labels a tile some mAP and micro-F1. A file that
-    fails is not kept. The class names are written to labels.json, with several labels a tile together with
-    their thresholds, and the measures to validation.json.
+    fp16. One in int8 may lose some accuracy, or with several labels a tile some mAP and micro-F1: the upper
+    end of the paired 95 % interval must lie within the tolerance. A file that fails, or of which the tiles
+    are too few to tell, is not kept. The class names are written to labels.json, with several labels a tile
+    together with their thresholds, and the measures to validation.json.
 
     Examples:
         >>> from orbitune import export
@@ -49,7 +52,7 @@ def export(
         formats: names from FORMATS; None for all whose libraries are installed.
         out: folder of the files; None for RUN/export.
         tolerance: percentage points of validation accuracy, or of mAP and of micro-F1, that formats in int8
-            may lose.
+            may lose, at the upper end of the interval.
         merge_tokens: blocks, counted from 1, after which formats in int8 merge half of the patch tokens. The
             blocks above the first are tuned to it on training tiles, which takes about as long as two epochs
             of training; see `orbitune.fastpath.token_merging` and `orbitune.exporting.distillation`.
@@ -61,6 +64,8 @@ def export(
 
     Raises:
         ExportRefusedError: a file fails validation; all others are written.
+        ExportUndecidedError: the validation tiles are too few to tell of a format that was asked for; without
+            `formats` it is left out with a message.
         OrbituneError: the run is not finished, a format is unknown, lacks a library or cannot hold this
             architecture, the folder holds exports of another model, or tokens cannot be merged in this model
             or these formats.
@@ -73,17 +78,24 @@ def export(
     chosen = _without_graphs(chosen, reference.setup.backbone.family, asked=formats is not None, log=log)
     report = ExportReport.resume(out, reference.hashes)
     write_json(out / "labels.json", _labels(reference.bundle))
-    refused = []
+    refused = list[ExportRefusedError]()
     for each in chosen:
         try:
             report = report.with_format(each.name, _export_one(each, reference, out=out, tolerance=tolerance))
+        except ExportUndecidedError as error:
+            if formats is None:
+                log(str(error))
+            else:
+                refused.append(error)
+            continue
         except ExportRefusedError as error:
-            refused.append(str(error))
+            refused.append(error)
             continue
         report.save(out)
         log(f"{each.title}: {out / each.path}")
     if refused:
-        raise ExportRefusedError(" ".join(refused))
+        undecided = all(isinstance(error, ExportUndecidedError) for error in refused)
+        raise (ExportUndecidedError if undecided else ExportRefusedError)(" ".join(map(str, refused)))
     return report
 
 
@@ -96,7 +108,12 @@ def _export_one(
         measured = measure_export(chosen.open(temporary, reference), temporary, reference=reference)
         measured.check(chosen.title, difference=chosen.largest_difference, tolerance=tolerance)
     merged = () if chosen.largest_difference else reference.merge_after
-    return ExportedFormat(path=chosen.path, merge_tokens=merged, **measured.model_dump())
+    return ExportedFormat(
+        path=chosen.path,
+        merge_tokens=merged,
+        tolerance=None if chosen.largest_difference else tolerance,
+        **measured.model_dump(),
+    )
 
 
 def _labels(bundle: Bundle) -> list[str] | dict[str, Any]:
@@ -123,7 +140,7 @@ def _choose_formats(names: Sequence[str] | None, log: Log) -> list[ExportFormat]
     names = [names] if isinstance(names, str) else names
     for name in names:
         if name not in FORMATS:
-            raise RunError(f"Unknown export format {name!r}. Choose from: {', '.join(FORMATS)}.")
+            raise RunError(unknown("export format", name, known=FORMATS))
         if missing := FORMATS[name].missing:
             raise RunError(f"{FORMATS[name].title} needs {', '.join(missing)}: {FORMATS[name].install}.")
     return [FORMATS[name] for name in names]

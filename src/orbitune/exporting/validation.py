@@ -3,12 +3,16 @@
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Strict
 
 from orbitune.errors import RunError
-from orbitune.evaluation.tasks.score_loss import ScoreLoss, accuracy_loss
+from orbitune.evaluation.significance import round_up_images
+from orbitune.evaluation.tasks.score_loss import ScoreLoss
 from orbitune.exporting.reference import Predict, ReferenceModel, predict_in_batches
 from orbitune.records import JsonTuple, Record
 from orbitune.training.meter import folder_bytes
@@ -18,6 +22,7 @@ FP32_DIFFERENCE, FP16_DIFFERENCE = 1e-3, 0.02
 TOLERANCE = 0.5  # percentage points of a validation score that a format in int8 may lose
 _BATCH = 64
 TIMING_SECONDS = 0.5  # of calls with a single tile
+_OF_LOSS = ("points_lost", "low", "high", "alone")
 _FEWEST_CALLS, _MOST_CALLS = 5, 500
 
 
@@ -25,6 +30,12 @@ class ExportRefusedError(RunError):
     """An exported model that differs too much from the trained model."""
 
     kind = "refused"
+
+
+class ExportUndecidedError(ExportRefusedError):
+    """An exported model of which the validation tiles are too few to tell what it loses."""
+
+    kind = "undecided"
 
 
 class Latency(Record):
@@ -52,15 +63,18 @@ class Latency(Record):
 class ExportCheck(Record):
     """Measures of one exported model on the validation tiles.
 
-    Fractions and accuracies are 0..1. With several labels a tile, those of a tile are right if all are.
+    Fractions and accuracies are 0..1.
 
     Attributes:
         tiles: number of validation tiles.
         agreement: fraction of tiles with the class, or the set of labels, that the reference model predicts.
         largest_difference: of any probability of any tile.
-        accuracy, reference_accuracy: of the exported and of the reference model.
+        accuracy, reference_accuracy: of the exported and of the reference model; None with several labels a
+            tile, like the next.
         points_lost, low, high: percentage points of accuracy lost, and the 95 % interval of the paired score
             test.
+        alone: number of tiles that only the exported, and only the reference model has right; None where an
+            earlier version measured.
         label_losses: with several labels a tile, the mean average precision and micro-F1 lost; else empty.
         bytes: size on disk.
         latency: of a call, by the number of tiles in it.
@@ -69,11 +83,12 @@ class ExportCheck(Record):
     tiles: int
     agreement: float
     largest_difference: float
-    accuracy: float
-    reference_accuracy: float
-    points_lost: float
-    low: float
-    high: float
+    accuracy: float | None = None
+    reference_accuracy: float | None = None
+    points_lost: float | None = None
+    low: float | None = None
+    high: float | None = None
+    alone: Annotated[tuple[int, int], Strict(False)] | None = None
     label_losses: JsonTuple[ScoreLoss] = ()
     bytes: int
     latency: dict[str, Latency]
@@ -81,15 +96,11 @@ class ExportCheck(Record):
     @property
     def losses(self) -> tuple[ScoreLoss, ...]:
         """Return the losses that a format in int8 is judged by: of the accuracy, or those of the labels."""
-        accuracy = ScoreLoss(
-            score="accuracy",
-            found=self.accuracy,
-            reference=self.reference_accuracy,
-            points_lost=self.points_lost,
-            low=self.low,
-            high=self.high,
-        )
-        return self.label_losses or (accuracy,)
+        if self.label_losses:
+            return self.label_losses
+        values: dict[str, Any] = {name: getattr(self, name) for name in _OF_LOSS}
+        values |= {"found": self.accuracy, "reference": self.reference_accuracy}
+        return (ScoreLoss(score="accuracy", **values),)
 
     def check(self, title: str, *, difference: float | None, tolerance: float) -> None:
         """Check the differences against what is allowed.
@@ -97,10 +108,12 @@ class ExportCheck(Record):
         Args:
             title: of the format, for the message.
             difference: what a probability may differ by; None where the scores count.
-            tolerance: percentage points of each score that a format without `difference` may lose.
+            tolerance: percentage points of each score that a format without `difference` may lose; the upper
+                end of each paired interval must not exceed it.
 
         Raises:
             ExportRefusedError: the exported model differs by more.
+            ExportUndecidedError: the tiles are too few to tell.
         """
         if difference is not None and not self.largest_difference <= difference:
             raise ExportRefusedError(
@@ -108,13 +121,30 @@ class ExportCheck(Record):
                 f"by {self.largest_difference:.2g}, and {difference:g} is allowed."
             )
         if difference is None:
-            for lost in self.losses:
-                if not lost.points_lost <= tolerance:
-                    raise ExportRefusedError(
-                        f"{title} fails validation and is not kept: it loses {lost.points_lost:.2f} points "
-                        f"of validation {lost.score} ({lost.low:.2f} to {lost.high:.2f}), and {tolerance:g} "
-                        "are allowed (--tolerance)."
-                    )
+            self._check_losses(title, tolerance)
+
+    def _check_losses(self, title: str, tolerance: float) -> None:
+        """Check the scores of a format in int8; see `check`."""
+        for lost in self.losses:
+            if not lost.points_lost <= tolerance:
+                raise ExportRefusedError(
+                    f"{title} fails validation and is not kept: it loses {lost.points_lost:.2f} points "
+                    f"of validation {lost.score} ({lost.low:.2f} to {lost.high:.2f}), and {tolerance:g} "
+                    "are allowed (--tolerance)."
+                )
+        open_losses = [lost for lost in self.losses if not lost.high <= tolerance]
+        if not open_losses:
+            return
+        worst = max(open_losses, key=lambda lost: lost.high)
+        needed = [lost.tiles_needed(tolerance, tiles=self.tiles) for lost in open_losses]
+        known = [count for count in needed if count is not None]
+        count = f"about {round_up_images(max(known)):,}" if len(known) == len(needed) else "far more"
+        raise ExportUndecidedError(
+            f"{title} is undecided and not kept: {self.tiles:,} validation tiles are too few to show that it "
+            f"loses at most {tolerance:g} points of {worst.score} ({worst.points_lost:.2f} lost, 95 % "
+            f"interval {worst.low:.2f} to {worst.high:.2f}). It takes {count} tiles, or "
+            f"--tolerance {ceil(100 * worst.high) / 100:g}, which allows what may be lost."
+        )
 
     def table_row(self) -> dict[str, str]:
         """Return the measures as cells of a table by the names of the columns."""
@@ -145,29 +175,25 @@ def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -
     found = predict_in_batches(timed, tiles, indices=indices)
     task, decision = reference.bundle.task, reference.bundle.decision
     # Labels are (N,), or (N, C) with several a tile.
-    chosen, expected, true = (
-        each.reshape(len(indices), -1)
-        for each in (task.labels_of(found, decision), task.labels_of(wanted, decision), labels)
-    )
-    accuracy = accuracy_loss((chosen == true).all(1), (expected == true).all(1))
+    chosen, expected = (task.labels_of(each, decision).reshape(len(indices), -1) for each in (found, wanted))
+    losses = task.lost_scores(found, wanted, labels=labels, decision=decision)
     return ExportCheck(
         tiles=len(indices),
         agreement=float((chosen == expected).all(1).mean()),
         largest_difference=float(np.abs(found - wanted).max()),
-        accuracy=accuracy.found,
-        reference_accuracy=accuracy.reference,
-        points_lost=accuracy.points_lost,
-        low=accuracy.low,
-        high=accuracy.high,
-        label_losses=task.lost_scores(found, wanted, labels=labels, decision=decision)
-        if labels.ndim == 2
-        else (),
+        **({"label_losses": losses} if labels.ndim == 2 else _accuracy_fields(losses[0])),
         bytes=folder_bytes(path) if path.is_dir() else path.stat().st_size,
         latency={
             "1": timed.latency(tiles.read(indices[:1]), seconds=TIMING_SECONDS),
             str(_BATCH): timed.latency(tiles.read(np.resize(indices, _BATCH))),
         },
     )
+
+
+def _accuracy_fields(lost: ScoreLoss) -> dict[str, Any]:
+    """Return the accuracy lost as fields of an `ExportCheck`."""
+    values = {name: getattr(lost, name) for name in _OF_LOSS}
+    return {"accuracy": lost.found, "reference_accuracy": lost.reference, **values}
 
 
 class TimedPredict:

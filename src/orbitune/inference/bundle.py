@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.errors import RunError
+from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.ood import OODDetector
 from orbitune.evaluation.run_result import RunResult
-from orbitune.evaluation.saved_outputs import open_model, read_predictions
+from orbitune.evaluation.saved_outputs import open_model, read_decision, read_predictions
 from orbitune.evaluation.tasks.known import find_task, require_single_label
 from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, open_saved
 from orbitune.models.lineage.fine_tuned import backbone_of, place_of
-from orbitune.models.metadata import ModelMetadata
+from orbitune.models.metadata import HUB_FILES, ModelMetadata
 from orbitune.models.methods import find_method
+from orbitune.suggestions import missing
 
 if TYPE_CHECKING:
     from torch import nn
 
 OOD_DETECTOR_FILE = "likeness.safetensors"  # as version 0.1 named it
-HUB_FILES = ("*.json", "*.safetensors", "README.md")
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,15 @@ class Bundle:
 
     @property
     def decision(self) -> Decision:
-        """Return how probabilities and labels follow from logits: temperature and thresholds."""
+        """Return how probabilities and labels follow from logits: calibration and thresholds."""
         return Decision.of(self.metadata)
 
     @property
     def temperature(self) -> float:
         """Return the calibration temperature; 1 if none was fitted.
 
-        Logits are divided by it before the softmax, or with several labels a tile before the sigmoid.
+        Logits are divided by it before the softmax. With several labels a tile, `decision.offsets` are added
+        then, before the sigmoid.
         """
         return self.decision.temperature
 
@@ -147,7 +148,7 @@ class Bundle:
     def ood_detector(self) -> OODDetector | None:
         """Return the out-of-distribution detector.
 
-        Returns None for a run and for an imported adapter.
+        Returns None for a run, for an imported adapter, and where there were too few validation tiles.
 
         Raises:
             ModelError: its file is missing or damaged.
@@ -192,10 +193,12 @@ def _folder_of(place: str) -> Path:
     path = Path(place).expanduser()
     if not path.is_dir():
         if "/" not in place or looks_like_path(place):
-            raise RunError(
-                f"There is no folder {place}: pass a bundle, a finished run, or a hub id (owner/name)."
-            )
-        path = snapshot(place, "model", patterns=HUB_FILES)
+            advice = "pass a bundle, a finished run, or a hub id (owner/name)"
+            raise RunError(missing("folder", place, advice=advice))
+        try:
+            path = snapshot(place, "model", patterns=HUB_FILES)
+        except OrbituneError as error:
+            raise RunError(f"{missing('folder', place)} {error}") from None
     return path
 
 
@@ -211,18 +214,12 @@ def _of_run(run: Path) -> Bundle:
     from_result = ("source", "tile_size", "scale_max", "sizes", "synthetic", "statistics", "window")
     data = metadata.data.model_copy(update={name: getattr(result.data, name) for name in from_result})
     completed = {
-        "temperature": metadata.temperature or _temperature(run),
+        "temperature": read_decision(run, metadata).temperature,
         "confusion": _confusion(run, metadata),
         "tta": result.recipe.tta,
         "data": data,
     }
     return Bundle(folder, metadata.model_copy(update=completed))
-
-
-def _temperature(run: Path) -> float:
-    """Fit the temperature of a run from before it was stored with the model."""
-    kept = read_predictions(run, "validation")
-    return find_task(None).fit_decision(kept.logits, kept.labels).temperature
 
 
 def _confusion(run: Path, metadata: ModelMetadata) -> tuple[tuple[int, ...], ...] | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 
+_BACKBONE = "BACKBONE"  # stands for a folder, as FOLDER does
 _METRIC_TYPES = {"mAP": "average_precision", "macro-F1": "f1", "micro-F1": "f1"}  # as the hub names them
 
 
@@ -38,12 +39,13 @@ def write_model_card(
 
     backbone, data = metadata.backbone, metadata.data.name or ""
     pretrained = backbone.ancestors[0].base if backbone.ancestors else backbone.reference
+    on_hub = "/" in pretrained and not looks_like_path(pretrained)
     adapter = find_method(metadata.method).folder == "adapter"
     header = ModelCardData(
         model_name=_title(metadata),
         library_name="peft" if adapter else "transformers",
         pipeline_tag="image-classification",
-        base_model=None if looks_like_path(pretrained) else pretrained,
+        base_model=pretrained if on_hub else None,
         datasets=[data] if _on_hub(data) else None,
         metrics=_metrics(metadata) or None,
         tags=["orbitune", "satellite", "land-cover", metadata.method],
@@ -119,8 +121,11 @@ def _description(metadata: ModelMetadata) -> str:
 
 
 def _base(folder: Path, metadata: ModelMetadata) -> str:
-    """Return what an adapter is loaded over: the backbone that its folder carries, or where it is found."""
-    return f"FOLDER/{CARRIED}" if (folder / CARRIED).is_dir() else metadata.backbone.reference
+    """Return what an adapter is loaded over: the backbone that its folder carries, a hub id, or BACKBONE."""
+    if (folder / CARRIED).is_dir():
+        return f"FOLDER/{CARRIED}"
+    reference = metadata.backbone.reference
+    return reference if "/" in reference else _BACKBONE
 
 
 def _usage(metadata: ModelMetadata, adapter: bool, *, family: Family, base: str) -> str:
@@ -153,10 +158,13 @@ model = PeftModel.from_pretrained(base, "FOLDER").eval()"""
     imports = [f"from transformers import {processor}", f"from {module} import {name}"]
     if module == "transformers":
         imports = [f"from transformers import {', '.join(sorted((processor, name)))}"]
+    where = ""
+    if adapter and base == _BACKBONE:
+        where = f", where {_BACKBONE} is the folder of the {metadata.backbone.description}"
     imported = "\n".join([*imports, *(["from peft import PeftModel"] if adapter else [])])
     return f"""{ours}
 
-or {"without Orbitune" if module == "transformers" else "with transformers"}, for raw logits:
+or {"without Orbitune" if module == "transformers" else "with transformers"}, for raw logits{where}:
 
 ```python
 {imported}
@@ -219,10 +227,11 @@ def _times(count: int) -> str:
 def _calibration(metadata: ModelMetadata) -> str:
     """Return the section on temperature, OOD detector and storage."""
     fitted_on = "held-out points" if metadata.adaptation else "validation"
-    text = (
-        f"Logits are divided by {metadata.temperature:.4f}, a temperature fitted on {fitted_on}, before the "
-        f"{find_task(metadata.task).activation}."
-    )
+    text = f"Logits are divided by {metadata.temperature:.4f}, a temperature fitted on {fitted_on}"
+    if metadata.offsets:
+        listed = zip(metadata.classes, metadata.offsets, strict=True)
+        text += f", and shifted by offsets fitted with it ({', '.join(f'{a} {b:.3f}' for a, b in listed)})"
+    text += f", before the {find_task(metadata.task).activation}."
     if metadata.thresholds:
         text += (
             " A tile has every label whose probability reaches its threshold in `orbitune.json`: the one "
@@ -233,8 +242,9 @@ def _calibration(metadata: ModelMetadata) -> str:
         text += (
             f"\n\n`{OOD_DETECTOR_FILE}` ({detector.bytes / 1000:,.0f} kB) is an out-of-distribution "
             f"detector, fitted on {detector.training_tiles:,} training tiles. The OOD score is the "
-            f"{detector.measure}. A tile with a score above {detector.threshold:.3f} is *not sure*; of "
-            f"{detector.validation_tiles:,} validation tiles, at most {detector.false_alarm_rate:.1%} are."
+            f"{detector.measure}. A tile with a score above {detector.threshold:.3f} is *not sure*: of tiles "
+            f"like the training tiles at most {100 * detector.false_alarm_rate:.3g} % on average, set on "
+            f"{detector.validation_tiles:,} validation tiles."
         )
     return text + (f"\n\n{_storage(metadata.storage)}" if metadata.storage else "")
 
@@ -244,13 +254,9 @@ def _storage(storage: WeightStorage) -> str:
     if storage.dtype == "float32":
         return "Weights are stored in 32 bits, as trained."
     text = f"Weights are stored as {storage.dtype}."
-    if storage.tiles is None:
-        return text
-    return (
-        f"{text} On the {storage.tiles:,} validation tiles, accuracy was {storage.accuracy_before:.3%} "
-        f"before and {storage.accuracy_after:.3%} after; the largest difference of a logit is "
-        f"{storage.largest_logit_difference:.2g}."
-    )
+    if change := storage.describe_change():
+        text += f" On the {storage.tiles:,} validation tiles: {change}."
+    return text
 
 
 def _chain(backbone: BackboneRecord) -> list[str]:

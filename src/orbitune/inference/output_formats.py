@@ -13,6 +13,7 @@ from typing import Protocol
 from orbitune.errors import OrbituneError, printable
 from orbitune.inference.classifier import Prediction
 from orbitune.sources.labels.label_sets import SEPARATORS, join_labels
+from orbitune.suggestions import unknown
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -38,7 +39,7 @@ def find_format(name: str) -> Formatter:
         OrbituneError: there is none; the message lists them.
     """
     if name not in FORMATS:
-        raise OrbituneError(f"Unknown format {name!r}. Choose from: {', '.join(FORMATS)}.")
+        raise OrbituneError(unknown("format", name, known=FORMATS))
     return FORMATS[name]
 
 

@@ -48,7 +48,7 @@ def run_on_ray(worker: Worker, head: LinearHead | None, *, numbers: Sequence[int
     Raises:
         OrbituneError: Ray is not installed or does not start, or a machine cannot read its inputs.
     """
-    from orbitune.cluster import connect
+    from orbitune.machine.cluster import connect
     from orbitune.resources import core_count
 
     spec = worker.spec

@@ -11,6 +11,7 @@ from orbitune.mapping.areas.reference_points import TRUE_CLASS
 from orbitune.mapping.scene.radiometry import MATCH, NONE, ScaleRange
 from orbitune.mapping.scene.reader import RESOLUTION
 from orbitune.sources.band_names import BandChoice
+from orbitune.suggestions import unknown
 
 Mode = Literal["auto", "tiles", "dense"]
 PixelGrid = Literal["scene", "cells"]
@@ -71,8 +72,7 @@ class MapOptions:
     def __post_init__(self) -> None:
         for name, choices in (("mode", Mode), ("grid", PixelGrid), ("executor", ExecutorName)):
             if getattr(self, name) not in get_args(choices):
-                listed = ", ".join(get_args(choices))
-                raise DataError(f"Unknown --{name} {getattr(self, name)!r}. Choose from: {listed}.")
+                raise DataError(unknown(f"--{name}", getattr(self, name), known=get_args(choices)))
         if isinstance(self.bands, str) or not all(isinstance(band, (int, str)) for band in self.bands or ()):
             raise DataError(f'bands are names or numbers, such as ["B04", "B03", "B02"], not {self.bands!r}.')
         if not isinstance(self.not_sure, bool):  # "off" would count as true

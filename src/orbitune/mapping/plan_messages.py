@@ -67,7 +67,7 @@ def scene_warnings(spec: JobSpec, bundle: Bundle, *, grid: RasterGrid) -> list[s
     if spec.not_sure and bundle.ood_detector is None:
         found.append(
             "this model has no out-of-distribution detector, so every cell gets a class: make a bundle of "
-            "the run with orbitune bundle, or use --no-not-sure"
+            "the run with orbitune bundle (of 20 validation tiles or more), or use --no-not-sure"
         )
     smallest, largest = size_range(grid.crs, grid.transform, height=grid.height, width=grid.width)
     if largest > _MAX_SIZE_RATIO * smallest:

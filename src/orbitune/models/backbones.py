@@ -18,7 +18,7 @@ from orbitune.models.families.timm.layout import in_transformers_layout
 from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
 from orbitune.models.files.config_hash import config_hash
 from orbitune.models.files.licence import read_licence
-from orbitune.models.files.location import folder_of
+from orbitune.models.files.location import checkpoint_folder
 from orbitune.models.inputs.widening import widen
 from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
@@ -132,17 +132,18 @@ class Backbone:
         return config_hash(self.folder / CONFIG, settings, read=lambda: self.config)
 
 
-def find_backbone(name: str) -> Backbone:
+def find_backbone(name: str, folder: Path | None = None) -> Backbone:
     """Find a checkpoint and read its configuration; no weights are loaded.
 
     Args:
         name: hub id, folder, or `demo`.
+        folder: what `checkpoint_folder` returned for it; None to call it here.
 
     Raises:
         ModelError: the folder is missing or incomplete, or the architecture is not supported.
         OrbituneError: the hub id cannot be downloaded.
     """
-    folder = in_transformers_layout(folder_of(name))
+    folder = in_transformers_layout(folder or checkpoint_folder(name))
     config: Any = check_config(folder)
     family = family_of(config.model_type, whose=str(folder))
     if family.why_plain or not config.states("hidden_size", "image_size", "num_channels", "patch_size"):

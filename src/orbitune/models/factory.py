@@ -42,8 +42,8 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
         )
     if recipe.patch_dropout and (backbone.family.rotary or backbone.family.why_plain):
         raise ModelError(
-            f"Patches of {backbone.family.title} cannot be left out (patch_dropout): its attention depends "
-            "on where each one is. Set patch_dropout to 0."
+            f"Patches of {backbone.family.title} cannot be left out (--patch-dropout): its attention depends "
+            "on where each one is. Leave it out."
         )
     return recipe.replace(
         image_size=size,
@@ -99,7 +99,7 @@ def _check_kept_head(backbone: Backbone, classes: Sequence[str]) -> None:
     own = tuple(name for _, name in sorted((backbone.config.id2label or {}).items()))
     if own != tuple(classes):
         raise ModelError(
-            f"The head of {backbone.name} cannot be kept (keep_head): its classes are {', '.join(own)}, "
+            f"The head of {backbone.name} cannot be kept (--keep-head): its classes are {', '.join(own)}, "
             f"those of the tiles are {', '.join(classes)}."
         )
 

@@ -13,6 +13,7 @@ from orbitune.models import peft_methods
 from orbitune.models.adalora import RankSchedule
 from orbitune.models.families.family import Family
 from orbitune.recipe import Recipe
+from orbitune.suggestions import unknown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -230,7 +231,7 @@ def find_method(name: str) -> Method:
         ModelError: there is none; the message lists them.
     """
     if name not in METHODS:
-        raise ModelError(f"Unknown method {name!r}. Choose from: {', '.join(METHODS)}.")
+        raise ModelError(unknown("method", name, known=METHODS))
     return METHODS[name]
 
 

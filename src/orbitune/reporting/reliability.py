@@ -2,8 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from orbitune.errors import counted
 from orbitune.evaluation.calibration import Calibration
+from orbitune.evaluation.details.calibration_check import LEAST_TILES, merge_bins
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Panel
 from orbitune.reporting.drawing import (
@@ -17,27 +22,42 @@ from orbitune.reporting.drawing import (
     to_panel,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_EXPECTED = 5  # errors in a bin, as in a chi-squared test (Cochran 1954)
 LEGEND = (
-    "{tiles} in bins of equal size by confidence. On the diagonal, accuracy equals confidence; below "
-    "it, {subject} is overconfident. Both axes are logarithmic in the error rate, as most tiles lie near "
-    "100 %; a bin without errors is drawn with half an error."
+    "{tiles} by confidence, in bins of at least 20 tiles and five expected errors; bars are 95 % intervals "
+    "of the accuracy. On the dashed line, accuracy equals confidence; below it, {subject} is overconfident. "
+    "Both axes are logarithmic in the error rate, as most tiles lie near 100 %; half an error is drawn where "
+    "there is none."
 )
 """How to read a diagram; `tiles` is what is binned, `subject` what is calibrated."""
 
 
+def too_few(tiles: int) -> str:
+    """Say that calibration cannot be judged from a number of tiles."""
+    few = counted(tiles, "tile is", several="tiles are")
+    return f"{few} too few to judge calibration, which needs {LEAST_TILES} or more."
+
+
 @dataclass(frozen=True)
 class ReliabilityCurve:
-    """The calibration of one model, with its title and look."""
+    """The calibration of one model on a number of different tiles, with its title and look."""
 
     title: str
     look: Look
     calibration: Calibration
+    tiles: int
 
-    def points(self) -> list[tuple[float, float]]:
-        """Return (confidence, accuracy) of each bin in the scale of the axes."""
+    def points(self) -> list[tuple[float, ...]]:
+        """Return (confidence, accuracy, low, high) of each bin in the scale of error rates."""
         return [
-            (to_error_scale(row.confidence, row.count), to_error_scale(row.accuracy, row.count))
-            for row in self.calibration.reliability
+            tuple(
+                to_error_scale(value, max(1, round(each.tiles)))
+                for value in (each.confidence, each.accuracy, each.low, each.high)
+            )
+            for each in merge_bins(self.calibration.reliability, self.tiles, expected=_EXPECTED)
         ]
 
 
@@ -63,12 +83,14 @@ def reliability_panel(
     figure, axes = new_figure(title, width=HALF_WIDTH, height=420, synthetic=synthetic)
     axes.plot((low, high), (low, high), color=QUIET, linewidth=1, linestyle="--")
     for curve in curves:
-        axes.plot(*zip(*curve.points(), strict=True), **curve.look, linewidth=1.2, alpha=0.9)
+        _plot(axes, curve.points(), look=curve.look)
     for which in ("x", "y"):
         set_error_axis(axes, which, low=low, high=high)
     axes.set_xlabel("confidence, %")
     axes.set_ylabel("accuracy, %")
-    legend(figure, [(curve.title, {**curve.look, "linestyle": "-"}) for curve in curves], width=HALF_WIDTH)
+    if len(curves) > 1:
+        entries = [(curve.title, {**curve.look, "linestyle": "-"}) for curve in curves]
+        legend(figure, entries, width=HALF_WIDTH)
     errors = "; ".join(f"{curve.title} {fmt.percent(curve.calibration.ece, 2)}" for curve in curves)
     alt = f"Reliability diagram, {title.lower()}. Expected calibration errors: {errors}."
     return to_panel(figure, name, alt=alt, width=HALF_WIDTH)
@@ -85,10 +107,18 @@ def frequency_panel(name: str, title: str, *, curve: ReliabilityCurve, synthetic
     """
     figure, axes = new_figure(title, width=HALF_WIDTH, height=420, synthetic=synthetic)
     axes.plot((0, 100), (0, 100), color=QUIET, linewidth=1, linestyle="--")
-    bins = curve.calibration.reliability
-    points = [100 * row.confidence for row in bins], [100 * row.accuracy for row in bins]
-    axes.plot(*points, **curve.look, linewidth=1.2, alpha=0.9)
+    points = [
+        tuple(100 * value for value in (each.confidence, each.accuracy, each.low, each.high))
+        for each in merge_bins(curve.calibration.reliability, curve.tiles)
+    ]
+    _plot(axes, points, look=curve.look)
     axes.set(xlabel="probability, %", ylabel="frequency, %", xlim=(-2, 102), ylim=(-2, 102))
-    legend(figure, [(curve.title, {**curve.look, "linestyle": "-"})], width=HALF_WIDTH)
     alt = f"Reliability diagram of the labels, {title.lower()}."
     return to_panel(figure, name, alt=alt, width=HALF_WIDTH)
+
+
+def _plot(axes: "Axes", points: Sequence[tuple[float, ...]], *, look: Look) -> None:
+    """Draw (x, y, low, high) of each bin, with a thin line to follow."""
+    x, y, low, high = (np.array(values) for values in zip(*points, strict=True))
+    axes.plot(x, y, color=look["color"], linewidth=0.8, alpha=0.5)
+    axes.errorbar(x, y, yerr=[y - low, high - y], **look, linestyle="none", elinewidth=1.1, capsize=2)

@@ -54,10 +54,10 @@ def misclassified_table(
 ) -> Table:
     """Return a table of misclassified tiles, for those without pictures; see `misclassified_gallery`."""
     rows = []
-    for name, tile in zip(names, found, strict=True):
+    for number, (name, tile) in enumerate(zip(names, found, strict=True), 1):
         truth, lines = view.describe(tile)
-        rows.append([name, truth, "; ".join(lines)])
-    return Table(caption, ["Tile", "Truth", "Prediction"], rows)
+        rows.append([f"{number}", name, truth, "; ".join(lines)])
+    return Table(caption, ["Number", "Tile", "Truth", "Prediction"], rows)
 
 
 def _thumbnail(pixels: np.ndarray) -> str:

@@ -25,6 +25,7 @@ from orbitune.models.methods import find_method
 from orbitune.progress import OnProgress
 from orbitune.serving.uploads import decode_image, read_uploads
 from orbitune.sources.decode import strict_decoding
+from orbitune.suggestions import unknown
 
 _CHUNK = 64  # images predicted under one lock; then other requests get a turn
 
@@ -130,7 +131,7 @@ class ServedModel:
         thresholds = decision.thresholds or (None,) * len(self.bundle.classes)
         return tuple(
             ClassProbability(self.bundle.classes[place], float(row[place]), thresholds[place])
-            for row in self.bundle.task.probabilities(logits, decision.temperature)
+            for row in self.bundle.task.probabilities(logits, decision)
             for place in row.argsort(kind="stable")[::-1].tolist()
         )
 
@@ -246,7 +247,7 @@ class PredictionService:
         """
         chosen = self.models.get(name or next(iter(self.models)))
         if chosen is None:
-            raise OrbituneError(f"Unknown model {name!r}. Choose from: {', '.join(self.models)}.")
+            raise OrbituneError(unknown("model", name, known=self.models))
         return chosen
 
     def predict_files(self, name: str | None, paths: Sequence[Path]) -> Iterator[Prediction]:

@@ -21,8 +21,8 @@ _LOGGER = logging.getLogger(__name__)
 def analyse_runs(runs: Sequence[RunRecord], folder: Path) -> dict[str, Any]:
     """Compare the runs and check their tiles.
 
-    Where the tiles are no longer available a message is logged, and the leakage checks and disagreements of
-    that split are left out.
+    Leakage is checked in every fold of a cross-validation. Where the tiles are no longer available a message
+    is logged, and the leakage checks and disagreements of that split are left out.
 
     Args:
         runs: all runs of the study.
@@ -38,11 +38,17 @@ def analyse_runs(runs: Sequence[RunRecord], folder: Path) -> dict[str, Any]:
     disputed: list[DisagreementRecord] = []
     compared = [run for run in complete_runs(runs) if run.sweep is None]
     for split in dict.fromkeys(run.split for run in compared):
-        first = next(run for run in compared if run.split == split)
+        firsts: dict[str | None, RunRecord] = {}
+        for run in compared:
+            if run.split == split:
+                firsts.setdefault(run.fold, run)
         try:
             _LOGGER.info("checking the %s split for leakage", split)
-            _, setup = reopen(folder / first.name, progress=False)
-            checks.append(check_leakage(setup, split, folder=folder))
+            own = []
+            for fold, run in firsts.items():
+                _, setup = reopen(folder / run.name, progress=False)
+                own.append(check_leakage(setup, split, folder=folder, fold=fold))
+            checks += own
             found = find_disagreements(runs, folder, split=split, tiles=setup.tiles)
         except OrbituneError as error:
             _LOGGER.info("  the tiles of the %s split could not be checked: %s", split, error)

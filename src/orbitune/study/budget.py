@@ -268,9 +268,10 @@ def fit_recipe(
             stored = StoredFit.read(file)
         except (OrbituneError, RecordError) as error:
             raise unreadable(file, error, damaged="is damaged; remove it to fit the recipe again.") from None
-        if stored.budget != budget or recipe.differences(stored.requested):
+        if differences := [*recipe.differences(stored.requested), *budget.differences(stored.budget)]:
             raise RunError(
-                f"{folder} holds a run that was fitted from another recipe or budget; name another."
+                f"{folder} holds a run that was fitted from another recipe or budget "
+                f"({'; '.join(differences)}). Choose another --out."
             )
     else:
         fit = fit_budget(recipe, budget, measure=measure)

@@ -39,8 +39,24 @@ class Budget:
             None if duration is None else parse_seconds(duration),
         )
 
+    def differences(self, other: "Budget") -> list[str]:
+        """Return the limits in which two budgets differ, as `--option: mine, not theirs`."""
+        limits = [
+            ("--memory-budget", self.memory_bytes, other.memory_bytes, "bytes"),
+            ("--time-budget", self.seconds, other.seconds, "s"),
+        ]
+        return [
+            f"{option}: {_shown(mine, unit)}, not {_shown(theirs, unit)}"
+            for option, mine, theirs, unit in limits
+            if mine != theirs
+        ]
+
     def __bool__(self) -> bool:
         return self.memory_bytes is not None or self.seconds is not None
+
+
+def _shown(limit: float | None, unit: str) -> str:
+    return "none" if limit is None else f"{limit:,.0f} {unit}"
 
 
 class StoredFit(StoredRecord):

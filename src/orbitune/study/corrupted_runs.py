@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from orbitune.evaluation.robustness import Robustness
+from orbitune.evaluation.robustness import Robustness, pool_robustness
+from orbitune.fold import Fold
 from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
 from orbitune.study.findings import RobustnessRecord
 from orbitune.study.grid import RunSpec
@@ -18,7 +19,7 @@ def score_corrupted(
     executor: Executor,
     observer: TaskObserver,
 ) -> list[RobustnessRecord]:
-    """Score the first finished seed of each method and split.
+    """Score the first finished seed of each method and split, in all of its folds.
 
     Failed tasks are left out.
 
@@ -26,7 +27,7 @@ def score_corrupted(
         specs: runs of the study.
         outcomes: how they ended, by name.
         folder: the study's folder.
-        tiles: number of validation tiles per run; 0 for none.
+        tiles: number of validation tiles of each run, and so of each fold; 0 for none.
         executor: runs the tasks.
         observer: shows the progress.
 
@@ -39,7 +40,12 @@ def score_corrupted(
     def store(task: Task, outcome: Outcome) -> None:
         spec = tasks[task]
         if outcome.value is not None:
-            names = {"split": spec.split, "method": spec.arm, "seed": spec.recipe.seed}
+            names = {
+                "split": spec.split,
+                "method": spec.arm,
+                "seed": spec.recipe.seed,
+                "fold": spec.fold,
+            }
             records[spec.name] = RobustnessRecord.model_validate({**names, **outcome.value})
 
     run_tasks(executor, list(tasks), observer=observer, on_end=store)
@@ -47,12 +53,41 @@ def score_corrupted(
 
 
 def _first_seeds(specs: Sequence[RunSpec], outcomes: Mapping[str, Outcome]) -> list[RunSpec]:
-    """Return the finished run with the lowest seed per arm and split, of the first fold."""
-    done = [spec for spec in specs if spec.sweep is None and outcomes[spec.name].value is not None]
-    firsts: dict[tuple[str, ...], RunSpec] = {}
-    for spec in sorted(done, key=lambda spec: spec.recipe.seed):
-        firsts.setdefault((spec.arm, spec.split), spec)
-    return [spec for spec in done if firsts[spec.arm, spec.split] is spec]
+    """Return the runs of the lowest seed per arm and split of which every fold is finished."""
+    compared = [spec for spec in specs if spec.sweep is None]
+    lost = {_seed_key(spec) for spec in compared if outcomes[spec.name].value is None}
+    done = [spec for spec in compared if _seed_key(spec) not in lost]
+    firsts: dict[tuple[str, str], int] = {}
+    for spec in done:
+        key, seed = (spec.arm, spec.split), spec.recipe.seed
+        firsts[key] = min(seed, firsts.get(key, seed))
+    return [spec for spec in done if firsts[spec.arm, spec.split] == spec.recipe.seed]
+
+
+def _seed_key(spec: RunSpec) -> tuple[str, str, int]:
+    return spec.arm, spec.split, spec.recipe.seed
+
+
+def pool_folds(records: Sequence[RobustnessRecord]) -> list[RobustnessRecord]:
+    """Return one record per method, seed and split: the scores of all its folds together.
+
+    Methods of which a fold is missing are left out, as their other folds have other tiles.
+
+    Args:
+        records: of a study.
+    """
+    groups: dict[tuple[str, str, int], list[RobustnessRecord]] = {}
+    for record in records:
+        groups.setdefault((record.method, record.split, record.seed), []).append(record)
+    pooled = []
+    for (method, split, seed), own in groups.items():
+        if own[0].fold is None:
+            pooled += own
+        elif len(own) == Fold.parse(own[0].fold).count:
+            scores = pool_robustness(own).model_dump()
+            names = {"split": split, "method": method, "seed": seed}
+            pooled.append(RobustnessRecord.model_validate({**names, **scores}))
+    return pooled
 
 
 def _task(spec: RunSpec, folder: Path, *, tiles: int) -> Task:

@@ -5,7 +5,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, Strict
 
 from orbitune.evaluation.baselines import Baseline
-from orbitune.evaluation.calibration import Calibration
+from orbitune.evaluation.calibration import Calibration, ece_of_calibrated
+from orbitune.evaluation.details.class_intervals import Interval
 from orbitune.evaluation.intervals import MeanAccuracy
 from orbitune.evaluation.robustness import Robustness
 from orbitune.evaluation.significance import Comparison
@@ -25,15 +26,47 @@ class ClassRecord(Record):
     high: float
 
 
+class SeedCalibration(Record):
+    """Expected calibration error of one seed on test, before and after temperature scaling.
+
+    Attributes:
+        before, after: 0..1.
+        before_if_calibrated, after_if_calibrated: 95 % intervals of perfectly calibrated models, see
+            `orbitune.evaluation.calibration.ece_of_calibrated`.
+    """
+
+    seed: int
+    before: float
+    after: float
+    before_if_calibrated: Interval
+    after_if_calibrated: Interval
+
+    @classmethod
+    def of(cls, seed: int, before: Calibration, *, after: Calibration) -> "SeedCalibration":
+        """Return the errors of a seed's calibrations."""
+        tiles = sum(each.count for each in before.reliability)
+        return cls(
+            seed=seed,
+            before=before.ece,
+            after=after.ece,
+            before_if_calibrated=ece_of_calibrated(before.reliability, tiles),
+            after_if_calibrated=ece_of_calibrated(after.reliability, tiles),
+        )
+
+
 class CalibrationRecord(Record):
     """Calibration on test before and after temperature scaling.
 
-    One temperature per seed.
+    Attributes:
+        temperatures: one per run.
+        before, after: of the tiles of all seeds together, for the reliability diagrams.
+        seeds: of each seed; empty where an earlier version summarised.
     """
 
     temperatures: list[float]
     before: Calibration
     after: Calibration
+    seeds: list[SeedCalibration] = Field(default_factory=list)
 
 
 class GroupSummary(Record):
@@ -64,13 +97,24 @@ class GroupSummary(Record):
 
 
 class SplitGap(Record):
-    """Accuracy of a method on one split minus another, -1..1, with 95 % interval."""
+    """Accuracy of a method on one split minus another, -1..1, with 95 % interval.
+
+    Attributes:
+        over_folds: 95 % interval over the folds of both splits, see
+            `orbitune.evaluation.resampled.unpaired_resampled_interval`; None for ordinary splits.
+    """
 
     method: str
     splits: list[str]
     difference: float
     low: float
     high: float
+    over_folds: Annotated[tuple[float, float], Strict(False)] | None = None
+
+    @property
+    def is_loss(self) -> bool:
+        """Return whether the second split is harder by every interval."""
+        return self.low > 0 and (self.over_folds is None or self.over_folds[0] > 0)
 
 
 class VerdictRecord(Comparison):
@@ -107,10 +151,12 @@ class LeakageRecord(Record):
     """Leakage checks of one split.
 
     Attributes:
+        fold: of a cross-validation, such as 2/5; None for an ordinary split.
         no_coordinates: why there is no baseline of coordinates, where tiles have unusable ones.
     """
 
     split: str
+    fold: str | None = None
     leaks: list[LeakRecord]
     baselines: list[Baseline]
     no_coordinates: str | None = None
@@ -160,8 +206,13 @@ class DisagreementRecord(Record):
 
 
 class RobustnessRecord(Robustness):
-    """Accuracy of one run on corrupted validation tiles."""
+    """Accuracy of one run on corrupted validation tiles.
+
+    Attributes:
+        fold: of a cross-validation, such as 2/5; None for an ordinary split, and for all folds together.
+    """
 
     split: str
     method: str
     seed: int
+    fold: str | None = None

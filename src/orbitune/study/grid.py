@@ -11,11 +11,13 @@ from typing import Any
 from pydantic import field_serializer, field_validator, model_validator
 from typing_extensions import Self
 
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, find_repeated
 from orbitune.fold import LEAST, Fold
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import anchor
+from orbitune.recipe_settings import option_of
 from orbitune.records import JsonTuple, Record
+from orbitune.settings_errors import InvalidSettingsError
 from orbitune.study.arms import arm_name, backbone_labels
 
 ALL = "all"  # in names and results: all training tiles of each class
@@ -28,11 +30,13 @@ class Axis:
     Attributes:
         field: its recipe field.
         label: its label in run names.
+        option: of the command line, with its values.
         only: values, with the settings that apply to each alone; they are left out with the others.
     """
 
     field: str
     label: str
+    option: str
     only: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def value(self, recipe: Recipe) -> Any:
@@ -46,22 +50,32 @@ class Axis:
             OrbituneError: the value is invalid.
         """
         group, _, name = self.field.rpartition(".")
-        if not group:
-            others = [setting for own, settings in self.only if own != value for setting in settings]
-            return recipe.replace(**dict.fromkeys(others), **{name: value})
-        return recipe.replace(**{group: {**recipe.model_dump()[group], name: value}})
+        others = [setting for own, settings in self.only if own != value for setting in settings]
+        changes = {**dict.fromkeys(others), name: value}
+        try:
+            return recipe.replace(
+                **({group: {**recipe.model_dump()[group], **changes}} if group else changes)
+            )
+        except InvalidSettingsError as error:
+            raise error.renamed(lambda each: self.option if each == self.field else option_of(each)) from None
 
     def name(self, value: Any) -> str:
         """Return the part that a value adds to the name of a run, such as `seed1`."""
         return f"{self.label}{ALL if value is None else value}"
 
 
-BACKBONE, FOLD, SEED = Axis("backbone", ""), Axis("fold", "fold"), Axis("seed", "seed")
-SPLIT = Axis("split", "", only=(("spatial", ("block_size",)), ("group", ("group_pattern", "group_column"))))
+BACKBONE = Axis("backbone", "", "--backbones")
+FOLD, SEED = Axis("fold", "fold", "--folds"), Axis("seed", "seed", "--seeds")
+SPLIT = Axis(
+    "split",
+    "",
+    "--splits",
+    only=(("spatial", ("block_size",)), ("group", ("group_pattern", "group_column"))),
+)
 SWEEPS = {
-    "shots": Axis("shots", "shots"),
-    "ranks": Axis("lora.rank", "rank"),
-    "image_sizes": Axis("image_size", "size"),
+    "shots": Axis("shots", "shots", "--shots"),
+    "ranks": Axis("lora.rank", "rank", "--ranks"),
+    "image_sizes": Axis("image_size", "size", "--image-sizes"),
 }
 
 
@@ -166,8 +180,10 @@ class Grid(Record):
     def _check_distinct(self) -> Self:
         for name in type(self).model_fields:
             values = getattr(self, name)
-            if isinstance(values, tuple) and len(set(values)) < len(values):
-                raise OrbituneError(f"--{name.replace('_', '-')}: a value is given twice.")
+            if isinstance(values, tuple) and (twice := find_repeated(values)):
+                raise OrbituneError(
+                    f"{option_of(name)}: {ALL if twice[0] is None else twice[0]} is given twice."
+                )
         if self.folds is not None and self.folds < LEAST:
             raise OrbituneError(f"--folds takes a number of folds of at least {LEAST}.")
         return self

@@ -20,8 +20,10 @@ from orbitune.training.setup import TrainingSetup
 _EXAMPLES = 3  # near-duplicate pairs that are named
 
 
-def check_leakage(setup: TrainingSetup, split: str, *, folder: Path) -> LeakageRecord:
-    """Check one split for near-duplicates and score trivial baselines on it.
+def check_leakage(
+    setup: TrainingSetup, split: str, *, folder: Path, fold: str | None = None
+) -> LeakageRecord:
+    """Check one split, or one fold, for near-duplicates and score trivial baselines on it.
 
     The baselines read its test labels, as every method's scores do.
 
@@ -29,6 +31,7 @@ def check_leakage(setup: TrainingSetup, split: str, *, folder: Path) -> LeakageR
         setup: of a run on this split.
         split: name of the split.
         folder: the study's folder.
+        fold: of a cross-validation, such as 2/5.
     """
     file, older = folder / "leakage_checks.json", folder / "alarms.json"  # its name in version 0.1
     key, stored = _key(setup.inputs()), {**_read_checks(older), **_read_checks(file)}
@@ -38,7 +41,7 @@ def check_leakage(setup: TrainingSetup, split: str, *, folder: Path) -> LeakageR
     if not known or older.exists():
         LeakageChecks(checks=stored).write(file)
         older.unlink(missing_ok=True)
-    return stored[key].model_copy(update={"split": split})
+    return stored[key].model_copy(update={"split": split, "fold": fold})
 
 
 def _read_checks(file: Path) -> dict[str, LeakageRecord]:

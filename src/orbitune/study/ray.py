@@ -11,9 +11,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from orbitune.cluster import connect
 from orbitune.errors import CONTINUE, DivergedError, Interrupted, OrbituneError, RunError, first_line
 from orbitune.files import write_text
+from orbitune.machine.cluster import connect
 from orbitune.processes.child_processes import POLL_SECONDS, run_module
 from orbitune.resources import core_count
 from orbitune.study.executor import Outcome, Task, log_file

@@ -4,8 +4,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from orbitune.environment import Environment
 from orbitune.evaluation.run_result import RunData, RunResult
+from orbitune.machine.environment import Environment
 from orbitune.models.metadata import RENAMED_DATA, BackboneRecord, ParameterCounts
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import Record, StoredRecord, rename_keys

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
-from orbitune.errors import OrbituneError, RunError
+from orbitune.errors import OrbituneError, RunError, find_repeated
 from orbitune.evaluation.run_result import RunResult
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
@@ -34,6 +34,7 @@ from orbitune.study.report import write_report
 from orbitune.study.results import write_results
 from orbitune.study.stages import Stages
 from orbitune.study.tune import Trial, chosen_learning_rates, make_trials
+from orbitune.suggestions import unknown
 from orbitune.training.run_folder import read_environment
 from orbitune.training.setup import check_recipes
 from orbitune.training.tracking.trackers import make_trackers
@@ -130,7 +131,7 @@ class Study:
                 f"pass --folds {Fold.parse(alone).count}, or leave fold out of it."
             )
         if executor not in EXECUTORS:
-            raise OrbituneError(f"Unknown executor {executor!r}. Choose from: {', '.join(EXECUTORS)}.")
+            raise OrbituneError(unknown("executor", executor, known=EXECUTORS))
         if tune == 1 or tune < 0:
             raise OrbituneError("--tune must be at least 2, or 0 for no tuning.")
         if jobs is not None and jobs < 1:
@@ -269,8 +270,10 @@ def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] |
     elif methods is not None:
         raise OrbituneError("A study takes several recipes, or one recipe and methods, not both.")
     names = [recipe.method for recipe in recipes]
-    if not names or len(set(names)) < len(names):
-        raise OrbituneError("A study needs at least one method, and each only once.")
+    if not names:
+        raise OrbituneError("A study needs at least one method.")
+    if repeated := find_repeated(names):
+        raise OrbituneError(f"--methods: {repeated[0]} is given twice.")
     for name in names:
         find_method(name)
     return tuple(recipes)

@@ -19,6 +19,7 @@ from orbitune.evaluation.significance import (
 from orbitune.study.arms import comparisons
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import VerdictRecord
+from orbitune.study.over_folds import fold_accuracies
 from orbitune.study.predictions import complete_runs, load_predictions
 from orbitune.study.records import RunRecord
 
@@ -54,16 +55,9 @@ def compare_methods(runs: Sequence[RunRecord], folder: Path) -> list[VerdictReco
 
 def _over_folds(runs: Sequence[RunRecord], compared: Comparison) -> tuple[float, float] | None:
     """Return the interval of a difference over folds, in points; None for an ordinary split."""
-    folds = list(dict.fromkeys(run.fold for run in runs if run.fold))
-    if not folds:
+    method, reference = (fold_accuracies(runs, each) for each in (compared.method, compared.reference))
+    if method is None or reference is None:
         return None
-
-    def accuracy(method: str, fold: str) -> float:
-        return fmean(
-            100 * run.finished.test.accuracy for run in runs if run.method == method and run.fold == fold
-        )
-
-    differences = [accuracy(compared.method, fold) - accuracy(compared.reference, fold) for fold in folds]
-    sizes = [run.finished.data.sizes for run in runs]
-    ratio = fmean(each["test"] / each["train"] for each in sizes)
+    differences = [ours - theirs for ours, theirs in zip(method.percent, reference.percent, strict=True)]
+    ratio = fmean((method.test_to_train, reference.test_to_train))
     return corrected_resampled_interval(differences, test_to_train=ratio)

@@ -18,6 +18,7 @@ from orbitune.evaluation.tasks.task import Decision
 from orbitune.models.lineage.ancestors import changed_link
 from orbitune.progress import ProgressDisplay
 from orbitune.resources import make_accelerator
+from orbitune.suggestions import unknown
 from orbitune.training.run_folder import check_inputs
 from orbitune.training.setup import TrainingSetup, prepare_training
 
@@ -66,7 +67,7 @@ def evaluate(run: str | Path, split: str = "test", *, progress: bool = True) -> 
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
     """
     if split not in SPLITS:
-        raise RunError(f"Unknown split {split!r}. Choose from: {', '.join(SPLITS)}.")
+        raise RunError(unknown("split", split, known=SPLITS))
     folder = Path(run)
     result, setup = reopen(folder, progress)
     model, indices = SavedModel.load(folder, result, setup=setup), setup.splits[split]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orbitune.energy import GPU, NOTHING, PACKAGE, PARTLY, EnergyMeter
+from orbitune.machine.energy import GPU, NOTHING, PACKAGE, PARTLY, EnergyMeter
 
 _JOULES = {GPU: "gpu_joules", PACKAGE: "package_joules"}
 _IMPORTED = time.perf_counter()

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orbitune.environment import Environment
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model, read_predictions
+from orbitune.machine.environment import Environment
 from orbitune.progress import ProgressDisplay
 from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from orbitune.environment import Environment
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.evaluation.run_result import FILE, EpochMetrics, RunResult
 from orbitune.files import remove_abandoned, write_json, write_text
+from orbitune.machine.environment import Environment
 from orbitune.recipe import Recipe
 from orbitune.records import RecordError, unreadable
 from orbitune.training.duration.extension import extends, has_result, keep_state, restore_state

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.data.loader import TileLoader
-from orbitune.energy import EnergyMeter
 from orbitune.errors import CONTINUE, Interrupted
 from orbitune.evaluation.run_result import Computation, EpochMetrics, best_epoch
+from orbitune.machine.energy import EnergyMeter
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
 from orbitune.progress import ProgressDisplay, ProgressTask

@@ -153,7 +153,7 @@ def test_auto_fills_in_patience_and_passes(still, tmp_path):
 
 @pytest.mark.parametrize("settings", [{"epochs": "auto"}, {"epochs": 9, "patience": 2}])
 def test_a_method_with_a_schedule_of_its_own_cannot_stop_early(still, tmp_path, settings):
-    with pytest.raises(ModelError, match=r"adalora removes ranks by a schedule.*pass a number of epochs"):
+    with pytest.raises(ModelError, match=r"adalora removes ranks by a schedule.*pass a number of --epochs"):
         train(still.replace(method="adalora", **settings), tmp_path / "run", progress=False)
 
 

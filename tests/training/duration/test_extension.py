@@ -94,7 +94,7 @@ def test_the_result_of_fewer_epochs_stays_until_the_extension_is_finished(recipe
     assert RunResult.load(run) == RunResult.load(short)
     with pytest.raises(RunError, match="is being extended to 4 epochs: finish that"):
         check_run(run)
-    with pytest.raises(RunError, match=r"another recipe \(epochs: 2, not 4"):
+    with pytest.raises(RunError, match=r"another recipe \(--epochs: 2, not 4"):
         train(recipe, run, progress=False)
 
 
@@ -119,14 +119,14 @@ def test_the_command_line_extends_a_run_with_the_passes_it_had(tiles, backbone, 
 
 
 def test_other_settings_than_the_epochs_do_not_extend_a_run(recipe, run):
-    with pytest.raises(RunError, match=r"learning_rate: 0\.5"):
+    with pytest.raises(RunError, match=r"--learning-rate: 0\.5"):
         train(recipe.replace(epochs=4, learning_rate=0.5), run, progress=False)
     assert (run / extension.KEPT_STATE).is_dir()
 
 
 def test_an_unfinished_run_is_not_extended(recipe, tmp_path, monkeypatch):
     interrupt(monkeypatch, recipe.replace(epochs=4), tmp_path / "run", step=3)
-    with pytest.raises(RunError, match="another recipe \\(epochs: 6, not 4\\)"):
+    with pytest.raises(RunError, match="another recipe \\(--epochs: 6, not 4\\)"):
         train(recipe.replace(epochs=6), tmp_path / "run", progress=False)
 
 

@@ -25,6 +25,7 @@ def measure(run: str, reference_run: str) -> dict[str, Any]:
     lost = task.lost_scores(found, expected, labels=kept.labels, decision=Decision())[0]
     return {
         "value": lost.points_lost,
+        "interval": (lost.low, lost.high),
         "details": [
             ["95 % interval", f"{lost.low:.2f} to {lost.high:.2f} points"],
             [f"test {lost.score}", f"{lost.found:.2%}, of the reference {lost.reference:.2%}"],

@@ -10,6 +10,7 @@ from orbitune.models.factory import build
 from orbitune.models.lineage.fine_tuned import open_backbone
 from orbitune.models.metadata import ModelMetadata, StorageType
 from orbitune.recipe import Recipe
+from orbitune.suggestions import unknown
 
 
 def measure(classes: int, dtype: str) -> dict[str, Any]:
@@ -22,9 +23,7 @@ def measure(classes: int, dtype: str) -> dict[str, Any]:
     from transformers import ViTConfig, ViTForImageClassification
 
     if dtype not in get_args(StorageType):
-        raise OrbituneError(
-            f"Unknown storage type {dtype!r}. Choose from: {', '.join(get_args(StorageType))}."
-        )
+        raise OrbituneError(unknown("storage type", dtype, known=get_args(StorageType)))
     names = tuple(map(str, range(classes)))
     weights, files = {}, {}
     with scratch() as place:

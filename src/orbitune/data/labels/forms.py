@@ -27,10 +27,10 @@ def with_label_form(tiles: TileSet, task: TaskName | None) -> TileSet:
         such = f", such as {printable(tiles.names[others[0]])}"
         raise DataError(
             f"The labels of the data are lists, and {len(others):,} of {len(tiles.names):,} tiles have not "
-            f"exactly one label{such}: choose task multi-label, or give each tile one label."
+            f"exactly one label{such}: choose --task multi-label, or give each tile one label."
         )
     if task == "single-label" and (whole := [name for name in tiles.classes if is_divided(name)]):
-        note = f"text with | or ; is one class, as task is single-label, such as {printable(whole[0])}"
+        note = f"text with | or ; is one class, as --task is single-label, such as {printable(whole[0])}"
         return replace(tiles, notes=(*tiles.notes, note))
     if task == "multi-label" and not tiles.multi_label:
         tiles = replace(tiles, labels=tiles.membership.astype(np.uint8))

@@ -1,15 +1,21 @@
 """What a score loses from a reference model to another one on the same tiles."""
 
+from math import ceil
+from typing import Annotated
+
 import numpy as np
-from pydantic import FiniteFloat
+from pydantic import FiniteFloat, Strict
 
 from orbitune.evaluation.intervals import percentile_interval
 from orbitune.evaluation.paired import PairedTest
+from orbitune.evaluation.significance import ALPHA, POWER
 from orbitune.evaluation.tasks.label_set_scores import mean_average_precision
 from orbitune.evaluation.tasks.resampling import resample_scores
 from orbitune.evaluation.tasks.thresholds import f1_scores
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import Record
+
+_NO_DIFFERENCE = 1e-9  # points: rounding
 
 
 class ScoreLoss(Record):
@@ -20,6 +26,8 @@ class ScoreLoss(Record):
         found, reference: of the model and of the reference model, 0..1.
         points_lost: percentage points that the model has less than the reference.
         low, high: the 95 % interval of `points_lost`.
+        alone: number of tiles that only the model, and only the reference model, has right; None for a score
+            that is no fraction of the tiles, and where an earlier version measured.
     """
 
     score: str
@@ -28,6 +36,30 @@ class ScoreLoss(Record):
     points_lost: FiniteFloat
     low: FiniteFloat
     high: FiniteFloat
+    alone: Annotated[tuple[int, int], Strict(False)] | None = None
+
+    def tiles_needed(self, tolerance: float, *, tiles: int) -> int | None:
+        """Return the number of tiles whose interval would lie below a tolerance with 80 % power.
+
+        All else is taken as observed. For a fraction of the tiles it is the size of
+        `PairedTest.images_needed`; for other scores the interval narrows with the root of the number.
+
+        Args:
+            tolerance: percentage points.
+            tiles: number of tiles that were scored.
+
+        Returns:
+            Number of tiles. None if no number is enough: the observed loss is not below the tolerance.
+        """
+        if not self.points_lost < tolerance:
+            return None
+        if self.alone is not None:
+            return _paired_test(*self.alone, tiles=tiles).images_needed(-tolerance / 100, ALPHA, power=POWER)
+        from scipy.stats import norm
+
+        level = float(norm.isf(ALPHA))
+        error = (self.high - self.points_lost) / level
+        return ceil(tiles * ((level + float(norm.ppf(POWER))) * error / (tolerance - self.points_lost)) ** 2)
 
 
 def accuracy_loss(found: np.ndarray, reference: np.ndarray) -> ScoreLoss:
@@ -36,7 +68,8 @@ def accuracy_loss(found: np.ndarray, reference: np.ndarray) -> ScoreLoss:
     Args:
         found, reference: which tiles each model has right, bool (N,).
     """
-    test = PairedTest.from_correct(found[None], reference[None])
+    alone = int((found & ~reference).sum()), int((reference & ~found).sum())
+    test = _paired_test(*alone, tiles=len(found))
     low, high = test.interval()
     return ScoreLoss(
         score="accuracy",
@@ -45,7 +78,13 @@ def accuracy_loss(found: np.ndarray, reference: np.ndarray) -> ScoreLoss:
         points_lost=-100 * test.difference + 0.0,
         low=-100 * high,
         high=-100 * low,
+        alone=alone,
     )
+
+
+def _paired_test(wins: int, losses: int, *, tiles: int) -> PairedTest:
+    """Return the score test of the tiles that only one of two models has right."""
+    return PairedTest(tiles, wins / tiles, losses / tiles, design_effect=1.0, seeds=())
 
 
 def label_set_losses(
@@ -53,7 +92,9 @@ def label_set_losses(
 ) -> tuple[ScoreLoss, ...]:
     """Return the mean average precision and the micro-F1 lost, with paired bootstrap intervals.
 
-    The same resampled tiles are scored with both models (1,000 samples, percentiles of the differences).
+    The same resampled tiles are scored with both models (1,000 samples, percentiles of the differences). No
+    resample shows a difference that no tile has: the interval is then that of a fraction of the tiles on
+    which both models agree everywhere.
 
     Args:
         found, reference: probabilities of each model, float (N, C).
@@ -72,8 +113,19 @@ def label_set_losses(
         ("micro-F1", "micro_f1", f1),
     ):
         low, high = percentile_interval(100 * (resampled[1][name] - resampled[0][name]))
-        lost = 100 * (theirs - ours) + 0.0
+        lost, alone = 100 * (theirs - ours) + 0.0, None
+        if max(abs(low), abs(high), abs(lost)) < _NO_DIFFERENCE:
+            alone = 0, 0
+            low, high = (100 * end for end in _paired_test(*alone, tiles=len(labels)).interval())
         losses.append(
-            ScoreLoss(score=score, found=ours, reference=theirs, points_lost=lost, low=low, high=high)
+            ScoreLoss(
+                score=score,
+                found=ours,
+                reference=theirs,
+                points_lost=lost,
+                low=low,
+                high=high,
+                alone=alone,
+            )
         )
     return tuple(losses)

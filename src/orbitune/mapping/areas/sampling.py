@@ -13,6 +13,7 @@ from orbitune.mapping.areas.reference_points import TRUE_CLASS
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.scene.raster_io import gdal_environment, open_raster
 from orbitune.mapping.vector_io import VectorLayer, write_vector
+from orbitune.suggestions import unknown
 
 SampleBy = Literal["class", "uncertainty"]
 
@@ -56,7 +57,7 @@ def draw_sample(
         OrbituneError: an input cannot be used, or the file cannot be written.
     """
     if by not in get_args(SampleBy):
-        raise DataError(f"Unknown --by {by!r}. Choose from: {', '.join(get_args(SampleBy))}.")
+        raise DataError(unknown("--by", by, known=get_args(SampleBy)))
     opened = ClassMap.open(class_map)
     rng = np.random.default_rng(seed)
     if by == "class":

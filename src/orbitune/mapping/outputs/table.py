@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orbitune.errors import DataError
+from orbitune.suggestions import unknown
 
 if TYPE_CHECKING:
     from orbitune.mapping.outputs.rasters import MapRasters
@@ -139,7 +140,7 @@ def resolve_paths(outputs: str | Path | Mapping[str, str | Path]) -> dict[str, P
     given = outputs if isinstance(outputs, Mapping) else {"map": outputs}
     for name in given:
         if name not in OUTPUTS:
-            raise DataError(f"Unknown output {name!r}. Choose from: {', '.join(OUTPUTS)}.")
+            raise DataError(unknown("output", name, known=OUTPUTS))
     if "map" not in given:
         raise DataError("Give the path of the map as output 'map': the other outputs are made from it.")
     return {name: Path(given[name]) for name in OUTPUTS if name in given}

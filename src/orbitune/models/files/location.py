@@ -7,32 +7,33 @@ from orbitune.extras import install_command
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.models.embedded import demo_backbone
 from orbitune.models.files.licence import CARD
+from orbitune.models.metadata import FILE
 from orbitune.recipe_settings import DEFAULT_BACKBONE
+from orbitune.suggestions import missing
 
 
-def folder_of(name: str) -> Path:
-    """Return the folder of a checkpoint; one of the hub is downloaded.
+def checkpoint_folder(name: str) -> Path:
+    """Return the folder of a checkpoint; of a hub id with the metadata of a bundle.
 
     Args:
         name: hub id, folder, or `demo`.
 
     Raises:
-        ModelError: there is no such folder.
-        OrbituneError: the hub id cannot be downloaded.
+        ModelError: there is no such folder, or no checkpoint of this id.
+        OrbituneError: the default backbone cannot be downloaded.
     """
     if name == "demo":
         return demo_backbone()
-    if looks_like_path(name):
+    if looks_like_path(name) or "/" not in name:
         folder = Path(name).expanduser().resolve()
-        if not folder.is_dir():
-            raise ModelError(f"There is no backbone folder {name}; check the path, or pass a hub id.")
-        return folder
+        if folder.is_dir():
+            return folder
+        raise ModelError(missing("backbone folder", name, advice="check it, or pass a hub id (owner/name)"))
     try:
-        files = ["*config.json", "model*.safetensors*", CARD]
-        return snapshot(name, "model", patterns=files)
+        return snapshot(name, "model", patterns=["*config.json", "model*.safetensors*", CARD, FILE])
     except OrbituneError as error:
         if name != DEFAULT_BACKBONE:
-            raise
+            raise ModelError(f"{missing('folder', name)} {error}") from None
         raise ModelError(
             f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "
             f"{install_command('demo')}."

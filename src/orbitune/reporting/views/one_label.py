@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from orbitune.errors import counted
 from orbitune.evaluation.details.class_intervals import Interval
 from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.evaluation.metrics import SplitScores
@@ -13,6 +14,8 @@ from orbitune.reporting.views.score_view import COLOUR, ScoreView
 
 class OneLabelView(ScoreView):
     """Accuracy, macro-F1 and the confusion matrix."""
+
+    predictions = "predictions are right"
 
     @property
     def counts(self) -> np.ndarray:
@@ -36,9 +39,13 @@ class OneLabelView(ScoreView):
         if self.details.scores.accuracy == 1:
             return ""
         index = min(present, key=lambda i: self.details.scores.per_class[i].f1)
-        row, mistaken = self.details.scores.per_class[index], self.mistaken_for(index)
+        row, own = self.rows()[index]
+        mistaken = self.mistaken_for(index)
         taken = f"; it is most often taken for {mistaken}" if mistaken else ""
-        return f"The weakest class is {row.name}, with an F1 of {fmt.percent(row.f1, self.digits)}{taken}."
+        return (
+            f"The weakest class is {row.name}, with an F1 of {self.cell(row.f1, own.f1)} on "
+            f"{counted(row.support, 'tile')}{taken}."
+        )
 
     def mistaken_for(self, index: int) -> str:
         """Return the class that a class is most often taken for, with the number of tiles.

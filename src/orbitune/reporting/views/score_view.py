@@ -2,14 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
+from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.details.class_intervals import ClassIntervals, Interval
 from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.evaluation.metrics import ClassScores, SplitScores
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting import reliability
-from orbitune.reporting.components import Component, Figure, Panel, Table
+from orbitune.reporting.components import BulletList, Component, Figure, Panel, Table
 from orbitune.reporting.drawing import Look
 
 COLOUR = "#0072b2"  # of a single model in every figure
@@ -20,10 +22,15 @@ class ScoreView(ABC):
     """The scores of a model, as a page shows them.
 
     Attributes:
+        calibrated_by: the name of what calibrates the logits.
+        predictions: what has the probabilities, and when these come true.
         details: the scores with their intervals and the calibration.
         tiles: what the tiles are called, such as "test tiles of the spatial split".
         synthetic: whether the tiles are synthetic.
     """
+
+    calibrated_by = "temperature scaling"
+    predictions: ClassVar[str]
 
     def __init__(self, details: ScoreDetails, tiles: str, *, synthetic: bool) -> None:
         self.details = details
@@ -70,26 +77,39 @@ class ScoreView(ABC):
 
     def curves(self) -> list[tuple[str, str, reliability.ReliabilityCurve]]:
         """Return (name, title, curve) of the reliability diagrams."""
-        before, after = self.details.before, self.details.after
+        before, after, tiles = self.details.before, self.details.after, self.details.scores.count
         return [
             (
                 "reliability-before",
-                f"Before temperature scaling: ECE {fmt.percent(before.ece, 2)}",
-                reliability.ReliabilityCurve("without temperature scaling", LOOK, before),
+                f"Before {self.calibrated_by}: ECE {fmt.percent(before.ece, 2)}",
+                reliability.ReliabilityCurve(f"without {self.calibrated_by}", LOOK, before, tiles),
             ),
             (
                 "reliability-after",
                 f"After, T = {self.details.temperature:.2f}: ECE {fmt.percent(after.ece, 2)}",
-                reliability.ReliabilityCurve("with temperature scaling", LOOK, after),
+                reliability.ReliabilityCurve(f"with {self.calibrated_by}", LOOK, after, tiles),
             ),
         ]
 
     def calibration_sentence(self) -> str:
-        """State the calibration error and what temperature scaling changes."""
-        before, after = self.details.before, self.details.after
+        """State whether the probabilities are what they say, as far as the tiles can show."""
+        check = self.details.check_calibration()
+        if not check.enough:
+            return reliability.too_few(check.tiles)
+        chance = f"chance alone gives up to {fmt.percent(check.by_chance, 1)}"
+        error = (
+            f"expected calibration error {fmt.percent(check.ece, 1)}, "
+            f"{fmt.percent(self.details.before.ece, 1)} without {self.calibrated_by}; {chance}"
+        )
+        if check.agrees:
+            return f"The probabilities are right as far as {check.tiles:,} tiles can show ({error})."
+        excess = check.confidence - check.accuracy
+        if abs(excess) < check.ece / 2:
+            return f"Some probabilities are too high and others too low ({error})."
         return (
-            f"Its probabilities differ from the frequencies by {fmt.percent(after.ece, 1)} on average "
-            f"(expected calibration error; {fmt.percent(before.ece, 1)} without temperature scaling)."
+            f"The probabilities are too {'high' if excess > 0 else 'low'}: their mean is "
+            f"{fmt.percent(check.confidence, 1)}, and {fmt.percent(check.accuracy, 1)} of the "
+            f"{self.predictions} ({error})."
         )
 
     def conclusions(self) -> list[str]:
@@ -98,15 +118,26 @@ class ScoreView(ABC):
 
     def calibration(self) -> list[Component]:
         """Return the reliability diagrams and the table of the calibration."""
-        before, after = self.details.before, self.details.after
-        rows = [
-            ["ECE", *(fmt.percent(each.ece, 2) for each in (before, after))],
-            ["ECE, equal-width bins", *(fmt.percent(each.ece_equal_width, 2) for each in (before, after))],
-            ["Brier score", *(f"{each.brier:.4f}" for each in (before, after))],
-            ["Loss, nats", *(f"{each.loss:.4f}" for each in (before, after))],
+        states, few = (self.details.before, self.details.after), not self.details.check_calibration().enough
+        errors = [
+            ["ECE", *(fmt.percent(each.ece, 2) for each in states)],
+            ["ECE if perfectly calibrated (95 %)", *(_noise(each) for each in states)],
+            ["ECE, equal-width bins", *(fmt.percent(each.ece_equal_width, 2) for each in states)],
         ]
-        caption = f"Calibration on the {self.tiles}; the temperature was fitted on validation tiles"
-        return [Figure(*self.diagrams()), Table(caption, ["Measure", "Before", "After"], rows)]
+        rows = [
+            *([] if few else errors),
+            ["Brier score", *(f"{each.brier:.4f}" for each in states)],
+            ["Loss, nats", *(f"{each.loss:.4f}" for each in states)],
+        ]
+        table = Table(
+            f"Calibration on the {self.tiles}, before and after {self.calibrated_by}, fitted on validation "
+            "tiles",
+            ["Measure", "Before", "After"],
+            rows,
+        )
+        if few:
+            return [BulletList([reliability.too_few(self.details.scores.count)]), table]
+        return [Figure(*self.diagrams()), table]
 
     def cell(self, value: float, interval: Interval | None) -> str:
         """Format a score and its interval for a table; a dash where it has no tiles to rest on."""
@@ -123,3 +154,9 @@ class ScoreView(ABC):
     def rows(self) -> Sequence[tuple[ClassScores, ClassIntervals]]:
         """Return the scores of each class with their intervals."""
         return [*zip(self.details.scores.per_class, self.details.intervals, strict=True)]
+
+
+def _noise(calibration: Calibration) -> str:
+    """Return the range of the calibration error that perfectly calibrated models have."""
+    found = calibration.ece_if_calibrated
+    return f"{fmt.percent_range(found, 2)} %" if found else fmt.NOTHING

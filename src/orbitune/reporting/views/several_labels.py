@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 class SeveralLabelsView(ScoreView):
     """Mean average precision, F1 at the thresholds and average precision of each class."""
 
+    calibrated_by = "temperature and offsets"
+    predictions = "labels are present"
+
     @property
     def scores(self) -> LabelSetScores:
         """Return the scores."""
@@ -105,11 +108,12 @@ class SeveralLabelsView(ScoreView):
         return Figure(caption, [panel])
 
     def describe(self, tile: Misclassified) -> tuple[str, list[str]]:
-        """Return the true labels, the predicted ones and the most confidently wrong of them."""
-        worst = f"{self.names[tile.decided]}, {fmt.narrow_percent(tile.confidence)}"
+        """Return the true labels, the predicted ones, and of the worst error probability and threshold."""
+        row = self.scores.per_class[tile.decided]
         lines = [
             f"Predicted: {self._listed(tile.predicted)}",
-            f"Most surely {'missed' if tile.missed else 'wrong'}: {worst}",
+            f"{row.name} {'is missing' if tile.missed else 'is wrong'}: its probability was "
+            f"{fmt.narrow_percent(tile.probability)}, its threshold is {fmt.narrow_percent(row.threshold)}",
         ]
         return f"True: {self._listed(tile.truth)}", lines
 
@@ -123,8 +127,9 @@ class SeveralLabelsView(ScoreView):
             for name, title, curve in self.curves()
         ]
         return (
-            "Labels of all classes in bins of equal size by probability. On the diagonal, they are as "
-            "frequent as their probability says; below it, the probabilities are too high.",
+            "Labels of all classes by probability; bars are 95 % intervals, as wide as if the labels of a "
+            "tile were one. On the dashed line, labels are as frequent as their probability says; below it, "
+            "the probabilities are too high.",
             panels,
         )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from orbitune.energy import describe_cost
+from orbitune.machine.energy import describe_cost
 from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import run_name
 from orbitune.study.records import StudyResults
@@ -116,7 +116,11 @@ def _gap_columns(view: ReportView) -> list[Column]:
                 return fmt.NOTHING
             gap = own[row.method]
             ends = fmt.signed_range(100 * gap.low, 100 * gap.high)
-            return f"{fmt.signed(100 * gap.difference)} points ({ends})"
+            folds = ""
+            if gap.over_folds:
+                low, high = (100 * end for end in gap.over_folds)
+                folds = f", over folds {fmt.signed_range(low, high)}"
+            return f"{fmt.signed(100 * gap.difference)} points ({ends}{folds})"
 
         return f"Gap, {pair[0]} minus {pair[1]} (95 % interval)", cell
 

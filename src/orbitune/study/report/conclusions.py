@@ -129,7 +129,7 @@ def _gap_sentences(view: ReportView) -> list[str]:
         least, most = (
             f"{100 * gap.difference:.{view.digits}f} ({method_name(gap.method)})" for gap in (own[0], own[-1])
         )
-        if len(own) > 1 and all(gap.low > 0 for gap in own):
+        if len(own) > 1 and all(gap.is_loss for gap in own):
             loss = f"every method is less accurate on the {pair[1]} split, by {least} to {most} points"
         elif len(own) > 1:
             loss = f"from the {pair[0]} to the {pair[1]} split methods lose {least} to {most} points"

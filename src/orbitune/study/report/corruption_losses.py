@@ -8,7 +8,7 @@ from orbitune.study.report.view_model import FEW, ReportView
 
 def write_losses(view: ReportView) -> str:
     """Return a sentence per split on what each method, or the extremes, lose."""
-    return " ".join(_split_losses(view, split) for split in view.splits if _records_on(view, split))
+    return " ".join(_split_losses(view, split) for split in view.splits if view.robustness_on(split))
 
 
 def loss_sentences(view: ReportView, split: str) -> list[str]:
@@ -17,19 +17,15 @@ def loss_sentences(view: ReportView, split: str) -> list[str]:
     Losses whose 95 % intervals overlap are never called different. All methods are scored on the same tiles,
     so an interval of the difference would be narrower.
     """
-    records = _records_on(view, split)
+    records = view.robustness_on(split)
     sentences = [f"{method_name(each.method)} loses {_loss(view, each)}." for each in records]
     reference = next((r for r in records if view.reference and r.method == view.reference.method), None)
     sentences += [_comparison(each, reference) for each in records if reference and each is not reference]
     return [fmt.capital(each) for each in sentences]
 
 
-def _records_on(view: ReportView, split: str) -> list[RobustnessRecord]:
-    return [record for record in view.results.robustness if record.split == split]
-
-
 def _split_losses(view: ReportView, split: str) -> str:
-    records = sorted(_records_on(view, split), key=lambda record: record.loss)
+    records = sorted(view.robustness_on(split), key=lambda record: record.loss)
     where = f"on the {split} split " if len(view.splits) > 1 else ""
     cost = f"{where}corruptions, {len(records[0].corruptions)} kinds in five severities, cost"
     if len(records) > FEW:

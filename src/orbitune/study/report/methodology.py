@@ -8,7 +8,6 @@ from orbitune.reporting.run_sentences import (
     describe_restarts,
 )
 from orbitune.study.display_names import method_name, run_name
-from orbitune.study.findings import LeakageRecord
 from orbitune.study.records import RunRecord
 from orbitune.study.report.view_model import MethodRow, ReportView
 
@@ -21,19 +20,6 @@ def describe_runs(view: ReportView) -> list[str]:
     else:
         lines = [_best_epochs(view), *_computation(view), *_resumed(view)]
     return [*lines, _test_reads(view), *_intervals(view), *_comparisons(view), COST_NOTE]
-
-
-def leakage_sentences(record: LeakageRecord) -> list[str]:
-    """Return the results of the leakage checks of one split."""
-    lines = [f"{fmt.capital(' and '.join(leak.splits))} tiles: {leak.sentence}." for leak in record.leaks]
-    lines += [
-        f"{fmt.capital(baseline.sentence)}. On {baseline.test.count:,} test tiles, 95 % interval "
-        f"{fmt.percent_range(baseline.test.interval, 1)} %."
-        for baseline in record.baselines
-    ]
-    if record.no_coordinates is not None:
-        lines += [f"No coordinate baseline: {record.no_coordinates}"]
-    return lines
 
 
 def _run_sentences(run: RunRecord) -> str:
@@ -148,7 +134,8 @@ def _fold_note(view: ReportView) -> str:
         "folds cannot estimate without bias (Bengio and Grandvalet 2004, JMLR 5:1089). The interval over "
         "folds of a comparison allows for it approximately, by the corrected resampled t test (Nadeau and "
         "Bengio 2003, doi:10.1023/A:1024068626366); a method is called better, within the margin or not only "
-        "if this interval agrees. Leakage checks and robustness are of the first fold."
+        "if this interval agrees, and so is a split called harder. Leakage checks and robustness are of "
+        "every fold, with the tiles of all folds pooled."
     )
 
 

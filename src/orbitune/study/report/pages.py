@@ -17,6 +17,7 @@ from orbitune.reporting.components import (
 )
 from orbitune.reporting.drawing import report_style
 from orbitune.reporting.page import WARNING, Page
+from orbitune.reporting.reliability import too_few
 from orbitune.study.display_names import fold_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import methodology, run_details, tables
@@ -39,6 +40,7 @@ from orbitune.study.report.figures.severity_curves import robustness_figure
 from orbitune.study.report.figures.styles import Styles, method_styles
 from orbitune.study.report.figures.sweeps import SWEEPS, sweep_figure, sweep_lines
 from orbitune.study.report.gallery import disagreement_gallery
+from orbitune.study.report.leakage import leakage_components
 from orbitune.study.report.view_model import ReportView
 
 
@@ -96,7 +98,7 @@ def _sections(view: ReportView, folder: Path) -> Iterator[Section]:
     yield Section("Where the methods disagree", [*galleries])
     yield Section("Calibration", _calibration(view, styles))
     yield Section("Robustness", _robustness(view, styles))
-    yield Section("Leakage checks", _leakage_checks(view))
+    yield Section("Leakage checks", leakage_components(view))
     yield Section("Training curves", [curve_figure(view, styles)] * bool(view.rows))
     yield Section("All runs", _runs(view))
     yield Section("Planned and measured cost", _plans(view))
@@ -146,16 +148,22 @@ def _calibration(view: ReportView, styles: Styles) -> list[Component]:
     splits = [s for s in view.splits if any(group.summary.calibration for group in view.groups_on(s))]
     if not splits:
         return []
-    figure = reliability_figure(view, splits, styles=styles)
-    return [figure, *(tables.calibration_table(view, split) for split in splits)]
+    components: list[Component] = []
+    if drawn := [split for split in splits if view.shows_calibration(split)]:
+        components += [reliability_figure(view, drawn, styles=styles)]
+    for split in splits:
+        if split not in drawn:
+            few = too_few(view.groups_on(split)[0].summary.test_tiles)
+            components += [BulletList([": ".join(filter(None, [fmt.capital(view.split_name(split)), few]))])]
+        components += [tables.calibration_table(view, split)]
+    return components
 
 
 def _robustness(view: ReportView, styles: Styles) -> list[Component]:
-    measured = {record.split for record in view.results.robustness}
     return [
         component
         for split in view.splits
-        if split in measured
+        if view.robustness_on(split)
         for component in (
             BulletList(loss_sentences(view, split)),
             robustness_figure(view, split, styles=styles),
@@ -163,16 +171,6 @@ def _robustness(view: ReportView, styles: Styles) -> list[Component]:
             Collapsible("All severities", [tables.severity_table(view, split)]),
         )
     ]
-
-
-def _leakage_checks(view: ReportView) -> list[Component]:
-    records = view.results.leakage_checks
-    lines = [
-        f"{fmt.capital(view.split_name(record.split))}. {line}" if len(records) > 1 else line
-        for record in records
-        for line in methodology.leakage_sentences(record)
-    ]
-    return [BulletList(lines)] if records else []
 
 
 def _runs(view: ReportView) -> list[Component]:

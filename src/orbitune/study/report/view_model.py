@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from orbitune.evaluation.details.calibration_check import LEAST_TILES
 from orbitune.models.metadata import ParameterCounts
 from orbitune.study.arms import choose_reference, split_arm
+from orbitune.study.corrupted_runs import pool_folds
 from orbitune.study.display_names import method_name
-from orbitune.study.findings import GroupSummary
+from orbitune.study.findings import GroupSummary, RobustnessRecord
 from orbitune.study.records import RunRecord, StudyResults
 
 FEW = 3  # methods that fit side by side in a sentence, and whose every number can be shown
@@ -158,6 +160,7 @@ class ReportView:
             for title in dict.fromkeys(group.title for group in compared)
             for own in [[group for group in compared if group.title == title]]
         ]
+        self._robustness = pool_folds(results.robustness)
         self.digits = 2 if not compared or compared[0].summary.test_tiles >= 1000 else 1
 
     @property
@@ -208,6 +211,14 @@ class ReportView:
     def groups_on(self, split: str) -> list[RunGroup]:
         """Return the groups of one split in the order of the rows."""
         return [row.groups[split] for row in self.rows if split in row.groups]
+
+    def shows_calibration(self, split: str) -> bool:
+        """Return whether a split has enough test tiles to judge calibration."""
+        return self.groups_on(split)[0].summary.test_tiles >= LEAST_TILES
+
+    def robustness_on(self, split: str) -> list[RobustnessRecord]:
+        """Return the scores on corrupted tiles of one split, one per method; folds are pooled."""
+        return [record for record in self._robustness if record.split == split]
 
     def split_name(self, split: str) -> str:
         """Return "NAME split" for a heading; empty where there is only one split."""

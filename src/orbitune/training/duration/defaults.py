@@ -34,7 +34,7 @@ def resolve_length(recipe: Recipe, tiles: int) -> Recipe:
     if find_method(recipe.method).schedule and (recipe.epochs == "auto" or recipe.patience):
         raise ModelError(
             f"The method {recipe.method} removes ranks by a schedule over all steps and cannot stop early: "
-            "pass a number of epochs, and no patience."
+            "pass a number of --epochs, and no --patience."
         )
     patience = recipe.patience or (DEFAULT_PATIENCE if recipe.epochs == "auto" else None)
     return recipe.replace(epochs=recipe.epochs or DEFAULT_EPOCHS, passes=passes, patience=patience)

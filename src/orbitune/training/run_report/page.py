@@ -9,12 +9,12 @@ import yaml
 
 from orbitune.data.preview import rgb_preview
 from orbitune.data.tileset import TileSet
-from orbitune.environment import Environment
 from orbitune.evaluation.details.score_details import ScoreDetails, interval_of_macro_f1
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import Predictions
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.evaluation.tasks.task import Decision, Task
+from orbitune.machine.environment import Environment
 from orbitune.models.methods import find_method
 from orbitune.recipe_paths import data_name
 from orbitune.reporting import formatting as fmt
@@ -51,14 +51,15 @@ class RunView:
         name: of its folder.
         result: its result.json.
         environment: software and hardware.
-        validation, test: its predictions.
+        decision: calibration and thresholds of its model.
+        test: its predictions of the test tiles.
         tiles: the tiles that it was trained on; None where the data is gone.
     """
 
     name: str
     result: RunResult
     environment: Environment
-    validation: Predictions
+    decision: Decision
     test: Predictions
     tiles: TileSet | None
 
@@ -71,11 +72,6 @@ class RunView:
     def task(self) -> Task:
         """Return the task: one label a tile, or several."""
         return find_task(self.result.recipe.task)
-
-    @cached_property
-    def decision(self) -> Decision:
-        """Return temperature and thresholds, which fit the validation tiles."""
-        return self.task.fit_decision(self.validation.logits, self.validation.labels)
 
     @cached_property
     def scores(self) -> ScoreView:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import RunError
+from orbitune.suggestions import unknown
 from orbitune.training.tracking.tracker import Row, Tracker
 
 PROJECT = "orbitune"  # the experiment or project, where the tracker's own variables name none
@@ -151,5 +152,5 @@ def make_trackers(names: Iterable[str], run_folder: str | Path) -> list[Tracker]
     names = tuple(dict.fromkeys(names))
     for name in names:
         if name not in TRACKERS:
-            raise RunError(f"Unknown tracker {name!r}. Choose from: {', '.join(TRACKERS)}.")
+            raise RunError(unknown("tracker", name, known=TRACKERS))
     return [TRACKERS[name](run_folder) for name in names]

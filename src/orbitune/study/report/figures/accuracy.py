@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from orbitune.evaluation.baselines import Baseline
+from orbitune.evaluation.baselines import COLOURS
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Figure
 from orbitune.reporting.drawing import (
@@ -17,6 +17,7 @@ from orbitune.reporting.drawing import (
 )
 from orbitune.study.arms import split_arm
 from orbitune.study.display_names import method_name
+from orbitune.study.report.leakage import PooledBaseline, baselines_on
 from orbitune.study.report.view_model import ReportView
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def accuracy_figure(view: ReportView) -> Figure:
         (view.split_name(split) or "test split", {"color": colour, "marker": marker, "linestyle": "-"})
         for split, (colour, marker) in zip(view.splits, _SPLITS, strict=False)
     ]
-    if _colour_baselines(view):
+    if _colour_baselines(view, *view.splits):
         entries += [
             ("colours alone", {"color": QUIET, "linestyle": "--"}),
             ("chance", {"color": QUIET, "linestyle": ":"}),
@@ -94,22 +95,17 @@ def _baselines(axes: "Axes", view: ReportView) -> list[float]:
     """Draw the accuracy of colour statistics and of chance; return their positions."""
     places = []
     for split, (colour, _) in zip(view.splits, _SPLITS, strict=False):
-        for baseline in _colour_baselines(view).get(split, []):
-            accuracy, count = baseline.test.accuracy, baseline.test.count
-            for fraction, dash in ((accuracy, "--"), (baseline.chance, ":")):
-                axes.axvline(
-                    to_error_scale(fraction, count), color=colour, linestyle=dash, linewidth=1.2, zorder=0
-                )
-                places.append(to_error_scale(fraction, count))
+        for baseline in _colour_baselines(view, split):
+            for fraction, dash in ((baseline.accuracy, "--"), (baseline.chance, ":")):
+                place = to_error_scale(fraction, baseline.count)
+                axes.axvline(place, color=colour, linestyle=dash, linewidth=1.2, zorder=0)
+                places.append(place)
     return places
 
 
-def _colour_baselines(view: ReportView) -> dict[str, list[Baseline]]:
-    """Return the baseline of colour statistics of each split, where it was measured."""
-    return {
-        record.split: [each for each in record.baselines if each.name == "colour statistics"]
-        for record in view.results.leakage_checks
-    }
+def _colour_baselines(view: ReportView, *splits: str) -> list[PooledBaseline]:
+    """Return the baseline of colour statistics of some splits, where it was measured."""
+    return [each for split in splits for each in baselines_on(view, split) if each.name == COLOURS]
 
 
 def _caption(view: ReportView) -> str:
@@ -117,7 +113,7 @@ def _caption(view: ReportView) -> str:
     sentences = ["Bars are 95 % intervals. The axis is logarithmic in the error rate."]
     if len(view.splits) > 1:
         sentences += ["The grey line joins the splits."]
-    if _colour_baselines(view):
+    if _colour_baselines(view, *view.splits):
         sentences += [
             "Dashed: a classifier that sees colour statistics only. Dotted: chance, always predicting the "
             "commonest class."

@@ -19,7 +19,12 @@ def _draw_panels(view: ReportView, split: str, *, styles: Styles) -> list[Panel]
     """Draw both diagrams of a split, with the same axis limits."""
     curves = {
         state: [
-            ReliabilityCurve(group.title, styles[group.title], getattr(group.summary.calibration, state))
+            ReliabilityCurve(
+                group.title,
+                styles[group.title],
+                getattr(group.summary.calibration, state),
+                group.summary.test_tiles,
+            )
             for group in view.groups_on(split)
             if group.summary.calibration
         ]

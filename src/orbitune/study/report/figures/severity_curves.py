@@ -12,7 +12,7 @@ from orbitune.study.report.view_model import ReportView
 
 def robustness_figure(view: ReportView, split: str, *, styles: Styles) -> Figure:
     """Draw one line per method, from clean tiles (0) to the highest severity."""
-    records = [record for record in view.results.robustness if record.split == split]
+    records = view.robustness_on(split)
     kinds = len(records[0].corruptions)
     panels = [_draw_panel(view, records, kind=kind, styles=styles) for kind in range(kinds)]
     caption = (

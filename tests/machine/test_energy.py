@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orbitune.energy import NOTHING, PACKAGE, PARTLY, EnergyMeter, describe_cost, gpu_counters
+from orbitune.machine.energy import NOTHING, PACKAGE, PARTLY, EnergyMeter, describe_cost, gpu_counters
 from orbitune.training.meter import Meter
 
 RANGE = 262143328850  # microjoules, as processors state it

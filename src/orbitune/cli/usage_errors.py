@@ -1,0 +1,68 @@
+"""Errors in the use of a command as one line: unknown options, missing arguments, empty or wrong values."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+
+from orbitune.errors import OrbituneError
+from orbitune.settings_errors import describe_value
+from orbitune.suggestions import nearest
+
+# Typer brings Click along, or needs it, depending on its version: this is the class of either.
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def describe_usage(error: Any) -> str:
+    """Describe an error of Click as one line, such as "--epochs: must be a whole number, not 'x'."."""
+    cause = error.__cause__
+    if isinstance(error, typer.BadParameter) and isinstance(cause, ValidationError) and error.param:
+        return f"{_name_of(error.param)}: {describe_value(cause)}."
+    if hasattr(error, "possibilities"):
+        return _unknown_option(error.option_name, error)
+    return str(error.format_message())
+
+
+def _unknown_option(option: str, error: Any) -> str:
+    """Return the message for an option that a command does not have."""
+    parameters = error.ctx.command.get_params(error.ctx)
+    known = [
+        each for parameter in parameters if not getattr(parameter, "hidden", False) for each in parameter.opts
+    ]
+    known = [each for each in known if each.startswith("--")]
+    near = [each for each in known if _initials(each) == option.lstrip("-")] or nearest(option, known)
+    whole = "--help-all" if "--help-all" in known else "--help"
+    advice = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"orbitune {error.ctx.info_name} {whole} lists them."
+    )
+    return f"There is no option {option}; {advice}"
+
+
+def _initials(option: str) -> str:
+    """Return the first letters of an option's words, such as lr of --learning-rate."""
+    return "".join(word[:1] for word in option.lstrip("-").split("-"))
+
+
+def _name_of(parameter: Any) -> str:
+    """Return a parameter as the user writes it."""
+    return (
+        str(max(parameter.opts, key=len)) if parameter.param_type_name == "option" else parameter.name.upper()
+    )
+
+
+def expect_values(arguments: Sequence[str]) -> None:
+    """Check that no value on a command line is empty, as that of a variable that is not set.
+
+    Raises:
+        OrbituneError: one is.
+    """
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, mark, value = argument.partition("=")
+        if argument == "":
+            named = before if before.startswith("--") else "An argument"
+            raise OrbituneError(f"{named} is empty: pass a value, or leave it out.")
+        if mark and not value and option.startswith("--"):
+            raise OrbituneError(f"{option} is empty: pass a value, or leave it out.")

@@ -1,0 +1,174 @@
+"""Fitting of a bundle's OOD detector, with thresholds that the validation tiles can hold."""
+
+import logging
+from math import ceil
+
+import numpy as np
+
+from orbitune.data.labels.membership import kinds
+from orbitune.data.transform import to_tensor
+from orbitune.errors import RunError
+from orbitune.evaluation.calibration import probabilities
+from orbitune.evaluation.conformal import (
+    FEWEST_BEYOND,
+    can_hold,
+    lower_threshold,
+    smallest_rate,
+    upper_threshold,
+)
+from orbitune.evaluation.ood import MEASURE, OODDetector
+from orbitune.inference.bundle import OOD_DETECTOR_FILE, Bundle
+from orbitune.inference.bundle_model import BundleModel
+from orbitune.models.metadata import OODThreshold
+from orbitune.progress import ProgressDisplay
+from orbitune.training.setup import TrainingSetup
+
+SAMPLE = 2000  # training tiles that are measured, and validation tiles; more changed nothing on EuroSAT
+BATCH = 256  # tiles read at a time
+# Fraction of the views of tiles beyond each limit for cells of a map, see `OODThreshold`. The limit of whole
+# tiles, set on tiles as they are, would give most cells of another scene no class.
+VIEW_ALARM_RATE = 0.03
+FALSE_ALARM_RATE = 0.01
+HIGHEST_DEFAULT_RATE = 0.25  # a detector that calls more tiles *not sure* is made on request only
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def choose_rate(asked: float | None, tiles: int) -> float | None:
+    """Return the false-alarm rate of the detector; None for no detector.
+
+    Args:
+        asked: by the user; None for the default.
+        tiles: number of validation tiles.
+
+    Raises:
+        RunError: the tiles are too few for what was asked for.
+    """
+    smallest = smallest_rate(tiles)
+    if asked is not None:
+        if can_hold(asked, tiles):
+            return asked
+        held = f"{smallest:g} is the smallest" if smallest < 0.5 else "none below 0.5 is one"
+        raise RunError(
+            f"A false-alarm rate of {asked:g} needs {ceil(FEWEST_BEYOND / asked):,} validation tiles, and "
+            f"the run has {tiles:,}: {held} that they hold (--false-alarm-rate)."
+        )
+    if can_hold(FALSE_ALARM_RATE, tiles):
+        return FALSE_ALARM_RATE
+    if smallest > HIGHEST_DEFAULT_RATE:
+        _LOGGER.warning(
+            "no tile will be not sure: %d validation tiles hold no false-alarm rate below %g %%",
+            tiles,
+            100 * smallest,
+        )
+        return None
+    _LOGGER.warning(
+        "up to %g %% of tiles like the training tiles will be not sure: %d validation tiles hold no lower "
+        "false-alarm rate, and %g %% would need %d",
+        100 * smallest,
+        tiles,
+        100 * FALSE_ALARM_RATE,
+        ceil(FEWEST_BEYOND / FALSE_ALARM_RATE),
+    )
+    return smallest
+
+
+def fit_detector(
+    bundle: Bundle, setup: TrainingSetup, *, rate: float, display: ProgressDisplay
+) -> OODThreshold:
+    """Fit the OOD detector on training tiles; set its threshold on validation tiles."""
+    random = np.random.default_rng(0)
+    groups = kinds(setup.tiles.labels)
+    train = _sample(setup.splits["train"], groups, random=random)
+    held_out = random.permutation(setup.splits["validation"])[: max(SAMPLE, ceil(FEWEST_BEYOND / rate))]
+    model = BundleModel(bundle, setup.recipe.backbone)
+    features = compute_outputs(model, setup, indices=train, title="training tiles", display=display)[1]
+    new = compute_outputs(model, setup, indices=held_out, title="validation tiles", display=display)[1]
+    detector = OODDetector.fit(features, groups[train], held_out=new, false_alarm_rate=rate)
+    detector.save(bundle.folder / OOD_DETECTOR_FILE)
+    return OODThreshold(
+        **_map_limits(
+            model,
+            setup,
+            detector=detector,
+            held_out=held_out,
+            temperature=bundle.temperature,
+            display=display,
+        ),
+        measure=MEASURE,
+        threshold=detector.threshold,
+        false_alarm_rate=rate,
+        training_tiles=len(train),
+        validation_tiles=len(held_out),
+        bytes=(bundle.folder / OOD_DETECTOR_FILE).stat().st_size,
+    )
+
+
+def _map_limits(
+    model: BundleModel,
+    setup: TrainingSetup,
+    *,
+    detector: OODDetector,
+    held_out: np.ndarray,
+    temperature: float,
+    display: ProgressDisplay,
+) -> dict[str, float]:
+    """Return the limits for cells of a map, from views of held-out tiles.
+
+    They are empty where the model was trained without views. Of few tiles there are several views each, so
+    that enough of them lie beyond the limits.
+    """
+    if setup.recipe.augment != "sensor":
+        return {}
+    held_out = np.tile(held_out, ceil(FEWEST_BEYOND / VIEW_ALARM_RATE / len(held_out)))
+    logits, features = compute_outputs(
+        model, setup, indices=held_out, title="views of validation tiles", display=display, views=True
+    )
+    predicted = probabilities(logits, temperature)
+    correct = predicted.argmax(1) == setup.tiles.labels[held_out]
+    confidence = predicted.max(1)
+    lowest = lower_threshold(confidence, VIEW_ALARM_RATE)
+    return {
+        "view_threshold": upper_threshold(detector.scores(features), VIEW_ALARM_RATE),
+        "min_confidence": lowest,
+        "risk": float((~correct[confidence >= lowest]).mean()),
+    }
+
+
+def _sample(indices: np.ndarray, labels: np.ndarray, *, random: np.random.Generator) -> np.ndarray:
+    """Draw at most SAMPLE indices, balanced over the classes where possible."""
+    indices = random.permutation(indices)
+    present = np.unique(labels[indices])
+    per_class = max(1, SAMPLE // len(present))
+    return np.concatenate([indices[labels[indices] == label][:per_class] for label in present])
+
+
+def compute_outputs(
+    model: BundleModel,
+    setup: TrainingSetup,
+    *,
+    indices: np.ndarray,
+    title: str,
+    display: ProgressDisplay,
+    views: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute logits and features of some of the run's tiles, or of their views."""
+    parts = []
+    with display.task(title, len(indices)) as task:
+        for start in range(0, len(indices), BATCH):
+            batch = indices[start : start + BATCH]
+            tiles = setup.tiles.read(batch)
+            parts.append(model.compute(_views(tiles, setup, seed=start) if views else tiles))
+            task.advance(len(batch))
+    logits, features = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return logits, features
+
+
+def _views(tiles: np.ndarray, setup: TrainingSetup, *, seed: int) -> np.ndarray:
+    """Return a view of each tile, none of them corrupted, see `SensorAugmentation`."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        views = setup.sensor_augmentation.usable_views(to_tensor(tiles, torch.device("cpu")))
+    return views.numpy().astype(tiles.dtype)
