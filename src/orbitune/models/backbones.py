@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from orbitune.errors import ModelError, first_line, one_line
 from orbitune.hub import looks_like_path
 from orbitune.integrity import file_hash
-from orbitune.models.embedded import DEMO_DESCRIPTION, DEMO_LICENCE
 from orbitune.models.families.classifiers import classifier_class, classifier_config, empty_classifier
 from orbitune.models.families.family import Family, head_names, square_side, vision_config
 from orbitune.models.families.known import family_of
 from orbitune.models.families.timm.layout import in_transformers_layout
 from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
 from orbitune.models.files.config_hash import config_hash
+from orbitune.models.files.embedded import DEMO_DESCRIPTION, DEMO_LICENCE
 from orbitune.models.files.licence import read_licence
 from orbitune.models.files.location import checkpoint_folder
 from orbitune.models.inputs.widening import widen

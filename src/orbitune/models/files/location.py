@@ -5,7 +5,7 @@ from pathlib import Path
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.extras import install_command
 from orbitune.hub import looks_like_path, snapshot
-from orbitune.models.embedded import demo_backbone
+from orbitune.models.files.embedded import demo_backbone
 from orbitune.models.files.licence import CARD
 from orbitune.models.metadata import FILE
 from orbitune.recipe_settings import DEFAULT_BACKBONE
