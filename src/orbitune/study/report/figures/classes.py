@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orbitune.errors import counted
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Figure
 from orbitune.reporting.drawing import (
@@ -48,7 +49,8 @@ def class_figure(view: ReportView, reference: MethodRow) -> Figure:
         )
         worst = np.unravel_index(np.argmin(f1 - first[:, None]), f1.shape)
         alt = (
-            f"Matrix of {len(classes)} classes by {len(others)} methods: {view.with_split(heading, split)}. "
+            f"Matrix of {counted(len(classes), 'class')} by {counted(len(others), 'method')}: "
+            f"{view.with_split(heading, split)}. "
             f"The largest loss is that of {columns[worst[1]]} on {classes[worst[0]].name}, "
             f"{100 * (f1 - first[:, None])[worst]:.1f} points."
         )
