@@ -132,7 +132,7 @@ class Assessment(ScoreDetails, StoredRecord):
         if self.skipped:
             lines.append(counted(self.skipped, "file was skipped", several="files were skipped"))
         if self.absent_classes:
-            lines.append(f"no tile of {', '.join(self.absent_classes)}: means over classes are of the others")
+            lines.append(f"no tile is of {', '.join(self.absent_classes)}: means over classes leave them out")
         if self.not_sure:
             lines.append(_not_sure_line(self.not_sure, self.scores.count))
         if self.copies and not self._known_tiles():
@@ -163,12 +163,12 @@ class Assessment(ScoreDetails, StoredRecord):
 
 def _not_sure_line(found: NotSure, count: int) -> str:
     parts = [
-        f"{accuracy:.2%} of {name}"
-        for name, accuracy in (("the sure", found.accuracy_of_sure), ("these", found.accuracy_of_not_sure))
+        f"{accuracy:.2%} of {name} are correct"
+        for name, accuracy in (("these", found.accuracy_of_not_sure), ("the others", found.accuracy_of_sure))
         if accuracy is not None
     ]
     of_all = f"{found.count:,} of {counted(count, 'tile')} ({found.fraction:.1%})"
-    return f"not sure: {of_all}; correct: {', '.join(parts)}"
+    return f"not sure about {of_all}: {', '.join(parts)}"
 
 
 def _without(others: OtherTiles) -> str:
