@@ -19,6 +19,7 @@ from orbitune.recipe import Recipe
 from orbitune.study import report
 from orbitune.study.arms import comparisons, split_arm
 from orbitune.study.display_names import method_name
+from orbitune.study.findings import SeedCalibration
 from orbitune.study.records import RunRecord, StudyResults
 
 CLASSES = list(drawn.CLASSES)
@@ -369,6 +370,14 @@ class Large:
                     "temperatures": temperatures,
                     "before": score_calibration(flat, tiled).to_json(),
                     "after": score_calibration(scaled, tiled).to_json(),
+                    "seeds": [
+                        SeedCalibration.of(
+                            seed,
+                            score_calibration(own, labels),
+                            after=score_calibration(own / value, labels),
+                        ).to_json()
+                        for seed, (own, value) in enumerate(zip(logits, temperatures, strict=True))
+                    ],
                 },
             }
         )

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from orbitune.errors import OrbituneError
+from orbitune.suggestions import did_you_mean_path
 
 
 def read_yaml(path: str | Path, content: str = "recipe") -> dict[str, Any]:
@@ -21,7 +22,9 @@ def read_yaml(path: str | Path, content: str = "recipe") -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise OrbituneError(f"Cannot read the {content} {path}: {error.strerror}.") from None
+        near = None if Path(path).exists() else did_you_mean_path(path)
+        end = f"; {near}" if near else "."
+        raise OrbituneError(f"Cannot read the {content} {path}: {error.strerror}{end}") from None
     # PyYAML also raises ValueError and TypeError, on invalid dates and unhashable keys.
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise OrbituneError(f"{path} is not a YAML file.") from None

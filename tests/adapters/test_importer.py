@@ -6,6 +6,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from samples import backbone_folder
+from shipped import files_with_paths
 
 from orbitune.adapters.importer import import_adapter
 from orbitune.errors import ModelError
@@ -57,6 +58,7 @@ def test_an_adapter_of_either_transformers_predicts_as_it_did(adapter, tmp_path,
     ours, _ = BundleModel(bundle, precision="fp32").compute(TILES)
     assert np.allclose(ours, logits, atol=1e-4)
     assert bundle.classes == LABELS and bundle.temperature == 1 and bundle.ood_detector is None
+    assert files_with_paths(bundle.folder) == []
 
 
 def test_an_adapter_without_a_head_is_refused(adapter, tmp_path):

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from shipped import files_with_paths
 
 from orbitune.adapters.tools import compare, list_adapters, merge, verify
 from orbitune.errors import ModelError, OrbituneError, RunError
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import read_checksummed_json, write_checksummed_json
+from orbitune.models.lineage.seen_file import read_seen
 from orbitune.recipe import Recipe
 
 
@@ -99,7 +101,14 @@ def test_the_update_of_a_merger_is_the_weighted_mean_and_is_scored_beside_its_pa
     merged = updates(tmp_path / "merged", 1.0)
     for name, update in merged.items():
         assert torch.allclose(update, 0.75 * one[name] + 0.25 * other[name], atol=1e-6)
-    assert [row.tiles for row in scores] == [str(runs / "run"), str(runs / "other")]
+    assert [row.tiles for row in scores] == ["run", "other"]
+    assert [parent.path for parent in Bundle.open(tmp_path / "merged").metadata.merged_from] == [
+        "run",
+        "other",
+    ]
+    assert files_with_paths(tmp_path / "merged") == []
+    seen = [set(read_seen(place).tolist()) for place in (runs / "run", runs / "other", tmp_path / "merged")]
+    assert seen[2] == seen[0] | seen[1]
     assert all(0 <= getattr(row, name) <= 1 for row in scores for name in ("one", "other", "merged"))
     model = Bundle.open(tmp_path / "merged").model(Bundle.open(runs / "run").backbone())
     with torch.inference_mode():

@@ -21,7 +21,8 @@ def test_a_report_is_written_again_from_the_results_alone(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report.md").read_bytes() == (STUDY / "report.md").read_bytes()
     assert (tmp_path / "report.html").exists()
-    assert "or a study (results.json)" in orbitune("report", tmp_path / "nothing").stderr
+    (tmp_path / "empty").mkdir()
+    assert "or a study (results.json)" in orbitune("report", tmp_path / "empty").stderr
 
 
 @pytest.mark.parametrize(

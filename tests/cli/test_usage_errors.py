@@ -5,8 +5,6 @@ import json
 import pytest
 from commands import orbitune
 
-from orbitune.suggestions import did_you_mean, unknown
-
 
 def message_of(*arguments):
     """The one line of a command that is refused."""
@@ -79,23 +77,44 @@ def test_with_json_a_wrong_use_is_json_too():
     assert json.loads(done.stdout) == {"error": "--batch-size: must be a whole number, not 'x'."}
 
 
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The working directory, with folders of tiles and runs."""
+    for name in ("tiles", "backbone", "runs/lora", "runs/linear"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "recipe.yaml").write_text("epochs: 2")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.mark.parametrize(
-    ("typed", "question"),
+    ("arguments", "message"),
     [
-        ("lorra", "did you mean lora?"),
-        ("LoRA", "did you mean lora?"),
-        ("plus", "did you mean loraplus?"),
-        ("swin", None),
-        ("l", None),
-        ("", None),
+        (["train", "--data", "tilez"], "There is no folder or zip tilez; did you mean tiles?"),
+        (["train", "--data", "./tilez"], "There is no folder or zip ./tilez; did you mean ./tiles?"),
+        (["methods", "--backbone", "bakbone"], "There is no backbone folder bakbone; did you mean backbone?"),
+        (["methods", "--backbone", "./runs/lraa"], "folder ./runs/lraa; did you mean ./runs/lora?"),
+        (["methods", "--backbone", "./runz/lora"], "no backbone folder ./runz/lora; did you mean ./runs?"),
+        (["methods", "--backbone", "zzz"], "zzz: check it, or pass a hub id (owner/name)."),
+        (["methods", "--backbone", "recipe.yaml"], "There is no backbone folder recipe.yaml"),
+        (["train", "--recipe", "recipes.yaml"], "No such file or directory; did you mean recipe.yaml?"),
+        (["report", "runs/lraa"], "There is no folder runs/lraa; did you mean runs/lora?"),
+        (["evaluate", "runs/lraa"], "There is no folder runs/lraa; did you mean runs/lora?"),
+        (["adapters", "list", "rums"], "There is no folder rums; did you mean runs?"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_path_names_the_near_ones(place, arguments, message):
+    assert message in message_of(*arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--data", "runs/lraa"],
+        ["methods", "--backbone", "runs/lraa"],
+        ["evaluate", "runs/lraa", "--data", "tiles"],
     ],
 )
-def test_the_nearest_name_is_suggested_and_none_where_all_are_far(typed, question):
-    assert did_you_mean(typed, ["full", "lora", "loraplus"]) == question
-
-
-def test_an_unknown_name_is_answered_with_those_there_are():
-    assert unknown("method", "lorra", known=["full", "lora"]) == (
-        "Unknown method 'lorra'. Did you mean lora? Choose from: full, lora."
-    )
-    assert unknown("kind", None, known=["a"]) == "Unknown kind None. Choose from: a."
+def test_what_may_be_a_hub_id_is_looked_for_there_too(place, arguments):
+    message = message_of(*arguments)
+    assert message.startswith("There is no folder runs/lraa; did you mean runs/lora? Cannot get ")

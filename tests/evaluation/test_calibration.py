@@ -8,6 +8,7 @@ import pytest
 from orbitune.errors import RunError
 from orbitune.evaluation.calibration import (
     brier_score,
+    ece_of_calibrated,
     expected_calibration_error,
     fit_temperature,
     probabilities,
@@ -37,6 +38,57 @@ def test_scaling_reduces_loss_and_calibration_error_and_keeps_the_classes():
     assert before.ece_equal_width > 0.1 > 0.02 > after.ece_equal_width
     assert after.loss < before.loss and after.brier < before.brier
     assert (probabilities(logits, 3.0).argmax(axis=1) == logits.argmax(axis=1)).all()
+
+
+def confident(count: int, random: np.random.Generator, points: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of a model that is nearly always sure, and labels; overconfident by so many points."""
+    wrong = random.beta(0.15, 3, size=count) / 2
+    confidence = np.clip(1 - wrong, 0.5, 1 - 1e-9)
+    chance = 1 - wrong - points / 100 * wrong / wrong.mean()
+    logits = np.log(np.stack([confidence, 1 - confidence], axis=1))
+    right = random.random(count) < chance
+    return logits, np.where(right, logits.argmax(1), 1 - logits.argmax(1))
+
+
+def outside(count: int, points: float, draws: int) -> float:
+    """Return how many models have an ECE above the range of perfectly calibrated ones."""
+    random = np.random.default_rng(0)
+    found = [score_calibration(*confident(count, random, points)) for _ in range(draws)]
+    return float(np.mean([each.ece > each.ece_if_calibrated[1] for each in found]))
+
+
+def test_the_error_of_a_perfectly_calibrated_model_is_noise_and_lies_in_the_range_that_is_stated():
+    """With 5,400 tiles it is about half a point, which alone reads as miscalibration."""
+    found = score_calibration(*confident(5400, np.random.default_rng(1)))
+    low, high = found.ece_if_calibrated
+    assert 0.003 < found.ece < 0.008 and low < found.ece < high < 0.01
+
+
+def test_a_miscalibration_of_two_points_lies_beyond_that_range():
+    found = score_calibration(*confident(5400, np.random.default_rng(1), points=2))
+    assert found.ece == pytest.approx(0.02, abs=0.005) and found.ece > 1.5 * found.ece_if_calibrated[1]
+
+
+@pytest.mark.parametrize("count", [200, 5400])
+def test_few_perfectly_calibrated_models_lie_beyond_their_range_and_most_others_do(count):
+    assert outside(count, 0, draws=100) <= 0.07  # 2.5 %, and two standard errors
+    assert outside(count, 3 if count > 1000 else 10, draws=30) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [200, 600, 5400])
+def test_the_range_holds_what_it_says(count):
+    assert outside(count, 0, draws=2000) <= 0.035
+
+
+def test_the_range_is_that_of_counting_each_tile():
+    table = reliability_table(probabilities(confident(600, np.random.default_rng(0))[0]), np.zeros(600, int))
+    random, errors = np.random.default_rng(1), []
+    for _ in range(2000):
+        errors.append(
+            sum(abs((random.random(b.count) < b.confidence).mean() - b.confidence) * b.count for b in table)
+        )
+    assert ece_of_calibrated(table, 600) == pytest.approx(np.quantile(errors, [0.025, 0.975]) / 600, rel=0.1)
 
 
 @pytest.mark.parametrize("binning", ["equal-mass", "equal-width"])

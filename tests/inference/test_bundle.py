@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from samples import backbone_folder, model_metadata
+from shipped import files_with_paths
 
 from orbitune.errors import ModelError, OrbituneError, RunError
 from orbitune.evaluation.run_result import RunResult
@@ -128,13 +129,39 @@ def test_other_base_weights_are_an_error(copy, tmp_path):
 
 def test_a_backbone_that_was_moved_can_be_given(copy):
     metadata = json.loads((copy / "orbitune.json").read_text())
-    kept = metadata["backbone"]["reference"]
     metadata["backbone"] |= {"name": "/gone", "reference": "/gone"}
     (copy / "orbitune.json").write_text(json.dumps(metadata))
-    opened = Bundle.open(copy)
     with pytest.raises(ModelError, match="say where it is with --backbone"):
-        opened.backbone()
-    assert opened.backbone(kept).folder.is_dir()
+        Bundle.open(copy).backbone()
+
+
+def test_a_bundle_holds_no_path_of_the_machine_and_names_the_backbone_by_name_and_hash(bundle, run):
+    assert files_with_paths(bundle.folder) == []
+    stated, own = bundle.metadata.backbone, RunResult.load(run).backbone
+    assert (stated.name, stated.reference) == ("backbone", f"sha256:{own.weights_sha256}")
+    assert bundle.metadata.data.name == "tiles"
+    config = json.loads((bundle.folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "backbone"
+    card = (bundle.folder / "README.md").read_text()
+    assert (
+        "where BACKBONE is the folder of the ViT checkpoint backbone" in card and own.weights_sha256 in card
+    )
+
+
+def test_a_backbone_is_found_by_its_hash_on_a_machine_that_has_used_it(bundle, run, tmp_path, monkeypatch):
+    place = RunResult.load(run).backbone.reference
+    assert str(bundle.backbone().folder) == place
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ModelError, match=r"backbone, whose .* is not known on this machine\. .* --backbone"):
+        bundle.backbone()
+    bundle.model(bundle.backbone(place))
+    assert str(bundle.backbone().folder) == place
+    other = backbone_folder(tmp_path / "moved")
+    (tmp_path / "cache" / "places" / bundle.metadata.backbone.weights_sha256).write_text(str(other))
+    with (other / "model.safetensors").open("ab") as file:
+        file.write(b"other weights")
+    with pytest.raises(ModelError, match="is not known on this machine"):
+        bundle.backbone()
 
 
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "likeness.safetensors"])

@@ -5,20 +5,28 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import orbitune
-from hub_server import hub
+from hub_server import COMMIT, hub
+from huggingface_hub import constants
+from shipped import files_with_paths
 
 from orbitune.adapters.tools import verify
+from orbitune.assessment.evaluate import evaluate as score_new_data
 from orbitune.errors import OrbituneError
 from orbitune.exporting.exporter import export
 from orbitune.fastpath.reading.saved_model import read_classifier
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_builder import build_bundle
 from orbitune.inference.classifier import Classifier
+from orbitune.models.checkpoint_io import write_metadata
+from orbitune.models.lineage.fine_tuned import open_backbone
+from orbitune.models.lineage.seen_file import read_seen
 from orbitune.models.lineage.seen_tiles import write_seen
+from orbitune.models.metadata import read_metadata
 from orbitune.recipe import Recipe
 from orbitune.training.evaluate import evaluate
 from orbitune.training.run import train
@@ -48,12 +56,47 @@ def test_a_run_records_the_chain_in_result_bundle_and_card(place, bundle):
     result = json.loads((place / "c" / "result.json").read_text())
     links = result["backbone"]["ancestors"]
     assert [(link["name"], link["method"]) for link in links] == [("a", "lora"), ("b", "lora")]
-    assert [link.model_dump() for link in bundle.metadata.backbone.ancestors] == links
+    shipped = [link.model_dump() for link in bundle.metadata.backbone.ancestors]
+    assert shipped == [{**link, "folder": None, "base": Path(link["base"]).name} for link in links]
+    assert all(Path(link["folder"]).is_dir() for link in links)
     card = (bundle.folder / "README.md").read_text()
     for link in links:
         assert f"{link['name']} ({link['method']}): adapter `{link['saved_sha256']}`" in card
     assert f'"FOLDER/backbone", num_labels={len(bundle.classes)}' in card
     assert "-> a (lora)" in verify(place / "c")["chain"]
+
+
+def test_what_is_shipped_of_a_chained_run_holds_no_path_of_the_machine(place, bundle, tmp_path):
+    assert files_with_paths(bundle.folder) == []
+    export(place / "c", ["merged", "onnx"], out=tmp_path / "export", progress=False)
+    shipped = shutil.copytree(tmp_path / "export", place / "shipped")
+    assert files_with_paths(shipped, tmp_path) == []
+
+
+def test_the_list_of_seen_tiles_is_beside_carried_merged_and_exported_weights(place, bundle, tmp_path):
+    export(place / "c", ["merged"], out=tmp_path / "export", progress=False)
+    seen = {
+        name: set(read_seen(folder).tolist())
+        for name, folder in {
+            "b": place / "b",
+            "c": place / "c",
+            "bundle": bundle.folder,
+            "carried": bundle.folder / "backbone",
+            "exported": tmp_path / "export" / "merged",
+            "in the cache": open_backbone(str(place / "b")).folder,
+        }.items()
+    }
+    assert seen["bundle"] == seen["exported"] == seen["c"] >= seen["b"]
+    assert seen["carried"] == seen["in the cache"] == seen["b"]
+
+
+def test_a_bundle_of_a_chained_run_warns_of_tiles_that_an_ancestor_alone_was_trained_on(place, tmp_path):
+    tiles = Recipe.load(place / "a" / "recipe.yaml").data
+    recipe = Recipe.load(place / "b" / "recipe.yaml").replace(backbone=str(place / "a"), shots=4)
+    train(recipe, tmp_path / "few", progress=False)
+    shipped = build_bundle(tmp_path / "few", tmp_path / "bundle", progress=False)
+    found = score_new_data(shipped.folder, data=tiles)
+    assert found.seen == len(read_seen(place / "a")) > 12
 
 
 def test_the_image_size_of_the_run_before_is_the_default(place):
@@ -112,13 +155,15 @@ def test_held_out_tiles_that_an_ancestor_was_trained_on_are_counted(place, bundl
     )
 
 
-def test_a_damaged_list_of_seen_tiles_is_one_line(place, tmp_path):
+def test_a_damaged_list_of_seen_tiles_is_one_line(place, tmp_path, monkeypatch):
     shutil.copytree(place / "a", tmp_path / "a")
     file = tmp_path / "a" / "training-tiles.json"
     file.write_text(file.read_text().replace("A", "B", 1))
     with pytest.raises(OrbituneError, match=r"training-tiles.json is damaged\. Restore it, or remove it"):
         notes_on(tmp_path / "a", place)
     file.unlink()
+    assert notes_on(tmp_path / "a", place, split_seed=1)  # the list beside the merged weights is left
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
     assert notes_on(tmp_path / "a", place, split_seed=1) == []
     assert unknown_seen(tmp_path / "a", place)
 
@@ -138,7 +183,12 @@ def unknown_seen(backbone, place, run=None):
 
 
 def test_another_run_in_the_folder_of_an_ancestor_says_nothing_about_it(place, bundle, tmp_path):
-    carried = bundle.folder / "backbone"
+    assert not unknown_seen(bundle.folder / "backbone", place)
+    carried = shutil.copytree(bundle.folder / "backbone", tmp_path / "carried")  # as of an earlier version
+    (carried / "training-tiles.json").unlink()
+    stated = read_metadata(carried)
+    link = stated.merged_link.model_copy(update={"folder": str(place / "b")})
+    write_metadata(carried, stated.model_copy(update={"merged_link": link}))
     assert not unknown_seen(carried, place)
     hidden = (place / "b").rename(place / "moved")
     try:
@@ -161,6 +211,24 @@ def test_what_is_pushed_is_pulled_with_its_backbone(bundle, tmp_path):
     found = Bundle.open(tmp_path / "b")
     assert found.backbone().folder == (tmp_path / "b" / "backbone").resolve()
     assert found.backbone().weights_hash == bundle.metadata.backbone.weights_sha256
+
+
+def test_a_bundle_of_the_hub_is_a_backbone_by_its_id(place, bundle, tmp_path, monkeypatch):
+    cached = tmp_path / "hub" / "models--ann--model"
+    shutil.copytree(bundle.folder, cached / "snapshots" / COMMIT)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "a, b, ann/model" in notes_on("ann/model", place, split_seed=1)[0]
+    recipe = Recipe.load(place / "b" / "recipe.yaml").replace(backbone="ann/model")
+    result = train(recipe, tmp_path / "d", progress=False)
+    links = result.backbone.ancestors
+    assert [(link.name, link.folder) for link in links] == [("a", None), ("b", None), ("ann/model", None)]
+    assert links[-1].saved_sha256 == bundle.metadata.files["adapter_model.safetensors"]
+    assert evaluate(tmp_path / "d", "validation", progress=False).accuracy == result.validation.accuracy
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))  # without the merged weights
+    assert Bundle.open(tmp_path / "d").backbone().weights_hash == result.backbone.weights_sha256
 
 
 def test_transformers_and_peft_open_the_bundle_without_orbitune(bundle):

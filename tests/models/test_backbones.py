@@ -140,5 +140,5 @@ def test_a_missing_folder_is_reported(tmp_path):
 
 
 def test_a_name_that_is_neither_path_nor_hub_id_is_one_line():
-    with pytest.raises(OrbituneError, match="neither an existing path nor a hub id"):
+    with pytest.raises(OrbituneError, match="There is no backbone folder what is this: check it"):
         find_backbone("what is this")

@@ -252,7 +252,8 @@ def test_calibration_and_robustness_have_figures_and_tables(folder, markdown):
     names = {path.stem for path in (folder / "figures").iterdir()}
     for name in ("reliability-before-random", "reliability-after-spatial", "robustness-haze-random"):
         assert f"{name}-split" in names
-    assert re.search(r"^\| LoRA \| \d\.\d\d, \d\.\d\d \| \d\.\d\d % → \d\.\d\d %", markdown, re.M)
+    error, noise = r"\d\.\d\d % → \d\.\d\d %", r"\d\.\d\d–\d\.\d\d % → \d\.\d\d–\d\.\d\d %"
+    assert re.search(rf"^\| LoRA \| \d\.\d\d, \d\.\d\d \| {error} \| {noise} \|", markdown, re.M)
     assert "| Haze 5 |" in markdown
 
 

@@ -95,7 +95,17 @@ def test_each_seed_has_a_temperature_of_its_own_from_validation(tmp_path):
     expected = score_calibration(pooled, np.tile(LABELS, 2))
     assert summary.calibration.after.loss == pytest.approx(expected.loss, abs=1e-4)
     before = np.concatenate([logits_of(200, 8.0), logits_of(200, 2.0)])
-    assert summary.calibration.before == score_calibration(before, np.tile(LABELS, 2))
+    together = score_calibration(before, np.tile(LABELS, 2))
+    assert summary.calibration.before == together.model_copy(update={"ece_if_calibrated": None})
+
+
+def test_the_calibration_error_is_that_of_each_seed_with_the_noise_of_its_own_tiles(tmp_path):
+    runs = [run(tmp_path, "lora", 200, seed=0, sure=8.0), run(tmp_path, "lora", 200, seed=1, sure=2.0)]
+    [summary] = summarise_groups(runs, tmp_path)
+    first, second = summary.calibration.seeds
+    alone = score_calibration(logits_of(200, 8.0), LABELS)
+    assert (first.before, first.before_if_calibrated) == (alone.ece, alone.ece_if_calibrated)
+    assert (first.seed, second.seed) == (0, 1) and first.before != second.before
 
 
 def test_a_method_has_a_gap_between_two_splits_and_sweeps_have_none(tmp_path):

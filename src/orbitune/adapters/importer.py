@@ -15,7 +15,9 @@ from orbitune.models.backbones import Backbone, empty_model
 from orbitune.models.checkpoint_io import load_saved, write_metadata
 from orbitune.models.files.adapter_files import PREFIX, check_adapter, check_head, read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_tensors
-from orbitune.models.lineage.fine_tuned import carry_backbone, open_backbone
+from orbitune.models.lineage.carrying import carry_backbone
+from orbitune.models.lineage.fine_tuned import open_backbone
+from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.metadata import FILE, ModelMetadata, check_class_names
 from orbitune.models.preprocessing import (
     PREPROCESSOR_CONFIG,
@@ -79,7 +81,7 @@ def import_adapter(
     )
     with replacing(out) as temporary:
         temporary.mkdir()
-        _write(temporary, _for_hub(config, found), tensors=named, metadata=metadata)
+        _write(temporary, _for_hub(config), tensors=named, metadata=metadata, backbone=found)
         carry_backbone(temporary, found)
         load_saved(temporary, found)  # raises where a tensor fits nowhere
     return Bundle.open(out)
@@ -180,13 +182,12 @@ def _renamed(
     return rename_config(plain, named) | rename_patterns(config, tensors, family=backbone.family)
 
 
-def _for_hub(config: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
-    """Return the configuration with the backbone as its only reference."""
+def _for_hub(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration without references to a revision or another library."""
     library = (config.get("auto_mapping") or {}).get("parent_library", "")
     known = isinstance(library, str) and library.startswith("transformers.models.")
     return {
         **config,
-        "base_model_name_or_path": backbone.reference,
         "revision": None,
         "auto_mapping": config.get("auto_mapping") if known else None,
     }
@@ -201,10 +202,17 @@ def _preprocessing(folder: Path, backbone: Backbone) -> Preprocessing:
     return backbone.preprocessing
 
 
-def _write(folder: Path, config: dict[str, Any], *, tensors: dict[str, Any], metadata: ModelMetadata) -> None:
+def _write(
+    folder: Path,
+    config: dict[str, Any],
+    *,
+    tensors: dict[str, Any],
+    metadata: ModelMetadata,
+    backbone: Backbone,
+) -> None:
     from safetensors.torch import save_file
 
     write_json(folder / ADAPTER_CONFIG, config)
     save_file(tensors, folder / ADAPTER_WEIGHTS, {"format": "pt"})
     write_preprocessing(folder, metadata.preprocessing)
-    write_metadata(folder, metadata)
+    write_metadata(folder, strip_paths(folder, metadata, backbone=backbone))

@@ -12,9 +12,12 @@ from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.files.adapter_files import DOWN, PREFIX, UP, read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from orbitune.models.lineage.ancestors import Ancestor
-from orbitune.models.lineage.fine_tuned import carry_backbone
+from orbitune.models.lineage.carrying import carry_backbone
 from orbitune.models.lineage.merging import MergeParent, MergeScore
+from orbitune.models.lineage.seen_file import merge_seen
+from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.preprocessing import write_preprocessing
+from orbitune.suggestions import missing
 from orbitune.training.run_integrity import check_run
 
 if TYPE_CHECKING:
@@ -79,7 +82,7 @@ def list_adapters(folder: str | Path) -> list[AdapterSummary]:
         RunError: there is no such folder.
     """
     if not Path(folder).is_dir():
-        raise RunError(f"There is no folder {folder}.")
+        raise RunError(missing("folder", folder))
     return [_summarise(place) for place in _find_folders(Path(folder), _MAX_DEPTH)]
 
 
@@ -213,8 +216,8 @@ def merge(
     used = sorted({name.split(".lora_")[0].removeprefix(PREFIX) for name in tensors if ".lora_" in name})
     config |= {"r": rank, "lora_alpha": rank, "use_rslora": False, "target_modules": used}
     parents = (
-        MergeParent(path=str(one), weight=weight),
-        MergeParent(path=str(other), weight=1 - weight),
+        MergeParent(path=first.name, weight=weight),
+        MergeParent(path=second.name, weight=1 - weight),
     )
     metadata = first.metadata.model_copy(
         update={"scores": {}, "merged_from": parents, "temperature": None, "ood_detector": None}
@@ -224,8 +227,11 @@ def merge(
         save_file(tensors, folder / ADAPTER_WEIGHTS, {"format": "pt"})
         write_json(folder / ADAPTER_CONFIG, config)
         write_preprocessing(folder, metadata.preprocessing)
+        backbone = first.backbone()
+        metadata = strip_paths(folder, metadata, backbone=backbone)
+        merge_seen(folder, first.place, second.place)
         write_metadata(folder, metadata)
-        carry_backbone(folder, first.backbone())
+        carry_backbone(folder, backbone)
         bundles = [first, second, replace(first, folder=folder)]
         scores = _score([Path(one), Path(other)], bundles, progress=progress)
         write_metadata(folder, metadata.model_copy(update={"validations": tuple(scores)}))
@@ -281,7 +287,8 @@ def _score(runs: list[Path], bundles: list[Bundle], *, progress: bool) -> list[M
             float((BundleModel(bundle, setup.recipe.backbone).compute(tiles)[0].argmax(1) == labels).mean())
             for bundle in bundles
         ]
-        rows.append(MergeScore(tiles=str(run), one=accuracies[0], other=accuracies[1], merged=accuracies[2]))
+        name = Bundle.open(run).name
+        rows.append(MergeScore(tiles=name, one=accuracies[0], other=accuracies[1], merged=accuracies[2]))
     return rows
 
 

@@ -16,7 +16,8 @@ from orbitune.data.store_builder import BadFiles
 from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier
-from orbitune.models.lineage.seen_tiles import are_seen, read_seen
+from orbitune.models.lineage.seen_file import read_seen
+from orbitune.models.lineage.seen_tiles import are_seen
 from orbitune.recipe_paths import data_name
 from orbitune.sources.manifest import ColumnSelection
 from orbitune.sources.registry import find_source

@@ -12,7 +12,8 @@ from orbitune.evaluation.run_result import FILE, RunResult
 from orbitune.evaluation.run_tiles import find_run_tiles
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.inference.bundle import Bundle
-from orbitune.models.lineage.seen_tiles import find_seen, read_seen
+from orbitune.models.lineage.seen_file import read_seen
+from orbitune.models.lineage.seen_tiles import find_seen
 
 
 @dataclass(frozen=True)

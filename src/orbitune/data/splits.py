@@ -22,6 +22,7 @@ from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError, printable
 from orbitune.fold import Fold
 from orbitune.sources.manifest import SPLIT_NAMES
+from orbitune.suggestions import did_you_mean_path, missing
 
 SPLITS = ("train", "validation", "test")
 
@@ -226,9 +227,8 @@ def _find_lists(split_files: str, pattern: str = "*.txt") -> dict[str, Path]:
             raise DataError(f"{unknown[0]!r} is not a split: write train=FILE,validation=FILE,test=FILE.")
         pairs = [(SPLIT_NAMES[name.strip()], Path(path.strip()).expanduser()) for name, _, path in parts]
     else:
-        raise DataError(
-            f"There is no folder {split_files}: pass one, or train=FILE,validation=FILE,test=FILE."
-        )
+        advice = "pass one, or train=FILE,validation=FILE,test=FILE"
+        raise DataError(missing("folder", split_files, advice=advice))
     for split in SPLITS:
         number = sum(name == split for name, _ in pairs)
         if number != 1:
@@ -272,7 +272,10 @@ def _lines(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise DataError(f"Cannot read the list {path}: {error.strerror}.") from None
+        near = None if path.exists() else did_you_mean_path(path)
+        raise DataError(
+            f"Cannot read the list {path}: {error.strerror}{f'; {near}' if near else '.'}"
+        ) from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is not a list of file names: expected text, one name per line.") from None
     return [line.strip().replace("\\", "/") for line in lines if line.strip()]

@@ -6,14 +6,18 @@ tiles. Everything is computed in float64.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Strict
 
+from orbitune.evaluation.intervals import percentile_interval
 from orbitune.evaluation.metrics import check_logits, cross_entropy
 from orbitune.records import JsonTuple, Record
 
 BINS = 15
+_RESAMPLES = 2000
+_SEED = 0
 _LARGEST_LOG_TEMPERATURE = np.log(100.0)
 
 Binning = Literal["equal-mass", "equal-width"]
@@ -41,7 +45,10 @@ class Calibration(Record):
 
     Attributes:
         ece: expected calibration error over bins of equal mass, 0..1. Bins of equal width leave most of them
-            empty if most tiles are confident (Nixon et al. 2019, arXiv:1904.01685).
+            empty if most tiles are confident (Nixon et al. 2019, arXiv:1904.01685). It adds up the noise of
+            the bins, so it is above zero for perfect calibration too (Kumar et al. 2019, arXiv:1909.10155).
+        ece_if_calibrated: 95 % interval of what it is then, see `ece_of_calibrated`; None where an earlier
+            version measured, and for several seeds together, which share their tiles.
         ece_equal_width: the same over bins of equal width (Guo et al. 2017), to compare with papers.
         brier: Brier score, 0..2.
         loss: mean cross-entropy in nats.
@@ -49,6 +56,7 @@ class Calibration(Record):
     """
 
     ece: float
+    ece_if_calibrated: Annotated[tuple[float, float], Strict(False)] | None = None
     ece_equal_width: float
     brier: float
     loss: float
@@ -122,6 +130,7 @@ def score_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     table = reliability_table(predicted, labels)
     return Calibration(
         ece=expected_calibration_error(table),
+        ece_if_calibrated=ece_of_calibrated(table, len(labels)),
         ece_equal_width=expected_calibration_error(
             reliability_table(predicted, labels, binning="equal-width")
         ),
@@ -189,6 +198,26 @@ def expected_calibration_error(table: Sequence[ReliabilityBin]) -> float:
     """Return the mean difference of confidence and accuracy, 0..1."""
     count = sum(each.count for each in table)
     return float(sum(each.count * abs(each.confidence - each.accuracy) for each in table) / count)
+
+
+def ece_of_calibrated(table: Sequence[ReliabilityBin], tiles: int) -> tuple[float, float]:
+    """Return the 95 % interval of the ECE of perfectly calibrated models, with bins of the same confidence.
+
+    The correct predictions of each bin are drawn with its confidence, with a fixed seed: consistency
+    resampling (Broecker and Smith 2007, doi:10.1175/WAF993.1; Vaicenavicius et al. 2019, arXiv:1902.06977).
+    An ECE within it shows no miscalibration.
+
+    Args:
+        table: bins of confidence, one or more.
+        tiles: number of different tiles; the bins may count each several times, once per seed or label, and
+            hits of the same tile are taken as one.
+    """
+    weights = np.array([each.count for each in table], float)
+    weights /= weights.sum()
+    confidences = np.clip([each.confidence for each in table], 0, 1)
+    counts = np.maximum(np.rint(weights * tiles), 1).astype(int)
+    drawn = np.random.default_rng(_SEED).binomial(counts, confidences, size=(_RESAMPLES, len(counts)))
+    return percentile_interval(np.abs(drawn / counts - confidences) @ weights)
 
 
 def brier_score(predicted: np.ndarray, labels: np.ndarray) -> float:

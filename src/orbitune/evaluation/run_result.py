@@ -28,6 +28,7 @@ from orbitune.models.metadata import (
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import JsonTuple, Record, RecordError, StoredRecord, rename_keys
+from orbitune.suggestions import missing
 
 FILE = "result.json"
 # Older names of fields.
@@ -277,6 +278,8 @@ def _read(folder: Path) -> dict[str, Any]:
     """Read the JSON object of a result.json."""
     file = Path(folder) / FILE
     if not file.is_file():
+        if not Path(folder).exists():
+            raise RunError(missing("folder", folder, advice="pass that of a finished run"))
         raise RunError(f"{folder} holds no finished run (no {FILE}).")
     try:
         return read_checksummed_json(file)

@@ -15,9 +15,12 @@ def write_merged(reference: "ReferenceModel", folder: Path) -> None:
         folder: folder to write.
     """
     from orbitune.models.checkpoint_io import save_model
+    from orbitune.models.lineage.seen_file import copy_seen
+    from orbitune.models.lineage.shipping import without_paths
 
-    metadata = reference.bundle.metadata.model_copy(update={"method": "full"})
+    metadata = without_paths(reference.bundle.metadata.model_copy(update={"method": "full"}))
     save_model(reference.merged(), folder, backbone=reference.setup.backbone, metadata=metadata)
+    copy_seen(reference.bundle.place, folder)
 
 
 def open_merged(folder: Path, reference: "ReferenceModel") -> "Predict":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.errors import RunError
+from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.ood import OODDetector
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model, read_predictions
@@ -22,14 +22,14 @@ from orbitune.hub import looks_like_path, snapshot
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, open_saved
 from orbitune.models.lineage.fine_tuned import backbone_of, place_of
-from orbitune.models.metadata import ModelMetadata
+from orbitune.models.metadata import HUB_FILES, ModelMetadata
 from orbitune.models.methods import find_method
+from orbitune.suggestions import missing
 
 if TYPE_CHECKING:
     from torch import nn
 
 OOD_DETECTOR_FILE = "likeness.safetensors"  # as version 0.1 named it
-HUB_FILES = ("*.json", "*.safetensors", "README.md")
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,12 @@ def _folder_of(place: str) -> Path:
     path = Path(place).expanduser()
     if not path.is_dir():
         if "/" not in place or looks_like_path(place):
-            raise RunError(
-                f"There is no folder {place}: pass a bundle, a finished run, or a hub id (owner/name)."
-            )
-        path = snapshot(place, "model", patterns=HUB_FILES)
+            advice = "pass a bundle, a finished run, or a hub id (owner/name)"
+            raise RunError(missing("folder", place, advice=advice))
+        try:
+            path = snapshot(place, "model", patterns=HUB_FILES)
+        except OrbituneError as error:
+            raise RunError(f"{missing('folder', place)} {error}") from None
     return path
 
 

@@ -15,8 +15,9 @@ from orbitune.inference.model_card import write_model_card
 from orbitune.inference.ood_fitting import BATCH, SAMPLE, choose_rate, compute_outputs, fit_detector
 from orbitune.integrity import read_json
 from orbitune.models.checkpoint_io import write_metadata
-from orbitune.models.lineage.fine_tuned import carry_backbone
-from orbitune.models.lineage.seen_tiles import copy_seen
+from orbitune.models.lineage.carrying import carry_backbone
+from orbitune.models.lineage.seen_file import copy_seen
+from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.metadata import (
     Brightness,
     ModelMetadata,
@@ -80,6 +81,7 @@ def build_bundle(
         metadata = _complete_metadata(source.metadata, result, setup=setup).model_copy(
             update={"storage": WeightStorage(dtype=dtype)}
         )
+        metadata = strip_paths(folder, metadata, backbone=setup.backbone)
         write_metadata(folder, metadata)
         if dtype != "float32":
             storage = _storage_loss(

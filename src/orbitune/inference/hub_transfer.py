@@ -8,8 +8,9 @@ from pathlib import Path
 from orbitune.errors import OrbituneError
 from orbitune.files import replacing
 from orbitune.hub import snapshot
-from orbitune.inference.bundle import HUB_FILES, Bundle
+from orbitune.inference.bundle import Bundle
 from orbitune.models.lineage.fine_tuned import CARRIED
+from orbitune.models.metadata import HUB_FILES
 
 
 def push_to_hub(bundle: Bundle | str | Path, repo_id: str, *, private: bool = False) -> str:

@@ -23,6 +23,7 @@ from orbitune.sources.decode import BadImageError, pixels_of_image, read_pixels,
 from orbitune.sources.image_folder import is_side_file, list_files, read_file
 from orbitune.sources.manifest import is_hidden
 from orbitune.sources.multiband import BandHeader, choose_band_numbers, read_bands, resize_bands
+from orbitune.suggestions import missing
 
 Name = str | int
 Bands = Sequence[str] | None  # names or numbers; None for red, green and blue as images have them
@@ -68,7 +69,7 @@ def check_input_paths(inputs: Iterable[str]) -> None:
     """
     for name in inputs:
         if not _exists(name) and not _matches(name):
-            raise DataError(f"There is no file or folder {printable(name)}, and no file matches it.")
+            raise DataError(missing("file or folder", name, advice="no file matches it either"))
         if next(_files(name), None) is None:
             raise DataError(
                 f"There is nothing to predict in {printable(name)}: it contains no image, nor do its "

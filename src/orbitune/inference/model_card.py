@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 
+_BACKBONE = "BACKBONE"  # stands for a folder, as FOLDER does
 _METRIC_TYPES = {"mAP": "average_precision", "macro-F1": "f1", "micro-F1": "f1"}  # as the hub names them
 
 
@@ -38,12 +39,13 @@ def write_model_card(
 
     backbone, data = metadata.backbone, metadata.data.name or ""
     pretrained = backbone.ancestors[0].base if backbone.ancestors else backbone.reference
+    on_hub = "/" in pretrained and not looks_like_path(pretrained)
     adapter = find_method(metadata.method).folder == "adapter"
     header = ModelCardData(
         model_name=_title(metadata),
         library_name="peft" if adapter else "transformers",
         pipeline_tag="image-classification",
-        base_model=None if looks_like_path(pretrained) else pretrained,
+        base_model=pretrained if on_hub else None,
         datasets=[data] if _on_hub(data) else None,
         metrics=_metrics(metadata) or None,
         tags=["orbitune", "satellite", "land-cover", metadata.method],
@@ -119,8 +121,11 @@ def _description(metadata: ModelMetadata) -> str:
 
 
 def _base(folder: Path, metadata: ModelMetadata) -> str:
-    """Return what an adapter is loaded over: the backbone that its folder carries, or where it is found."""
-    return f"FOLDER/{CARRIED}" if (folder / CARRIED).is_dir() else metadata.backbone.reference
+    """Return what an adapter is loaded over: the backbone that its folder carries, a hub id, or BACKBONE."""
+    if (folder / CARRIED).is_dir():
+        return f"FOLDER/{CARRIED}"
+    reference = metadata.backbone.reference
+    return reference if "/" in reference else _BACKBONE
 
 
 def _usage(metadata: ModelMetadata, adapter: bool, *, family: Family, base: str) -> str:
@@ -149,10 +154,13 @@ model = PeftModel.from_pretrained(base, "FOLDER").eval()"""
     imports = ["from transformers import AutoImageProcessor", f"from {module} import {name}"]
     if module == "transformers":
         imports = [f"{imports[0]}, {name}"]
+    where = ""
+    if adapter and base == _BACKBONE:
+        where = f", where {_BACKBONE} is the folder of the {metadata.backbone.description}"
     imported = "\n".join([*imports, *(["from peft import PeftModel"] if adapter else [])])
     return f"""{ours}
 
-or {"without Orbitune" if module == "transformers" else "with transformers"}, for raw logits:
+or {"without Orbitune" if module == "transformers" else "with transformers"}, for raw logits{where}:
 
 ```python
 {imported}

@@ -11,6 +11,7 @@ import numpy as np
 from orbitune.errors import DataError, first_line
 from orbitune.extras import require
 from orbitune.mapping.scene.containers import path_exists
+from orbitune.suggestions import missing
 
 POINTS = ("Point",)
 POLYGONS = ("Polygon", "MultiPolygon")
@@ -85,7 +86,7 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
 def _check_exists(path: str | Path) -> None:
     """Raise a DataError if there is no such file."""
     if not path_exists(Path(path)):
-        raise DataError(f"There is no file {path}.") from None
+        raise DataError(missing("file", path)) from None
 
 
 def _single_point(shape: Any) -> Any:

@@ -20,10 +20,11 @@ from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_f
 from orbitune.models.files.config_hash import config_hash
 from orbitune.models.files.licence import CARD, read_licence
 from orbitune.models.inputs.widening import widen
-from orbitune.models.metadata import BackboneRecord
+from orbitune.models.metadata import FILE, BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
 from orbitune.recipe_settings import DEFAULT_BACKBONE
 from orbitune.sources.band_names import COLOURS
+from orbitune.suggestions import missing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -131,17 +132,18 @@ class Backbone:
         return config_hash(self.folder / CONFIG, settings, read=lambda: self.config)
 
 
-def find_backbone(name: str) -> Backbone:
+def find_backbone(name: str, folder: Path | None = None) -> Backbone:
     """Find a checkpoint and read its configuration; no weights are loaded.
 
     Args:
         name: hub id, folder, or `demo`.
+        folder: what `checkpoint_folder` returned for it; None to call it here.
 
     Raises:
         ModelError: the folder is missing or incomplete, or the architecture is not supported.
         OrbituneError: the hub id cannot be downloaded.
     """
-    folder = in_transformers_layout(_folder_of(name))
+    folder = in_transformers_layout(folder or checkpoint_folder(name))
     config: Any = check_config(folder)
     family = family_of(config.model_type, whose=str(folder))
     if family.why_plain or not config.states("hidden_size", "image_size", "num_channels", "patch_size"):
@@ -185,21 +187,20 @@ def read_config(folder: Path, **more: Any) -> Any:
         raise ModelError(f"The config.json of {folder} cannot be read: {one_line(str(error))}.") from None
 
 
-def _folder_of(name: str) -> Path:
-    """Return the folder of a checkpoint; one of the hub is downloaded."""
+def checkpoint_folder(name: str) -> Path:
+    """Return the folder of a checkpoint, see `find_backbone`; of a hub id with the metadata of a bundle."""
     if name == "demo":
         return demo_backbone()
-    if looks_like_path(name):
+    if looks_like_path(name) or "/" not in name:
         folder = Path(name).expanduser().resolve()
-        if not folder.is_dir():
-            raise ModelError(f"There is no backbone folder {name}; check the path, or pass a hub id.")
-        return folder
+        if folder.is_dir():
+            return folder
+        raise ModelError(missing("backbone folder", name, advice="check it, or pass a hub id (owner/name)"))
     try:
-        files = ["*config.json", "model*.safetensors*", CARD]
-        return snapshot(name, "model", patterns=files)
+        return snapshot(name, "model", patterns=["*config.json", "model*.safetensors*", CARD, FILE])
     except OrbituneError as error:
         if name != DEFAULT_BACKBONE:
-            raise
+            raise ModelError(f"{missing('folder', name)} {error}") from None
         raise ModelError(
             f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "
             f"{install_command('demo')}."

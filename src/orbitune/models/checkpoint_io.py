@@ -18,6 +18,7 @@ from orbitune.models.backbones import Backbone, attention, check_fits, find_back
 from orbitune.models.files.adapter_files import check_adapter, check_all_used, check_head
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, check_finite
 from orbitune.models.lineage.ancestors import changed_link
+from orbitune.models.lineage.places import remember
 from orbitune.models.metadata import FILE, ModelMetadata, read_metadata
 from orbitune.models.methods import state_to_save
 from orbitune.models.preprocessing import write_preprocessing
@@ -155,6 +156,8 @@ def trained_backbone(folder: Path, backbone: Backbone, *, metadata: ModelMetadat
             f"{folder} was trained on other weights than those of {backbone.name}"
             f"{f' ({link})' if link else ''}; its predictions would be wrong."
         )
+    if is_adapter(folder) and metadata.backbone.is_hashed:
+        remember(backbone)
     return backbone
 
 

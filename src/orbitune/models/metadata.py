@@ -18,6 +18,8 @@ from orbitune.recipe_settings import TaskName
 from orbitune.records import JsonTuple, Record, RecordError, StoredRecord, rename_keys
 
 FILE = "orbitune.json"
+HUB_FILES = ("*.json", "*.safetensors", "README.md")  # of a bundle
+HASHED = "sha256:"  # before the hash of a backbone that is found by it
 
 StorageType = Literal["float32", "float16", "bfloat16"]
 
@@ -67,7 +69,8 @@ class BackboneRecord(Record):
 
     Attributes:
         name: what the user called it.
-        reference: what finds it again: the hub id, or the absolute folder.
+        reference: what finds it again: the hub id, or the absolute folder; in what is shipped, in place of a
+            folder, sha256: and the hash of its weights.
         description: for people.
         weights_sha256: over its weight files, see `Backbone.weights_hash`.
         licence: as its card states it; empty where it states none, None where there was no readable card.
@@ -86,6 +89,11 @@ class BackboneRecord(Record):
         """Check that the hashes of the ancestors form a chain."""
         check_joined(self.ancestors, self.weights_sha256)
         return self
+
+    @property
+    def is_hashed(self) -> bool:
+        """Return whether it is found by its hash alone."""
+        return self.reference.startswith(HASHED)
 
     @property
     def summary(self) -> str:

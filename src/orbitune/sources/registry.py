@@ -54,6 +54,7 @@ from orbitune.sources.manifest import (
 )
 from orbitune.sources.multiband import has_many_bands
 from orbitune.sources.parquet import column_in_parquet, open_parquet, parquet_files
+from orbitune.suggestions import missing
 
 
 class OpenSource(Protocol):
@@ -205,7 +206,7 @@ def find_source(data: str, selection: ColumnSelection | None = None) -> Source:
         path, prefix = _download(data), f"hub data set {data}: "
     if not os.path.exists(path):  # noqa: PTH110  # pathlib's raises for a name that is too long
         raise DataError(
-            f"There is no folder or zip {printable(data)}: check the path (a hub id looks like owner/name)."
+            missing("folder or zip", data, advice="check the path (a hub id looks like owner/name)")
         )
     path = _only_zip(path) or path
     for source_format in SOURCE_FORMATS:
@@ -248,7 +249,7 @@ def _download(name: str) -> Path:
     try:
         return snapshot(name, "dataset", patterns=list(patterns))
     except OrbituneError as error:
-        raise DataError(f"There is no folder {name}. {error}") from None
+        raise DataError(f"{missing('folder', name)} {error}") from None
 
 
 def _only_zip(folder: Path) -> Path | None:

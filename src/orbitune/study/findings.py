@@ -5,7 +5,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, Strict
 
 from orbitune.evaluation.baselines import Baseline
-from orbitune.evaluation.calibration import Calibration
+from orbitune.evaluation.calibration import Calibration, ece_of_calibrated
+from orbitune.evaluation.details.class_intervals import Interval
 from orbitune.evaluation.intervals import MeanAccuracy
 from orbitune.evaluation.robustness import Robustness
 from orbitune.evaluation.significance import Comparison
@@ -25,15 +26,47 @@ class ClassRecord(Record):
     high: float
 
 
+class SeedCalibration(Record):
+    """Expected calibration error of one seed on test, before and after temperature scaling.
+
+    Attributes:
+        before, after: 0..1.
+        before_if_calibrated, after_if_calibrated: 95 % intervals of perfectly calibrated models, see
+            `orbitune.evaluation.calibration.ece_of_calibrated`.
+    """
+
+    seed: int
+    before: float
+    after: float
+    before_if_calibrated: Interval
+    after_if_calibrated: Interval
+
+    @classmethod
+    def of(cls, seed: int, before: Calibration, *, after: Calibration) -> "SeedCalibration":
+        """Return the errors of a seed's calibrations."""
+        tiles = sum(each.count for each in before.reliability)
+        return cls(
+            seed=seed,
+            before=before.ece,
+            after=after.ece,
+            before_if_calibrated=ece_of_calibrated(before.reliability, tiles),
+            after_if_calibrated=ece_of_calibrated(after.reliability, tiles),
+        )
+
+
 class CalibrationRecord(Record):
     """Calibration on test before and after temperature scaling.
 
-    One temperature per seed.
+    Attributes:
+        temperatures: one per run.
+        before, after: of the tiles of all seeds together, for the reliability diagrams.
+        seeds: of each seed; empty where an earlier version summarised.
     """
 
     temperatures: list[float]
     before: Calibration
     after: Calibration
+    seeds: list[SeedCalibration] = Field(default_factory=list)
 
 
 class GroupSummary(Record):

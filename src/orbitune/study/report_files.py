@@ -7,6 +7,7 @@ from orbitune.evaluation.run_result import FILE as RUN_FILE
 from orbitune.study.report import write_report
 from orbitune.study.results import FILE as STUDY_FILE
 from orbitune.study.results import read_results
+from orbitune.suggestions import missing
 from orbitune.training.run_report.writer import write_run_report
 
 
@@ -28,6 +29,8 @@ def report(folder: str | Path, *, progress: bool = True) -> tuple[Path, ...]:
         OrbituneError: the folder holds neither, its results are damaged, or the extra `study` is missing.
     """
     folder = Path(folder)
+    if not folder.exists():
+        raise RunError(missing("folder", folder, advice="pass that of a finished run or a study"))
     if (folder / RUN_FILE).is_file():
         return (write_run_report(folder, progress=progress),)
     if not (folder / STUDY_FILE).is_file():

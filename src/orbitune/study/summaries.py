@@ -15,7 +15,7 @@ from orbitune.evaluation.calibration import fit_temperature, score_calibration
 from orbitune.evaluation.intervals import bootstrap_unpaired_difference, mean_accuracy
 from orbitune.evaluation.metrics import ClassScores, SplitScores, score
 from orbitune.evaluation.resampled import unpaired_resampled_interval
-from orbitune.study.findings import CalibrationRecord, ClassRecord, GroupSummary, SplitGap
+from orbitune.study.findings import CalibrationRecord, ClassRecord, GroupSummary, SeedCalibration, SplitGap
 from orbitune.study.over_folds import fold_accuracies
 from orbitune.study.predictions import (
     AlignedLogits,
@@ -131,16 +131,27 @@ def _class_over_seeds(scores: Sequence[ClassScores]) -> ClassRecord:
 
 
 def _calibrate(runs: Sequence[RunRecord], folder: Path) -> CalibrationRecord:
-    """Score calibration on the test tiles of all runs.
+    """Score calibration on the test tiles, of each seed and of all together.
 
     Each run has a temperature from its validation tiles.
     """
-    validation, test = (
-        [load_logits([run], folder, part=part) for run in runs] for part in ("validation", "test")
-    )
-    temperatures = [fit_temperature(each.logits[0], each.labels) for each in validation]
-    labels = np.concatenate([each.labels for each in test])
-    logits = [each.logits[0] for each in test]
-    scaled = [each / value for each, value in zip(logits, temperatures, strict=True)]
-    before, after = (score_calibration(np.concatenate(each), labels) for each in (logits, scaled))
-    return CalibrationRecord(temperatures=temperatures, before=before, after=after)
+    temperatures, seeds = list[float](), list[SeedCalibration]()
+    logits, scaled, labels = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+    for own in by_seed(runs):
+        validation, test = (
+            [load_logits([run], folder, part=part) for run in own] for part in ("validation", "test")
+        )
+        fitted = [fit_temperature(each.logits[0], each.labels) for each in validation]
+        temperatures += fitted
+        labels.append(np.concatenate([each.labels for each in test]))
+        logits.append(np.concatenate([each.logits[0] for each in test]))
+        scaled.append(
+            np.concatenate([each.logits[0] / value for each, value in zip(test, fitted, strict=True)])
+        )
+        before, after = (score_calibration(each[-1], labels[-1]) for each in (logits, scaled))
+        seeds.append(SeedCalibration.of(own[0].seed, before, after=after))
+    together = np.concatenate(labels)
+    before, after = (score_calibration(np.concatenate(each), together) for each in (logits, scaled))
+    if len(seeds) > 1:  # they share their tiles, so the noise of their mean is not that of so many tiles
+        before, after = (each.model_copy(update={"ece_if_calibrated": None}) for each in (before, after))
+    return CalibrationRecord(temperatures=temperatures, before=before, after=after, seeds=seeds)

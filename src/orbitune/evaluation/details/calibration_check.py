@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orbitune.evaluation.calibration import Calibration, ReliabilityBin
+from orbitune.evaluation.calibration import Calibration, ReliabilityBin, ece_of_calibrated
 from orbitune.evaluation.metrics import wilson
 
 LEAST_TILES = 100
 """Fewer tiles do not show calibration: the error that chance alone gives is as large as any other."""
 _LEAST_IN_BIN = 20
-_DRAWS, _SEED = 1000, 0
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class CalibrationCheck:
     Attributes:
         tiles: number of different tiles.
         ece: expected calibration error, 0..1.
-        by_chance: the error that a perfectly calibrated model stays below in 95 % of draws of as many tiles.
+        by_chance: upper end of the 95 % interval of the error of perfectly calibrated models.
         confidence, accuracy: means over all tiles, 0..1; of several labels a tile, over all labels.
     """
 
@@ -59,28 +58,19 @@ class MergedBin:
 def check_calibration(calibration: Calibration, tiles: int) -> CalibrationCheck:
     """Compare a calibration error with that of a perfectly calibrated model.
 
-    The hits of each bin are drawn from its confidence with a fixed random seed, as in the consistency bars of
-    Broecker and Smith (2007, doi:10.1175/WAF993.1).
-
     Args:
         calibration: of the tiles.
-        tiles: number of different tiles; the bins may count each several times, once per seed or label, and
-            hits of the same tile are taken as one.
+        tiles: number of different tiles, as for `ece_of_calibrated`.
     """
     table = calibration.reliability
     weights = np.array([each.count for each in table], float)
-    confidence = np.array([each.confidence for each in table])
-    accuracy = np.array([each.accuracy for each in table])
-    counts = np.maximum(np.rint(weights * tiles / weights.sum()), 1).astype(int)
     weights /= weights.sum()
-    drawn = np.random.default_rng(_SEED).binomial(counts, confidence.clip(0, 1), size=(_DRAWS, len(table)))
-    errors = (weights * np.abs(drawn / counts - confidence)).sum(1)
     return CalibrationCheck(
         tiles=tiles,
         ece=calibration.ece,
-        by_chance=float(np.quantile(errors, 0.95)),
-        confidence=float(weights @ confidence),
-        accuracy=float(weights @ accuracy),
+        by_chance=ece_of_calibrated(table, tiles)[1],
+        confidence=float(weights @ [each.confidence for each in table]),
+        accuracy=float(weights @ [each.accuracy for each in table]),
     )
 
 
@@ -89,7 +79,7 @@ def merge_bins(table: Sequence[ReliabilityBin], tiles: int, *, expected: int = 0
 
     Args:
         table: by increasing confidence.
-        tiles: as in `check_calibration`.
+        tiles: as in `ece_of_calibrated`.
         expected: number of errors, too, that the confidence of a bin must let expect.
 
     Returns:

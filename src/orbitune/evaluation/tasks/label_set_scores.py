@@ -10,7 +10,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from orbitune.evaluation.calibration import Calibration, bin_probabilities, expected_calibration_error
+from orbitune.evaluation.calibration import (
+    Calibration,
+    bin_probabilities,
+    ece_of_calibrated,
+    expected_calibration_error,
+)
 from orbitune.evaluation.metrics import ClassScores, SplitScores, wilson
 from orbitune.evaluation.tasks.resampling import bootstrap_scores
 from orbitune.evaluation.tasks.thresholds import HALF, f1_scores
@@ -42,6 +47,7 @@ class LabelSetScores(SplitScores):
         intervals: 95 % bootstrap intervals over tiles, by the names of these scores.
         loss: mean binary cross-entropy of a label in nats, with the temperature.
         ece: expected calibration error of the labels' probabilities, bins of equal mass.
+        ece_if_calibrated: as in `Calibration`.
         per_class: in the order of the classes.
     """
 
@@ -53,6 +59,7 @@ class LabelSetScores(SplitScores):
     micro_average_precision: FiniteFloat
     intervals: dict[str, Interval]
     ece: FiniteFloat
+    ece_if_calibrated: Interval | None = None
 
     def summary(self) -> LabelSetSummary:
         """Return the scores without those of single classes."""
@@ -119,6 +126,7 @@ def score_label_sets(
     macro_half, micro_half = f1_scores(at_half, labels)
     average_precisions = _average_precisions(logits, labels)
     low, high = wilson(exact, len(labels))
+    reliability = bin_probabilities(predicted.ravel(), labels.ravel() > 0)
     return LabelSetScores(
         count=len(labels),
         accuracy=exact / len(labels),
@@ -131,7 +139,8 @@ def score_label_sets(
         micro_average_precision=_average_precision(labels.ravel(), logits.ravel()) if labels.any() else 0.0,
         intervals=bootstrap_scores(logits, labels, decisions={"": decided, "_at_half": at_half}),
         loss=binary_cross_entropy(logits, labels),
-        ece=expected_calibration_error(bin_probabilities(predicted.ravel(), labels.ravel() > 0)),
+        ece=expected_calibration_error(reliability),
+        ece_if_calibrated=ece_of_calibrated(reliability, len(labels)),
         per_class=tuple(
             LabelScores(
                 name=str(name),
@@ -204,6 +213,7 @@ def label_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     table = bin_probabilities(predicted, present)
     return Calibration(
         ece=expected_calibration_error(table),
+        ece_if_calibrated=ece_of_calibrated(table, len(labels)),
         ece_equal_width=expected_calibration_error(
             bin_probabilities(predicted, present, binning="equal-width")
         ),

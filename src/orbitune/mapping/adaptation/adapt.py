@@ -29,7 +29,9 @@ from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.families.family import Family
 from orbitune.models.files.head_tensors import read_head, write_head
 from orbitune.models.lineage.adaptation import Adaptation, AdaptationScores, LabelledPlace
-from orbitune.models.lineage.fine_tuned import carry_backbone, copy_saved
+from orbitune.models.lineage.carrying import carry_backbone, copy_saved
+from orbitune.models.lineage.seen_file import copy_seen
+from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.metadata import FILE, WeightStorage
 from orbitune.sources.band_names import BandChoice
 
@@ -233,7 +235,10 @@ def _write(out: Path, plan: MapPlan, *, fitted: _FittedHead) -> None:
     with replacing(out) as folder:
         folder.mkdir()
         copy_saved(bundle.folder, folder)
-        carry_backbone(folder, bundle.backbone(plan.spec.backbone))
+        copy_seen(bundle.place, folder)
+        backbone = bundle.backbone(plan.spec.backbone)
+        carry_backbone(folder, backbone)
         write_head(folder, fitted.family, weight=fitted.head.weight, bias=fitted.head.bias)
+        metadata = strip_paths(folder, metadata, backbone=backbone)
         write_metadata(folder, metadata)
         write_model_card(folder, metadata, family=fitted.family)

@@ -19,6 +19,7 @@ from orbitune.errors import DataError, first_line, one_line
 from orbitune.extras import require
 from orbitune.mapping.scene.containers import list_files, path_exists, rasters_among
 from orbitune.sources.library_messages import silence_rasterio
+from orbitune.suggestions import did_you_mean_path
 
 # Block cache of GDAL, whose default is 5 % of the memory. Two rows of the blocks of a Sentinel-2 product
 # (three bands of 10,980 pixels, 1,024 x 1,024) take 138 MB: with less, its JPEG 2000 is decoded three times.
@@ -84,7 +85,8 @@ def open_raster(name: str, driver: str | None = None) -> Any:
             raise DataError(f"{name} is a folder without a raster: name a file.") from None
         shown = one_line(name)
         reason = one_line(first_line(error).replace(name, shown), _MAX_REASON)
-        raise DataError(f"Cannot open {shown}: {reason}.") from None
+        near = None if "://" in name or path_exists(Path(name)) else did_you_mean_path(name)
+        raise DataError(f"Cannot open {shown}: {reason}{f'; {near}' if near else '.'}") from None
     if file.count:
         return file
     inner = list(file.subdatasets)

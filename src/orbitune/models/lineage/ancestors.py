@@ -13,10 +13,10 @@ class Ancestor(Record):
     """One link of the chain from a pretrained checkpoint to the backbone of a model.
 
     Attributes:
-        name: of the run or bundle.
-        folder: its absolute path when it was used as a backbone.
+        name: of the run or bundle: of its folder, or its hub id.
+        folder: its absolute path when it was used as a backbone, on this machine; None in what is shipped.
         method: name of its fine-tuning method.
-        base: what it was trained on: hub id, folder or `demo`.
+        base: what it was trained on: hub id, folder, name of a folder, or `demo`.
         base_sha256: over the weights that it was trained on.
         saved_sha256: over its own weight files: of the adapter, or of all weights.
         merged_sha256: over the weights with the adapter merged; `saved_sha256` where it has all weights.
@@ -25,7 +25,7 @@ class Ancestor(Record):
     """
 
     name: str
-    folder: str
+    folder: str | None = None
     method: str
     base: str
     base_sha256: Sha256

@@ -1,11 +1,10 @@
 """Fine-tuned runs and bundles as backbones of others.
 
 An adapter is merged into the weights that it was trained on. The merged folder lies in the cache; bundles of
-models that were trained on it carry it as `backbone`, see `carry_backbone`.
+models that were trained on it carry it as `backbone`, see `orbitune.models.lineage.carrying`.
 """
 
 import hashlib
-import shutil
 import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 from orbitune.cache import cache_folder
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.files import replacing
-from orbitune.hub import looks_like_path
+from orbitune.hub import looks_like_path, snapshot
 from orbitune.integrity import file_hash
-from orbitune.models.backbones import Backbone, find_backbone
+from orbitune.models.backbones import Backbone, checkpoint_folder, find_backbone
 from orbitune.models.checkpoint_io import is_adapter, load_saved, open_saved, save_model, write_metadata
 from orbitune.models.files.checkpoint_files import ADAPTER_WEIGHTS
 from orbitune.models.lineage.ancestors import Ancestor
-from orbitune.models.metadata import FILE, BackboneRecord, ModelMetadata
+from orbitune.models.lineage.places import recall
+from orbitune.models.lineage.seen_file import FILE as SEEN_FILE
+from orbitune.models.lineage.seen_file import copy_seen
+from orbitune.models.metadata import FILE, HUB_FILES, BackboneRecord, ModelMetadata
 from orbitune.sources.band_names import COLOURS
 
 if TYPE_CHECKING:
@@ -87,17 +89,20 @@ def open_backbone(name: str) -> Backbone:
     """Find a backbone: a checkpoint, or a fine-tuned model, whose adapter is merged on its first use.
 
     Args:
-        name: hub id, `demo`, folder of a checkpoint, or a finished run or bundle of Orbitune.
+        name: hub id of a checkpoint or of a bundle, `demo`, folder of a checkpoint, or a finished run or
+            bundle of Orbitune.
 
     Raises:
         ModelError: there is none, its architecture is not supported, its run is not finished, its files are
             damaged, or the weights that its adapter was trained on are missing or have changed.
         OrbituneError: the hub id cannot be downloaded.
     """
-    place = Path(name).expanduser()
-    saved = _saved_folder(place) if name != "demo" and looks_like_path(name) else None
-    if saved is None:
+    if name == "demo":
         return find_backbone(name)
+    folder = checkpoint_folder(name)
+    saved = _saved_folder(folder) if looks_like_path(name) else _hub_bundle(name, folder)
+    if saved is None:
+        return find_backbone(name, folder)
     try:
         metadata = open_saved(saved)
     except ModelError:
@@ -107,7 +112,7 @@ def open_backbone(name: str) -> Backbone:
     if not is_adapter(saved):
         return _as_backbone(name, saved, metadata=metadata)
     folder, hashes = _merged(saved, metadata)
-    link = _link(saved, metadata, saved=hashes.saved_sha256, merged=hashes.merged_sha256)
+    link = _link(name, saved, metadata=metadata, saved=hashes.saved_sha256, merged=hashes.merged_sha256)
     return _as_backbone(name, folder, metadata=metadata.model_copy(update={"merged_link": link}))
 
 
@@ -123,6 +128,16 @@ def _saved_folder(place: Path) -> Path | None:
             raise ModelError(f"{place} is a run that is not finished: finish it before others start from it.")
         return found[0]
     return place if (place / FILE).is_file() else None
+
+
+def _hub_bundle(repo_id: str, folder: Path) -> Path | None:
+    """Return the folder of a bundle of the hub with all its files; None if it is a plain checkpoint.
+
+    Args:
+        repo_id: owner/name.
+        folder: its files that a checkpoint has.
+    """
+    return snapshot(repo_id, "model", patterns=HUB_FILES) if (folder / FILE).is_file() else None
 
 
 def saved_hash(place: Path) -> str | None:
@@ -164,18 +179,26 @@ def _as_backbone(name: str, folder: Path, *, metadata: ModelMetadata) -> FineTun
                 f"{link.merged_sha256[:12]}. Restore it."
             )
     else:
-        link = _link(folder, metadata, saved=found.weights_hash, merged=found.weights_hash)
+        digest = found.weights_hash
+        link = _link(name, folder, metadata=metadata, saved=digest, merged=digest)
     return FineTuned(**own, parent=metadata, link=link)
 
 
-def _link(folder: Path, metadata: ModelMetadata, *, saved: str, merged: str) -> Ancestor:
-    """Return the link of a saved model in a chain, with the hashes of its files and its merged weights."""
-    base, place = metadata.backbone, place_of(folder)
+def _link(name: str, folder: Path, *, metadata: ModelMetadata, saved: str, merged: str) -> Ancestor:
+    """Return the link of a saved model in a chain, with the hashes of its files and its merged weights.
+
+    Args:
+        name: hub id, or path of its folder or run.
+        folder: of the saved model.
+        metadata: of the saved model.
+        saved, merged: hashes, see `Ancestor`.
+    """
+    base, place, local = metadata.backbone, place_of(folder), looks_like_path(name)
     return Ancestor(
-        name=place.name,
-        folder=str(place),
+        name=place.name if local else name,
+        folder=str(place) if local else None,
         method=metadata.method,
-        base=base.reference if base.name != "demo" else base.name,
+        base=base.name if base.name == "demo" or base.is_hashed else base.reference,
         base_sha256=base.weights_sha256,
         saved_sha256=saved,
         merged_sha256=merged,
@@ -200,7 +223,10 @@ def _merged(saved: Path, metadata: ModelMetadata) -> tuple[Path, Ancestor]:
             link = open_saved(folder).merged_link
         except OrbituneError:  # missing or damaged
             link = None
-        return folder, link or _write_merged(folder, saved, metadata=metadata, adapter=adapter)
+        link = link or _write_merged(folder, saved, metadata=metadata, adapter=adapter)
+        if not (folder / SEEN_FILE).exists():
+            copy_seen(place_of(saved), folder)
+        return folder, link
 
 
 def _write_merged(folder: Path, saved: Path, *, metadata: ModelMetadata, adapter: str) -> Ancestor:
@@ -216,7 +242,7 @@ def _write_merged(folder: Path, saved: Path, *, metadata: ModelMetadata, adapter
     with replacing(folder) as temporary:
         save_model(model, temporary, backbone=base, metadata=metadata)
         merged = file_hash(*sorted(temporary.glob("*.safetensors")))
-        link = _link(saved, metadata, saved=adapter, merged=merged)
+        link = _link(str(saved), saved, metadata=metadata, saved=adapter, merged=merged)
         write_metadata(temporary, metadata.model_copy(update={"merged_link": link}))
     return link
 
@@ -277,7 +303,25 @@ def _find(folder: Path, metadata: ModelMetadata) -> Backbone:
     stated = metadata.backbone
     if stated.ancestors:
         return open_backbone(_fine_tuned_place(folder, stated))
+    if stated.is_hashed:
+        return _find_by_hash(stated)
     return open_backbone("demo" if stated.name == "demo" else stated.reference)
+
+
+def _find_by_hash(stated: BackboneRecord) -> Backbone:
+    """Find a backbone where it was last used on this machine.
+
+    Raises:
+        ModelError: it was not, is no longer there, or has changed.
+    """
+    place = recall(stated.weights_sha256)
+    found = open_backbone(str(place)) if place else None
+    if found is None or found.weights_hash != stated.weights_sha256:
+        raise ModelError(
+            f"The backbone {stated.name}, whose weights have the SHA-256 {stated.weights_sha256[:12]}, is "
+            "not known on this machine."
+        )
+    return found
 
 
 def _fine_tuned_place(folder: Path, stated: BackboneRecord) -> str:
@@ -288,34 +332,12 @@ def _fine_tuned_place(folder: Path, stated: BackboneRecord) -> str:
     """
     last = stated.ancestors[-1]
     for place in (str(folder / CARRIED), stated.reference, last.folder):
-        if Path(place).is_dir():
+        if place and Path(place).is_dir():
             return place
+    if last.folder is None and "/" in last.name:
+        return last.name  # of the hub
+    there = f"neither at {last.folder} nor in the cache" if last.folder else "not beside it"
     raise ModelError(
-        f"The backbone of {folder}, the run or bundle {last.name} ({last.method}), is neither at "
-        f"{last.folder} nor in the cache; a bundle (orbitune bundle) carries its own."
+        f"The backbone of {folder}, the run or bundle {last.name} ({last.method}), is {there}; a bundle "
+        "(orbitune bundle) carries its own."
     )
-
-
-def copy_saved(source: Path, folder: Path) -> None:
-    """Copy the weights and the JSON files of a saved model into a folder."""
-    for pattern in ("*.json", "*.safetensors"):
-        for file in source.glob(pattern):
-            shutil.copyfile(file, folder / file.name)
-
-
-def carry_backbone(folder: Path, backbone: Backbone) -> None:
-    """Copy a fine-tuned backbone into the folder of an adapter, which then needs no other.
-
-    A backbone of another kind is left where it is.
-
-    Args:
-        folder: of a saved model that was trained on it.
-        backbone: its backbone.
-    """
-    if not (isinstance(backbone, FineTuned) and is_adapter(folder)):
-        return
-    assert backbone.parent
-    carried = folder / CARRIED
-    carried.mkdir()
-    copy_saved(backbone.folder, carried)
-    write_metadata(carried, backbone.parent.model_copy(update={"merged_link": backbone.link}))

@@ -8,7 +8,7 @@ class MergeParent(Record):
     """One of the two adapters that a merged adapter was made of.
 
     Attributes:
-        path: of its run.
+        path: name of its run.
         weight: of its update in the mean, 0..1.
     """
 
@@ -20,7 +20,7 @@ class MergeScore(Record):
     """Accuracies, 0..1, on the validation tiles of one of two merged runs.
 
     Attributes:
-        tiles: the run that the tiles belong to.
+        tiles: name of the run that the tiles belong to.
         one, other, merged: accuracy of each adapter.
     """
 

@@ -3,8 +3,6 @@
 Tiles of a later run that are among them are no test of it, whatever split they are in.
 """
 
-import base64
-import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,33 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from orbitune.data.tileset import TileSet
-from orbitune.errors import ModelError, OrbituneError
 from orbitune.models.backbones import Backbone
-from orbitune.models.lineage.fine_tuned import FineTuned, saved_hash
-from orbitune.records import StoredRecord
+from orbitune.models.lineage.fine_tuned import FineTuned, place_of, saved_hash
+from orbitune.models.lineage.seen_file import read_seen, save_seen
 
-FILE = "training-tiles.json"
 _CHANCE = 3  # times as many equal checksums as chance gives are no chance
-
-
-class SeenTiles(StoredRecord):
-    """The content of training-tiles.json.
-
-    Attributes:
-        checksums: CRC-32 of the decoded training tiles of the run and of its ancestors, as base64 of rising
-            uint32 in little-endian order.
-    """
-
-    checksums: str
-
-    @property
-    def values(self) -> np.ndarray:
-        """Return the checksums, uint32 (N,).
-
-        Raises:
-            ValueError: they are damaged.
-        """
-        return np.frombuffer(base64.b64decode(self.checksums, validate=True), "<u4")
 
 
 def write_seen(run: Path, tiles: TileSet, *, train: np.ndarray, backbone: Backbone) -> None:
@@ -54,14 +30,7 @@ def write_seen(run: Path, tiles: TileSet, *, train: np.ndarray, backbone: Backbo
     """
     if (before := _of_backbone(backbone)) is None:
         return
-    all_seen = np.union1d(_sums(tiles, train), before).astype("<u4")
-    SeenTiles(checksums=base64.b64encode(all_seen.tobytes()).decode()).write(run / FILE)
-
-
-def copy_seen(run: Path, folder: Path) -> None:
-    """Copy the checksums of a run into the folder of its bundle; runs of earlier versions have none."""
-    if (run / FILE).is_file():
-        shutil.copyfile(run / FILE, folder / FILE)
+    save_seen(run, np.union1d(_sums(tiles, train), before))
 
 
 def count_held_out(
@@ -127,38 +96,19 @@ def find_seen(tiles: TileSet, seen: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.isin(_sums(tiles, np.arange(len(tiles.labels))), seen))
 
 
-def read_seen(folder: Path) -> np.ndarray | None:
-    """Return the CRC-32 of the tiles that a model and its ancestors were trained on, uint32 (N,).
-
-    They are not known, None, of imported adapters and of models of earlier versions.
-
-    Args:
-        folder: of its run or bundle.
-
-    Raises:
-        ModelError: their file is damaged.
-    """
-    if not (folder / FILE).is_file():
-        return None
-    try:
-        return SeenTiles.read(folder / FILE).values
-    except (OrbituneError, ValueError):
-        raise ModelError(
-            f"{folder / FILE} is damaged. Restore it, or remove it: tiles that the model was trained on are "
-            "then not recognised."
-        ) from None
-
-
 def _of_backbone(backbone: Backbone) -> np.ndarray | None:
     """Return the checksums of the tiles that a backbone was fine-tuned on; None if they are not known.
 
-    A folder that now holds another model says nothing about the one that was there.
+    They lie in its run or bundle, and beside merged weights. A folder that now holds another model says
+    nothing about the one that was there.
     """
-    if not isinstance(backbone, FineTuned):
-        return np.empty(0, "<u4")
-    link = backbone.ancestors[-1]
-    place = Path(link.folder)
-    return read_seen(place) if saved_hash(place) == link.saved_sha256 else None
+    places = [backbone.folder, place_of(backbone.folder)]
+    if isinstance(backbone, FineTuned):
+        link = backbone.ancestors[-1]
+        if link.folder and saved_hash(Path(link.folder)) == link.saved_sha256:
+            places.insert(0, Path(link.folder))
+    known = (seen for place in places if (seen := read_seen(place)) is not None)
+    return next(known, None if isinstance(backbone, FineTuned) else np.empty(0, "<u4"))
 
 
 def _sums(tiles: TileSet, indices: np.ndarray) -> np.ndarray:

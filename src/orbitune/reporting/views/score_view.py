@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.details.class_intervals import ClassIntervals, Interval
 from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.evaluation.details.score_details import ScoreDetails
@@ -123,6 +124,7 @@ class ScoreView(ABC):
         states, few = (self.details.before, self.details.after), not self.details.check_calibration().enough
         errors = [
             ["ECE", *(fmt.percent(each.ece, 2) for each in states)],
+            ["ECE if perfectly calibrated (95 %)", *(_noise(each) for each in states)],
             ["ECE, equal-width bins", *(fmt.percent(each.ece_equal_width, 2) for each in states)],
         ]
         rows = [
@@ -155,3 +157,9 @@ class ScoreView(ABC):
     def rows(self) -> Sequence[tuple[ClassScores, ClassIntervals]]:
         """Return the scores of each class with their intervals."""
         return [*zip(self.details.scores.per_class, self.details.intervals, strict=True)]
+
+
+def _noise(calibration: Calibration) -> str:
+    """Return the range of the calibration error that perfectly calibrated models have."""
+    found = calibration.ece_if_calibrated
+    return f"{fmt.percent_range(found, 2)} %" if found else fmt.NOTHING

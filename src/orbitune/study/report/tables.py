@@ -1,12 +1,13 @@
 """Tables of scores on test and validation tiles."""
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 from orbitune.evaluation.robustness import Accuracy
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
-from orbitune.study.findings import ClassRecord, VerdictRecord
+from orbitune.study.findings import CalibrationRecord, ClassRecord, VerdictRecord
 from orbitune.study.report.view_model import ReportView, RunGroup
 
 
@@ -88,26 +89,46 @@ def class_table(view: ReportView, split: str) -> Table:
 def calibration_table(view: ReportView, split: str) -> Table:
     """Return calibration scores on test before and after temperature scaling."""
     measures: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-        ("ECE", "ece", lambda value: fmt.percent(value, 2)),
         ("ECE, equal-width bins", "ece_equal_width", lambda value: fmt.percent(value, 2)),
         ("Brier score", "brier", "{:.4f}".format),
         ("Loss, nats", "loss", "{:.4f}".format),
     )
-    if not view.shows_calibration(split):
-        measures = tuple(each for each in measures if not each[1].startswith("ece"))
+    found = [(group.title, group.summary.calibration) for group in view.groups_on(split)]
+    known = [(title, scores) for title, scores in found if scores]
+    shown = view.shows_calibration(split)
+    by_seed = shown and all(scores.seeds for _, scores in known)
+    measures = measures if shown else measures[1:]
     rows = []
-    for group in view.groups_on(split):
-        if not (scores := group.summary.calibration):
-            continue
+    for title, scores in known:
         temperatures = ", ".join(f"{value:.2f}" for value in scores.temperatures)
         pairs = [
-            f"{write(getattr(scores.before, key))} \N{RIGHTWARDS ARROW} {write(getattr(scores.after, key))}"
+            _before_and_after(write(getattr(scores.before, key)), write(getattr(scores.after, key)))
             for _, key, write in measures
         ]
-        rows.append([group.title, temperatures, *pairs])
-    header = ["Method", "Temperatures", *(head for head, _, _ in measures)]
+        rows.append([title, temperatures, *(_ece_cells(scores, by_seed) if shown else []), *pairs])
+    heads = ["ECE", "ECE if perfectly calibrated"][: shown + by_seed]
+    header = ["Method", "Temperatures", *heads, *(head for head, _, _ in measures)]
     caption = "Calibration on test before and after temperature scaling, fitted on validation"
-    return Table(view.with_split(caption, split), header, rows)
+    note = "; ECE and the 95 % range of perfectly calibrated models: means of the seeds" if by_seed else ""
+    return Table(view.with_split(caption, split) + note, header, rows)
+
+
+def _ece_cells(scores: CalibrationRecord, by_seed: bool) -> list[str]:
+    """Return the calibration errors; of seeds their mean, and beside it that of perfect calibration."""
+    seeds = scores.seeds
+    if not by_seed:
+        return [_before_and_after(fmt.percent(scores.before.ece, 2), fmt.percent(scores.after.ece, 2))]
+    errors = (fmean(state) for state in zip(*((each.before, each.after) for each in seeds), strict=True))
+    states = [each.before_if_calibrated for each in seeds], [each.after_if_calibrated for each in seeds]
+    ranges = ([fmean(ends) for ends in zip(*state, strict=True)] for state in states)
+    return [
+        _before_and_after(*(fmt.percent(error, 2) for error in errors)),
+        _before_and_after(*(f"{fmt.percent_range(each, 2)} %" for each in ranges)),
+    ]
+
+
+def _before_and_after(before: str, after: str) -> str:
+    return f"{before} \N{RIGHTWARDS ARROW} {after}"
 
 
 def robustness_table(view: ReportView, split: str) -> Table:
