@@ -101,8 +101,8 @@ def test_an_undecided_comparison_states_the_number_of_images_needed():
     assert only.verdict == "cannot be told"
     assert 2000 < only.images_needed < 50_000
     sentence = verdict_sentence(only)
-    assert sentence.startswith("With one seed, whether lora is within 0.5 points of full, or better, cannot")
-    assert "2,000 test images do not show whether " in sentence
+    assert sentence.startswith("With one seed, 2,000 test images do not show whether lora is within 0.5")
+    assert "of full, or better (difference -0.30 points" in sentence
     assert sentence.endswith(",000 would be needed if the difference stayed as it is.")
 
 

@@ -87,7 +87,7 @@ def test_a_backbone_that_is_not_there_is_named_before_anything_is_trained(recipe
     with pytest.raises(OrbituneError, match="no backbone folder"):
         study.run(progress=False)
     assert not (tmp_path / "s").exists()
-    with pytest.raises(OrbituneError, match="--backbones: a value is given twice"):
+    with pytest.raises(OrbituneError, match="--backbones: .* is given twice"):
         Study(recipe, tmp_path / "s", backbones=[backbones[0], backbones[0]])
 
 
