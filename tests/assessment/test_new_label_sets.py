@@ -1,6 +1,7 @@
 """`evaluate --data` and the report of a run of a model that gives a tile several labels."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -52,16 +53,20 @@ def test_the_command_prints_scores_and_lists_wrong_sets(label_set_bundle, unseen
     found = list(csv.DictReader((out / "errors.csv").open()))
     scores = Assessment.read(out / "evaluation.json").scores
     assert len(found) == round((1 - scores.accuracy) * scores.count)
+    confidences = []
     for row in found:
         true, predicted, missing, wrong = (
             set(row[name].split("|")) - {"[]"} for name in ("truth", "prediction", "missing", "wrong")
         )
         assert missing == true - predicted and wrong == predicted - true
-        assert row["wrong_on"] in missing | wrong
-    confidences = [float(row["probability"]) for row in found]
+        probability, threshold = (float(row[f"worst_class_{name}"]) for name in ("probability", "threshold"))
+        assert row["worst_class"] in (missing if probability < threshold else wrong)
+        confidences.append(1 - probability if row["worst_class"] in missing else probability)
     assert confidences == sorted(confidences, reverse=True)
     page = (out / "report.html").read_text()
-    assert "Most surely" in page and "Average precision" in page and str(tmp_path) not in page
+    shown = found[0]["worst_class"], 100 * float(found[0]["worst_class_probability"])
+    assert re.search(rf"{shown[0]} is (missing|wrong): its probability was {shown[1]:.1f}.%", page)
+    assert "Average precision" in page and str(tmp_path) not in page
 
 
 def test_without_the_training_tiles_the_main_score_is_stated(label_set_bundle, label_set_run):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from label_sets import real_parts, write_mosaics
 from samples import backbone_folder
+from scipy.special import logit
 
 from orbitune import Classifier, Recipe, train
 from orbitune.bench.figures import accuracy_loss, int8_loss
+from orbitune.evaluation.tasks.score_loss import label_set_losses
 from orbitune.exporting import distillation
 from orbitune.exporting.export_report import ExportReport
 from orbitune.exporting.exporter import export
@@ -49,7 +51,8 @@ def tiles(original):
 
 def test_graphs_end_in_the_calibrated_sigmoid(exported, original, tiles, label_set_run):
     expected = Classifier.from_pretrained(label_set_run, precision="fp32").predict_proba(tiles)
-    assert original.bundle.temperature != 1 and expected.sum(1).max() > 1
+    decision = original.bundle.decision
+    assert decision.temperature != 1 and all(decision.offsets) and expected.sum(1).max() > 1
     for name, closeness in (("onnx", 1e-5), ("onnx-fp16", 0.02), ("merged", 1e-5)):
         found = FORMATS[name].open(exported[0] / FORMS[name], original)(tiles)
         np.testing.assert_allclose(found, expected, atol=closeness)
@@ -64,6 +67,7 @@ def test_the_files_state_task_and_thresholds(exported, original):
     facts = onnxruntime.InferenceSession(exported[0] / "model.onnx").get_modelmeta().custom_metadata_map
     assert facts["task"] == "multi-label" and json.loads(facts["labels"]) == classes
     assert json.loads(facts["thresholds"]) == thresholds
+    assert json.loads(facts["offsets"]) == list(original.bundle.decision.offsets)
 
 
 def test_transformers_takes_the_sigmoid_of_the_merged_folder(exported, original, tiles):
@@ -75,7 +79,10 @@ def test_transformers_takes_the_sigmoid_of_the_merged_folder(exported, original,
     found = opened([Image.fromarray(tile) for tile in tiles[:8]])
     assert max(sum(label["score"] for label in each) for each in found) > 1.2
     expected = original.predict(original.merged(), fast=False)(tiles[:8])
-    assert [each[0]["label"] for each in found] == [original.bundle.classes[i] for i in expected.argmax(1)]
+    uncalibrated = logit(expected) - original.bundle.decision.offsets
+    assert [each[0]["label"] for each in found] == [
+        original.bundle.classes[i] for i in uncalibrated.argmax(1)
+    ]
 
 
 def test_the_record_states_what_map_and_f1_lose_with_paired_intervals(exported):
@@ -103,6 +110,29 @@ def test_labels_that_are_the_same_on_few_tiles_do_not_show_that_nothing_is_lost(
         assert lost.high == pytest.approx(100 * 3.8415 / (same.tiles + 3.8415), rel=1e-3)
     with pytest.raises(ExportUndecidedError, match="29 validation tiles are too few to show that it loses"):
         same.check("ONNX in int8", difference=None, tolerance=0.5)
+
+
+def passes(hit, truth, check):
+    """Return whether a file passes that has no label on the tiles that are hit."""
+    reference = np.where(truth, 0.9, 0.1)
+    found = np.where(hit[:, None], 0.05, reference)
+    losses = label_set_losses(found, reference, labels=truth.astype(np.uint8), thresholds=np.full(4, 0.5))
+    measured = check.model_copy(update={"tiles": len(truth), "label_losses": losses})
+    try:
+        measured.check("int8", difference=None, tolerance=0.5)
+    except ExportRefusedError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_files_that_truly_lose_the_labels_of_one_tile_in_a_hundred_hardly_ever_pass(exported):
+    """With 100 tiles the bootstrap alone passes each third: those that hit none of them."""
+    random, check = np.random.default_rng(0), exported[1].formats["onnx"]
+    truth = random.random((100, 4)) < 0.4
+    assert np.mean([passes(random.random(100) < 0.01, truth, check) for _ in range(60)]) <= 0.05
+    truth = random.random((1000, 4)) < 0.4
+    assert passes(np.zeros(1000, bool), truth, check)
 
 
 def test_int8_is_refused_for_labels_lost_at_the_thresholds_although_the_ranking_is_the_same(

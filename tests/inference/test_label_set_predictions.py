@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
 from commands import orbitune
+from scipy.special import logit
 
 from orbitune import Bundle, Classifier
 from orbitune.data.tileset import load_tiles
@@ -89,11 +91,16 @@ def test_the_table_and_json_lines_list_several_labels(label_set_bundle, label_se
     assert all(each["probability"] <= 1 for each in labels)
 
 
-def test_weights_of_16_bits_are_compared_by_whole_sets_of_labels(label_set_run, tmp_path):
+def test_weights_of_16_bits_are_compared_by_map_and_micro_f1(label_set_run, tmp_path):
     bundle = build_bundle(label_set_run, tmp_path / "half", dtype="float16", progress=False)
     storage = bundle.metadata.storage
-    assert storage.accuracy_before == pytest.approx(storage.accuracy_after, abs=0.1)
-    assert storage.accuracy_before > 0.3
+    assert list(storage.label_scores) == ["mAP", "micro-F1"] and storage.accuracy_before is None
+    before, after = storage.label_scores["mAP"]
+    expected = bundle.metadata.scores["validation"].mean_average_precision
+    assert before == pytest.approx(expected, abs=1e-3) and after == pytest.approx(before, abs=0.1)
+    card = (bundle.folder / "README.md").read_text()
+    assert f"validation tiles: mAP {before:.4f} before and {after:.4f} after, micro-F1 " in card
+    assert "accuracy" not in card
 
 
 def test_an_earlier_version_reads_no_thresholds_as_one_label(label_set_bundle, bundle):
@@ -101,10 +108,26 @@ def test_an_earlier_version_reads_no_thresholds_as_one_label(label_set_bundle, b
     several, one = (
         json.loads((each.folder / "orbitune.json").read_text()) for each in (label_set_bundle, bundle)
     )
-    assert several["format"] == 4 and several["task"] == "multi-label"
+    assert several["format"] == 5 and several["task"] == "multi-label"
     assert one["format"] == 3 and not {"task", "thresholds"} & one.keys()
     with pytest.raises(RecordError, match="thresholds: expected 3 for task multi-label"):
         ModelMetadata.from_json({**several, "thresholds": [0.5]})
+    with pytest.raises(RecordError, match="offsets: expected 3 for task multi-label"):
+        ModelMetadata.from_json({**several, "offsets": [0.5]})
+
+
+def test_a_bundle_of_before_the_offsets_has_a_temperature_alone(label_set_bundle, tmp_path):
+    shutil.copytree(label_set_bundle.folder, tmp_path / "before")
+    file = tmp_path / "before" / "orbitune.json"
+    stated = json.loads(file.read_text())
+    offsets = np.array(stated.pop("offsets"))
+    file.write_text(json.dumps({**stated, "format": 4}))
+    tiles = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    found, before = (
+        Classifier.from_pretrained(each).predict_proba(tiles)
+        for each in (label_set_bundle.folder, tmp_path / "before")
+    )
+    np.testing.assert_allclose(logit(found) - logit(before), np.tile(offsets, (3, 1)), atol=0.01)
 
 
 # --- what knows one label a tile only ---------------------------------------------------------------------

@@ -38,6 +38,15 @@ def test_class_folders_give_tiles_names_and_classes(folder):
     assert tiles.own_splits == {} and tiles.skipped == () and tiles.notes == ()
 
 
+def test_copies_of_an_image_in_several_class_folders_are_named(folder):
+    for name in ("Forest", "River", "Sea"):
+        write(folder / name / "0001.png", encode(tile(len(name))))  # alike named, but not alike
+    assert load_tiles(str(folder)).notes == ()
+    shutil.copy(folder / "Forest" / "Forest_1.png", folder / "River")
+    [note] = load_tiles(str(folder)).notes
+    assert "such as Forest_1.png in Forest and River: each copy is a tile of one label" in note
+
+
 @pytest.mark.parametrize("spelling", ["valid", "val", "dev", "Validation"])
 def test_split_folders_above_the_classes_are_the_own_splits(folder, tmp_path, spelling):
     for name in ("train", spelling, "test"):

@@ -4,6 +4,7 @@ import pytest
 
 from orbitune.errors import RunError
 from orbitune.recipe import Recipe
+from orbitune.study import grid
 from orbitune.study.folder import StudyFolder
 from orbitune.study.grid import Grid
 
@@ -18,6 +19,44 @@ def test_a_study_whose_recipes_state_the_default_number_of_epochs_goes_on_with_i
     (tmp_path / "lora").mkdir()
     assert claim(tmp_path, Recipe()) == {"lora"}
     assert Recipe.load(tmp_path / "recipes" / "lora.yaml").epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "names"),
+    [
+        ({}, {"seeds": 2}, {"lora": "lora-seed0"}),
+        ({"splits": ["random"]}, {"splits": ["random", "spatial"]}, {"lora": "lora-random"}),
+        (
+            {"splits": ["random", "spatial"], "folds": 3},
+            {"splits": ["random", "spatial"], "folds": 3, "seeds": 2, "backbones": ["demo", "ann/model"]},
+            {
+                f"lora-{s}-fold{k}": f"lora@demo-{s}-fold{k}-seed0"
+                for s in ("random", "spatial")
+                for k in (1, 2)
+            },
+        ),
+        ({"ranks": [2, 4]}, {"ranks": [2, 4], "seeds": 2}, {"lora-rank2": "lora-seed0-rank2"}),
+    ],
+)
+def test_runs_and_trials_of_a_study_that_grows_are_renamed(tmp_path, monkeypatch, before, now, names):
+    """A method with a rank has one on every backbone."""
+    monkeypatch.setattr(grid, "_has_rank", lambda recipe: True)
+    folder, recipe = StudyFolder(tmp_path, trials=2), Recipe(backbone="demo")
+    searches = {}
+    for values in (before, now):
+        specs = {spec.name: spec for spec in Grid.of(**values).runs([recipe])}
+        for name, spec in specs.items():
+            if values is before:
+                for place in (tmp_path / name, tmp_path / "trials" / spec.search):
+                    place.mkdir(parents=True, exist_ok=True)
+                (tmp_path / name / "was").write_text(name)
+                (tmp_path / "trials" / spec.search / "was").write_text(spec.search)
+                searches[name] = spec.search
+        known = folder.claim(list(specs.values()))
+    for old, new in names.items():
+        assert new in known and (tmp_path / new / "was").read_text() == old
+        assert (tmp_path / "trials" / specs[new].search / "was").read_text() == searches[old]
+        assert not (tmp_path / old).exists()
 
 
 @pytest.mark.parametrize(("before", "now"), [("none", 3), (5, "none")])

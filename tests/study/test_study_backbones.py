@@ -72,6 +72,33 @@ def test_the_report_answers_and_states_the_sizes(finished):
     assert "| linear probing on dinov2 |" in page
 
 
+def test_a_study_that_gains_a_backbone_and_loses_it_again_trains_no_run_twice(
+    recipe, forked, backbones, tmp_path, caplog
+):
+    folder = tmp_path / "s"
+
+    def study(*chosen):
+        caplog.clear()
+        started = Study(recipe, folder, methods=["linear"], backbones=chosen, seeds=[0, 1], tune=2)
+        return started.run(progress=False)
+
+    def content(name, search):
+        files = [folder / name / "result.json", folder / name / "predictions.npz"]
+        return [file.read_bytes() for file in [*files, *sorted((folder / "trials" / search).rglob("*.json"))]]
+
+    caplog.set_level("INFO", logger="orbitune")
+    first = study()
+    before = content("linear-seed1", "linear")
+    both = study(*backbones)
+    assert "2 of 4 runs were already finished" in caplog.messages
+    assert content("linear@backbone-seed1", "linear@backbone") == before
+    assert [run.result for run in both.runs[:2]] == [run.result for run in first.runs]
+    assert not (folder / "linear-seed1").exists() and not (folder / "trials" / "linear").exists()
+    assert study(backbones[0]).runs == first.runs
+    assert "2 of 2 runs were already finished" in caplog.messages
+    assert content("linear-seed1", "linear") == before
+
+
 def test_a_study_of_backbones_is_continued(recipe, finished, backbones, caplog):
     results, folder = finished
     caplog.set_level("INFO", logger="orbitune")
@@ -87,7 +114,7 @@ def test_a_backbone_that_is_not_there_is_named_before_anything_is_trained(recipe
     with pytest.raises(OrbituneError, match="no backbone folder"):
         study.run(progress=False)
     assert not (tmp_path / "s").exists()
-    with pytest.raises(OrbituneError, match="--backbones: .* is given twice"):
+    with pytest.raises(OrbituneError, match=r"--backbones: .* is given twice"):
         Study(recipe, tmp_path / "s", backbones=[backbones[0], backbones[0]])
 
 

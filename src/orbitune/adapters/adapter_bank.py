@@ -23,7 +23,7 @@ from orbitune.data.transform import to_tensor
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.evaluation.network import make_network
 from orbitune.evaluation.tasks.known import find_task
-from orbitune.evaluation.tasks.task import Task
+from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.models.backbones import load_weights
 from orbitune.models.checkpoint_io import open_saved
 from orbitune.models.factory import resolve
@@ -41,7 +41,7 @@ class _Saved:
 
     classes: tuple[str, ...]
     task: Task
-    temperature: float
+    decision: Decision
     factors: dict[str, Factors]
     heads: Tensor
 
@@ -52,7 +52,7 @@ class _Resident:
 
     classes: tuple[str, ...]
     task: Task
-    temperature: float
+    decision: Decision
     layout: Layout
     vector: Tensor
     heads: Tensor
@@ -183,19 +183,19 @@ class AdapterBank:
 
         Returns:
             B arrays, float64 (C,), over the classes of each adapter; calibrated if the adapter has a
-            temperature.
+            calibration.
 
         Raises:
             ModelError: there is no adapter of one of these names.
         """
         taken = self._take(tasks)
         return [
-            taken[name].task.probabilities(logits[None], taken[name].temperature)[0]
+            taken[name].task.probabilities(logits[None], taken[name].decision)[0]
             for name, logits in zip(tasks, self._logits(tiles, tasks, taken=taken), strict=True)
         ]
 
     def logits(self, tiles: np.ndarray, tasks: Sequence[str]) -> list[np.ndarray]:
-        """Return logits, as `predict` without temperature and softmax.
+        """Return logits, as `predict` without calibration and softmax.
 
         Args:
             tiles: uint8 (B, H, W, 3), as for `predict`.
@@ -262,7 +262,7 @@ class AdapterBank:
             self._residents.clear()
         vector = self._layout.pack(saved.factors, self._dtype)
         self._residents[name] = _Resident(
-            saved.classes, saved.task, saved.temperature, self._layout, vector, saved.heads
+            saved.classes, saved.task, saved.decision, self._layout, vector, saved.heads
         )
         self._residents.move_to_end(name)
 
@@ -303,8 +303,8 @@ class AdapterBank:
         ]
         if beside := sorted({*tensors, *set(factors).difference(computed)}):
             raise not_low_rank_error(folder, f"it changes {beside[0]}")
-        task, temperature = find_task(metadata.task), metadata.temperature or 1.0
-        return _Saved(classes, task, temperature, factors, torch.stack(heads, 1))
+        task, decision = find_task(metadata.task), Decision.of(metadata)
+        return _Saved(classes, task, decision, factors, torch.stack(heads, 1))
 
     def _unknown(self, name: str) -> ModelError:
         return ModelError(f"Unknown adapter {name!r}. The bank has: {', '.join(self._folders) or 'none'}.")

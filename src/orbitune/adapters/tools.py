@@ -39,7 +39,8 @@ class AdapterSummary:
         image_size: in pixels.
         backbone: name of the backbone.
         bytes: size on disk.
-        test_accuracy: 0..1; None if unknown.
+        test_accuracy: 0..1; None if unknown, and with several labels a tile.
+        test_mean_average_precision: 0..1, with several labels a tile; else None.
         error: why it cannot be opened; None if it can.
     """
 
@@ -50,7 +51,15 @@ class AdapterSummary:
     backbone: str | None = None
     bytes: int | None = None
     test_accuracy: float | None = None
+    test_mean_average_precision: float | None = None
     error: str | None = None
+
+    @property
+    def test_score(self) -> str:
+        """Return the main score on the test tiles with its name; empty if unknown."""
+        if self.test_mean_average_precision is not None:
+            return f"mAP {self.test_mean_average_precision:.4f}"
+        return "" if self.test_accuracy is None else f"accuracy {self.test_accuracy:.2%}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields for JSON; of a damaged folder only path and error."""
@@ -102,6 +111,7 @@ def _summarise(folder: Path) -> AdapterSummary:
     except OrbituneError as error:
         return AdapterSummary(path=str(folder), error=str(error))
     metadata = bundle.metadata
+    scores = metadata.scores["test"].headline() if "test" in metadata.scores else {}
     return AdapterSummary(
         path=str(folder),
         method=metadata.method,
@@ -109,7 +119,8 @@ def _summarise(folder: Path) -> AdapterSummary:
         image_size=metadata.preprocessing.image_size,
         backbone=metadata.backbone.name,
         bytes=bundle.bytes,
-        test_accuracy=metadata.scores["test"].accuracy if "test" in metadata.scores else None,
+        test_accuracy=scores.get("accuracy"),
+        test_mean_average_precision=scores.get("mAP"),
     )
 
 

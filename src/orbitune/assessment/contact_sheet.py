@@ -44,7 +44,7 @@ def draw_sheet(
         _write_number(pen, place + 1, (left, top), font=number_font)
         lines = (
             (f"true: {', '.join(classes[label] for label in tile.truth) or 'no label'}", _INK),
-            (f"{100 * tile.confidence:.0f} % {'no ' * tile.missed}{classes[tile.decided]}", _QUIET),
+            (f"{'missing, ' * tile.missed}{100 * tile.probability:.0f} % {classes[tile.decided]}", _QUIET),
         )
         for line, (text, colour) in enumerate(lines):
             position = left, top + _SIDE + 4 + line * _LINE

@@ -95,28 +95,31 @@ def _write_list(
 ) -> None:
     """Write the misclassified tiles as CSV, the most confident first, with the numbers of the contact sheet.
 
-    Of several labels a tile, the probabilities are those of the decision on one of them, `wrong_on`.
+    Of several labels a tile, `worst_class` is the one that is missing or wrong most clearly, with the
+    probability that the model gave it.
     """
-    classes, several = classifier.classes, classifier.bundle.task.name == "multi-label"
+    classes, thresholds = classifier.classes, classifier.bundle.decision.thresholds
 
     def listed(labels: Iterable[int]) -> object:
         return cell(join_labels([classes[label] for label in sorted(labels)]))
 
     with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         lines = csv.writer(stream)
-        sets = ["missing", "wrong", "wrong_on"] if several else []
-        lines.writerow(
-            ["number", "file", "truth", "prediction", *sets, "probability", "truth_probability", "sure"]
-        )
+        worst = ["worst_class", "worst_class_probability", "worst_class_threshold"]
+        more = ["missing", "wrong", *worst] if thresholds else ["probability", "truth_probability"]
+        lines.writerow(["number", "file", "truth", "prediction", *more, "sure"])
         for number, (name, each) in enumerate(zip(names, found, strict=True), 1):
             true, said = set(each.truth), set(each.predicted)
-            of_sets = [listed(true - said), listed(said - true), cell(classes[each.decided])]
+            probabilities = [each.confidence, each.truth_probability]
+            of_sets: list[object] = []
+            if thresholds:
+                of_sets = [listed(true - said), listed(said - true), cell(classes[each.decided])]
+                probabilities = [each.probability, thresholds[each.decided]]
             lines.writerow(
                 [
                     *[number, cell(name), listed(true), listed(said)],
-                    *(of_sets if several else []),
-                    f"{each.confidence:.6f}",
-                    f"{each.truth_probability:.6f}",
+                    *of_sets,
+                    *(f"{probability:.6f}" for probability in probabilities),
                     None if sure is None else str(bool(sure[each.place])).lower(),
                 ]
             )

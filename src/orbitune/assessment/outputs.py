@@ -23,7 +23,7 @@ class Outputs:
     Attributes:
         places: positions of the tiles that could be read among the labelled ones, int64 (N,).
         labels: their classes, int64 (N,) or uint8 (N, C), as `LabelledTiles` has them.
-        logits: float32 (N, C), before the temperature.
+        logits: float32 (N, C), not calibrated.
         sure: bool (N,); None where the model has no out-of-distribution detector.
         fingerprints: of the tiles; None where they are not compared with training tiles.
         sums: CRC-32 of the tiles, uint32 (N,).

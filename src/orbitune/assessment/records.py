@@ -6,6 +6,7 @@ from pydantic import NonNegativeInt
 
 from orbitune.errors import counted
 from orbitune.evaluation.details.score_details import ScoreDetails
+from orbitune.evaluation.tasks.label_set_scores import AnySplitScores, LabelSetScores
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import JsonTuple, Record, StoredRecord
 
@@ -16,7 +17,8 @@ class NotSure(Record):
     Attributes:
         count: tiles that are *not sure*.
         fraction: of all tiles.
-        accuracy_of_sure, accuracy_of_not_sure: accuracy on each part; None where it has no tiles.
+        accuracy_of_sure, accuracy_of_not_sure: accuracy on each part, with several labels a tile that of
+            whole sets; None where it has no tiles.
     """
 
     count: NonNegativeInt
@@ -31,8 +33,8 @@ class TrainingCopies(Record):
     Attributes:
         compared_with: what they were compared with, for people.
         count, identical: number of such tiles, and of those that are the same to the pixel.
-        accuracy_without: accuracy on the tiles that are neither these nor seen in training; None where there
-            are none.
+        accuracy_without: accuracy, with several labels a tile of whole sets, on the tiles that are neither
+            these nor seen in training; None where there are none.
         examples: (tile, training tile) of a few.
     """
 
@@ -134,7 +136,7 @@ class Assessment(ScoreDetails, StoredRecord):
         if self.absent_classes:
             lines.append(f"no tile is of {', '.join(self.absent_classes)}: means over classes leave them out")
         if self.not_sure:
-            lines.append(_not_sure_line(self.not_sure, self.scores.count))
+            lines.append(_not_sure_line(self.not_sure, self.scores))
         if self.copies and not self._known_tiles():
             lines.append(f"no tile is a near-duplicate of {self.copies.compared_with}")
         return lines
@@ -161,13 +163,14 @@ class Assessment(ScoreDetails, StoredRecord):
         return ", and ".join(parts)
 
 
-def _not_sure_line(found: NotSure, count: int) -> str:
+def _not_sure_line(found: NotSure, scores: AnySplitScores) -> str:
+    right = "have all labels right" if isinstance(scores, LabelSetScores) else "are correct"
     parts = [
-        f"{accuracy:.2%} of {name} are correct"
+        f"{accuracy:.2%} of {name} {right}"
         for name, accuracy in (("these", found.accuracy_of_not_sure), ("the others", found.accuracy_of_sure))
         if accuracy is not None
     ]
-    of_all = f"{found.count:,} of {counted(count, 'tile')} ({found.fraction:.1%})"
+    of_all = f"{found.count:,} of {counted(scores.count, 'tile')} ({found.fraction:.1%})"
     return f"not sure about {of_all}: {', '.join(parts)}"
 
 

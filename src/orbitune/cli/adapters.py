@@ -124,12 +124,12 @@ def list_(
             str(each.classes),
             f"{each.image_size} px",
             f"{(each.bytes or 0) / 1e6:.2f} MB",
-            "" if each.test_accuracy is None else f"{each.test_accuracy:.2%}",
+            each.test_score,
         ]
         for each in found
         if not each.error
     ]
-    print_table(["folder", "method", "classes", "size", "on disk", "test accuracy"], rows)
+    print_table(["folder", "method", "classes", "size", "on disk", "test"], rows)
     for each in found:
         if each.error:
             print(f"damaged: {each.error}")
@@ -194,13 +194,8 @@ def print_bundle(made: "Bundle") -> None:
     print(f"saved {made.folder} ({made.bytes / 1e6:.2f} MB): {metadata.method}, {len(made.classes)} classes")
     for split, scores in metadata.scores.items():
         print(f"{split}: " + ", ".join(f"{name} {text}" for name, text in scores.cells().items()))
-    if (storage := metadata.storage) and storage.accuracy_after is not None:
-        sets = " of whole sets of labels" if metadata.task == "multi-label" else ""
-        print(
-            f"stored as {storage.dtype}: validation accuracy{sets} {storage.accuracy_before:.3%} before, "
-            f"{storage.accuracy_after:.3%} after; a logit differs by at most "
-            f"{storage.largest_logit_difference:.2g}"
-        )
+    if (storage := metadata.storage) and (change := storage.describe_change()):
+        print(f"stored as {storage.dtype}: validation {change}")
     if detector := metadata.ood_detector:
         print(
             f"tiles with an OOD score above {detector.threshold:.2f} are not sure "

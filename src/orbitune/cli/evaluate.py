@@ -107,7 +107,7 @@ def _print_assessment(found: "NewScores", out: Path | None) -> None:
     print_table(heads, rows)
     check = found.check_calibration()
     print(
-        f"calibration: ECE {found.after.ece:.2%} with the model's temperature {found.temperature:.2f}, "
+        f"calibration: ECE {found.after.ece:.2%} with the model's {found.calibrated_by}, "
         f"{found.before.ece:.2%} without; chance alone gives up to {check.by_chance:.2%}"
         if check.enough
         else f"calibration: {counted(check.tiles, 'tile is', several='tiles are')} too few to judge it"

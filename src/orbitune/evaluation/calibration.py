@@ -5,7 +5,7 @@ confidence but never the predicted class. The temperature is fitted on validatio
 tiles. Everything is computed in float64.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -78,20 +78,11 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     check_logits(logits, labels, classes=range(logits.shape[1]))
     if (logits.argmax(axis=1) == labels).all():
         return 1.0
-    logits = logits.astype(np.float64)
-    return minimise_over_temperature(lambda temperature: cross_entropy(logits / temperature, labels))
-
-
-def minimise_over_temperature(loss: Callable[[float], float]) -> float:
-    """Return the temperature, in 0.01..100, with the lowest loss.
-
-    Args:
-        loss: of validation tiles, a function of the temperature.
-    """
     from scipy.optimize import minimize_scalar
 
+    logits = logits.astype(np.float64)
     fitted = minimize_scalar(
-        lambda log_temperature: loss(float(np.exp(log_temperature))),
+        lambda log_temperature: cross_entropy(logits / np.exp(log_temperature), labels),
         bounds=(-_LARGEST_LOG_TEMPERATURE, _LARGEST_LOG_TEMPERATURE),
         method="bounded",
         options={"xatol": 1e-6},

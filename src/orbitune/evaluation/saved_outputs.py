@@ -11,6 +11,8 @@ import numpy as np
 
 from orbitune.errors import RunError
 from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.tasks.known import find_task
+from orbitune.evaluation.tasks.task import Decision
 from orbitune.files import replacing
 from orbitune.integrity import with_checksum, without_checksum
 from orbitune.models.checkpoint_io import open_saved
@@ -45,6 +47,24 @@ def open_model(run: Path, result: RunResult) -> tuple[Path, ModelMetadata]:
             f"{folder} was trained on other data than {run / 'result.json'} says. Restore it, or train again."
         )
     return folder, metadata
+
+
+def read_decision(run: Path, metadata: ModelMetadata) -> Decision:
+    """Return how labels follow from the logits of a run's model.
+
+    The temperature of a run from before it was stored with the model is fitted again.
+
+    Args:
+        run: folder of a finished run.
+        metadata: of its model.
+
+    Raises:
+        OrbituneError: its predictions are needed, and missing or damaged.
+    """
+    if metadata.temperature is not None:
+        return Decision.of(metadata)
+    kept = read_predictions(run, "validation")
+    return find_task(metadata.task).fit_decision(kept.logits, kept.labels)
 
 
 @dataclass(frozen=True)

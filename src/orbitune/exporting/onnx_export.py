@@ -2,8 +2,8 @@
 
 The graph takes tiles (B, H, W, bands) of the size and dtype of the training tiles, such as uint8 RGB, and
 returns calibrated probabilities (B, C). Resizing, normalisation, temperature and softmax are part of it; with
-several labels a tile the sigmoid. Its metadata hold labels, task, thresholds, bands and hashes. Opset and IR
-version are those of `orbitune.exporting.graph_builder`.
+several labels a tile temperature, offsets and sigmoid. Its metadata hold labels, task, thresholds, bands and
+hashes. Opset and IR version are those of `orbitune.exporting.graph_builder`.
 """
 
 import json
@@ -76,12 +76,13 @@ def _save(graph: "ViTGraph", reference: "ReferenceModel", *, path: Path, **prope
     """Save a graph with the metadata that a user of the file alone needs."""
     import onnx
 
-    bundle, model = reference.bundle, graph.write()
+    bundle, model, decision = reference.bundle, graph.write(), reference.bundle.decision
     metadata = {
         "labels": json.dumps(bundle.classes),
         "task": bundle.task.name,
-        **({"thresholds": json.dumps(bundle.decision.thresholds)} if bundle.decision.thresholds else {}),
-        "temperature": repr(bundle.temperature),
+        **({"thresholds": json.dumps(decision.thresholds)} if decision.thresholds else {}),
+        "temperature": repr(decision.temperature),
+        **({"offsets": json.dumps(decision.offsets)} if decision.offsets else {}),
         "tile_size": json.dumps(reference.tile_size),
         "bands": json.dumps(reference.setup.preprocessing.bands),
         "made_by": f"orbitune {version('orbitune')}",

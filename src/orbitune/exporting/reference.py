@@ -195,7 +195,7 @@ class ReferenceModel:
         def predict(tiles: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
                 logits = network(to_tensor(tiles)).numpy()
-            return self.bundle.task.probabilities(logits, self.bundle.temperature).astype(np.float32)
+            return self.bundle.task.probabilities(logits, self.bundle.decision).astype(np.float32)
 
         return predict
 
@@ -231,7 +231,7 @@ class ReferenceModel:
             file_hash(*files),
             *(hashlib.sha256(indices).hexdigest() for indices in splits),
             repr(self.transform),
-            repr(self.bundle.temperature),
+            repr((self.bundle.decision.temperature, self.bundle.decision.offsets)),
         )
 
     def _graph_of(self, model: "nn.Module") -> "ViTGraph":
@@ -244,7 +244,8 @@ class ReferenceModel:
             read_weights(model, backbone.family, grid=self.transform.size // backbone.step),
             self.transform,
             TileFormat(*self.tile_size, len(used.bands), used.dtype),
-            self.bundle.temperature,
+            self.bundle.decision.temperature,
+            self.bundle.decision.offsets,
             self.bundle.task.activation,
         )
 

@@ -5,14 +5,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Strict
 
 from orbitune.errors import RunError
 from orbitune.evaluation.significance import round_up_images
-from orbitune.evaluation.tasks.score_loss import ScoreLoss, accuracy_loss
+from orbitune.evaluation.tasks.score_loss import ScoreLoss
 from orbitune.exporting.reference import Predict, ReferenceModel, predict_in_batches
 from orbitune.records import JsonTuple, Record
 from orbitune.training.meter import folder_bytes
@@ -22,6 +22,7 @@ FP32_DIFFERENCE, FP16_DIFFERENCE = 1e-3, 0.02
 TOLERANCE = 0.5  # percentage points of a validation score that a format in int8 may lose
 _BATCH = 64
 TIMING_SECONDS = 0.5  # of calls with a single tile
+_OF_LOSS = ("points_lost", "low", "high", "alone")
 _FEWEST_CALLS, _MOST_CALLS = 5, 500
 
 
@@ -62,13 +63,14 @@ class Latency(Record):
 class ExportCheck(Record):
     """Measures of one exported model on the validation tiles.
 
-    Fractions and accuracies are 0..1. With several labels a tile, those of a tile are right if all are.
+    Fractions and accuracies are 0..1.
 
     Attributes:
         tiles: number of validation tiles.
         agreement: fraction of tiles with the class, or the set of labels, that the reference model predicts.
         largest_difference: of any probability of any tile.
-        accuracy, reference_accuracy: of the exported and of the reference model.
+        accuracy, reference_accuracy: of the exported and of the reference model; None with several labels a
+            tile, like the next.
         points_lost, low, high: percentage points of accuracy lost, and the 95 % interval of the paired score
             test.
         alone: number of tiles that only the exported, and only the reference model has right; None where an
@@ -81,11 +83,11 @@ class ExportCheck(Record):
     tiles: int
     agreement: float
     largest_difference: float
-    accuracy: float
-    reference_accuracy: float
-    points_lost: float
-    low: float
-    high: float
+    accuracy: float | None = None
+    reference_accuracy: float | None = None
+    points_lost: float | None = None
+    low: float | None = None
+    high: float | None = None
     alone: Annotated[tuple[int, int], Strict(False)] | None = None
     label_losses: JsonTuple[ScoreLoss] = ()
     bytes: int
@@ -94,16 +96,11 @@ class ExportCheck(Record):
     @property
     def losses(self) -> tuple[ScoreLoss, ...]:
         """Return the losses that a format in int8 is judged by: of the accuracy, or those of the labels."""
-        accuracy = ScoreLoss(
-            score="accuracy",
-            found=self.accuracy,
-            reference=self.reference_accuracy,
-            points_lost=self.points_lost,
-            low=self.low,
-            high=self.high,
-            alone=self.alone,
-        )
-        return self.label_losses or (accuracy,)
+        if self.label_losses:
+            return self.label_losses
+        values: dict[str, Any] = {name: getattr(self, name) for name in _OF_LOSS}
+        values |= {"found": self.accuracy, "reference": self.reference_accuracy}
+        return (ScoreLoss(score="accuracy", **values),)
 
     def check(self, title: str, *, difference: float | None, tolerance: float) -> None:
         """Check the differences against what is allowed.
@@ -178,30 +175,25 @@ def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -
     found = predict_in_batches(timed, tiles, indices=indices)
     task, decision = reference.bundle.task, reference.bundle.decision
     # Labels are (N,), or (N, C) with several a tile.
-    chosen, expected, true = (
-        each.reshape(len(indices), -1)
-        for each in (task.labels_of(found, decision), task.labels_of(wanted, decision), labels)
-    )
-    accuracy = accuracy_loss((chosen == true).all(1), (expected == true).all(1))
+    chosen, expected = (task.labels_of(each, decision).reshape(len(indices), -1) for each in (found, wanted))
+    losses = task.lost_scores(found, wanted, labels=labels, decision=decision)
     return ExportCheck(
         tiles=len(indices),
         agreement=float((chosen == expected).all(1).mean()),
         largest_difference=float(np.abs(found - wanted).max()),
-        accuracy=accuracy.found,
-        reference_accuracy=accuracy.reference,
-        points_lost=accuracy.points_lost,
-        low=accuracy.low,
-        high=accuracy.high,
-        alone=accuracy.alone,
-        label_losses=task.lost_scores(found, wanted, labels=labels, decision=decision)
-        if labels.ndim == 2
-        else (),
+        **({"label_losses": losses} if labels.ndim == 2 else _accuracy_fields(losses[0])),
         bytes=folder_bytes(path) if path.is_dir() else path.stat().st_size,
         latency={
             "1": timed.latency(tiles.read(indices[:1]), seconds=TIMING_SECONDS),
             str(_BATCH): timed.latency(tiles.read(np.resize(indices, _BATCH))),
         },
     )
+
+
+def _accuracy_fields(lost: ScoreLoss) -> dict[str, Any]:
+    """Return the accuracy lost as fields of an `ExportCheck`."""
+    values = {name: getattr(lost, name) for name in _OF_LOSS}
+    return {"accuracy": lost.found, "reference_accuracy": lost.reference, **values}
 
 
 class TimedPredict:

@@ -68,6 +68,7 @@ class ViTGraph:
         transform: resizing and normalisation of tiles.
         tiles: the tiles that the graph reads.
         temperature: divides logits before the activation.
+        offsets: added to them then, one for each class; None for none.
         activation: makes probabilities of logits: softmax, or sigmoid for several labels a tile.
         merge_after: numbers of layers, from 1, after which half of the patch tokens are merged.
         dtype: of the layers; patch embedding, heads and activation are in fp32.
@@ -79,6 +80,7 @@ class ViTGraph:
     transform: Transform
     tiles: TileFormat
     temperature: float
+    offsets: Sequence[float] | None = None
     activation: str = "softmax"
     merge_after: Sequence[int] = ()
     dtype: Any = np.float32
@@ -278,6 +280,8 @@ class ViTGraph:
         ]
         total = logits[0] if len(logits) == 1 else graph.add("Sum", *logits)
         scaled = graph.add("Div", total, graph.constant(np.float32(self.temperature * len(logits))))
+        if self.offsets:
+            scaled = graph.add("Add", scaled, graph.constant(np.array(self.offsets, np.float32)))
         if self.activation == "softmax":
             graph.add("Softmax", scaled, output=OUTPUT, axis=-1)
         else:

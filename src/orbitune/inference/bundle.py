@@ -15,7 +15,7 @@ import numpy as np
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.ood import OODDetector
 from orbitune.evaluation.run_result import RunResult
-from orbitune.evaluation.saved_outputs import open_model, read_predictions
+from orbitune.evaluation.saved_outputs import open_model, read_decision, read_predictions
 from orbitune.evaluation.tasks.known import find_task, require_single_label
 from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.hub import looks_like_path, snapshot
@@ -95,14 +95,15 @@ class Bundle:
 
     @property
     def decision(self) -> Decision:
-        """Return how probabilities and labels follow from logits: temperature and thresholds."""
+        """Return how probabilities and labels follow from logits: calibration and thresholds."""
         return Decision.of(self.metadata)
 
     @property
     def temperature(self) -> float:
         """Return the calibration temperature; 1 if none was fitted.
 
-        Logits are divided by it before the softmax, or with several labels a tile before the sigmoid.
+        Logits are divided by it before the softmax. With several labels a tile, `decision.offsets` are added
+        then, before the sigmoid.
         """
         return self.decision.temperature
 
@@ -213,18 +214,12 @@ def _of_run(run: Path) -> Bundle:
     from_result = ("source", "tile_size", "scale_max", "sizes", "synthetic", "statistics", "window")
     data = metadata.data.model_copy(update={name: getattr(result.data, name) for name in from_result})
     completed = {
-        "temperature": metadata.temperature or _temperature(run),
+        "temperature": read_decision(run, metadata).temperature,
         "confusion": _confusion(run, metadata),
         "tta": result.recipe.tta,
         "data": data,
     }
     return Bundle(folder, metadata.model_copy(update=completed))
-
-
-def _temperature(run: Path) -> float:
-    """Fit the temperature of a run from before it was stored with the model."""
-    kept = read_predictions(run, "validation")
-    return find_task(None).fit_decision(kept.logits, kept.labels).temperature
 
 
 def _confusion(run: Path, metadata: ModelMetadata) -> tuple[tuple[int, ...], ...] | None:

@@ -165,12 +165,16 @@ def _storage_loss(
     ]
     labels = setup.tiles.labels[indices]
     task, decision = setup.task, before.decision
-    accuracies = [float(task.correct(each, labels, decision=decision).mean()) for each in logits]
+    stored, trained = (task.probabilities(each, decision) for each in reversed(logits))
+    losses = task.lost_scores(stored, trained, labels=labels, decision=decision)
+    scores = {each.score: (each.reference, each.found) for each in losses}
+    accuracy = scores.pop("accuracy", (None, None))
     return WeightStorage(
         dtype=dtype,
         tiles=len(indices),
-        accuracy_before=accuracies[0],
-        accuracy_after=accuracies[1],
+        accuracy_before=accuracy[0],
+        accuracy_after=accuracy[1],
+        label_scores=scores,
         largest_logit_difference=float(np.abs(logits[1] - logits[0]).max()),
     )
 

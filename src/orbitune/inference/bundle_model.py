@@ -104,7 +104,7 @@ class BundleModel:
             tiles: uint8 or uint16 (B, H, W, C).
 
         Returns:
-            Logits, float32 (B, C), before the temperature; and features, float32 (B, D), the input of the
+            Logits, float32 (B, C), not calibrated; and features, float32 (B, D), the input of the
             head for the tile without flips (for a distilled DeiT, the inputs of its two heads, concatenated).
         """
         logits, features = self._compute(tiles, tta=self._tta)

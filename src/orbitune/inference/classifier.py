@@ -49,7 +49,7 @@ class ComputedBatch:
     Attributes:
         images: in order.
         decoded: the tile of each, or the reason why there is none.
-        logits: of those with a tile, float32 (n, C), before the temperature.
+        logits: of those with a tile, float32 (n, C), not calibrated.
         distances: their OOD scores, float32 (n,); None where the model has no OOD detector.
     """
 
@@ -175,7 +175,7 @@ class Classifier:
             if unusable := next((each for each in decoded if isinstance(each, str)), None):
                 raise DataError(f"The tiles cannot be predicted: each {unusable}.")
             logits, _ = self._model.compute(np.stack(decoded))
-            parts.append(self.bundle.task.probabilities(logits, self.bundle.temperature))
+            parts.append(self.bundle.task.probabilities(logits, self.bundle.decision))
         return np.concatenate(parts).astype(np.float32)
 
     def compute(self, images: Iterable[ImageInput], *, batch_size: int = 64) -> Iterator[ComputedBatch]:
@@ -228,7 +228,7 @@ class Classifier:
             top_k: as for `predict`.
         """
         task, decision = self.bundle.task, self.bundle.decision
-        confidences = iter(task.probabilities(batch.logits, decision.temperature))
+        confidences = iter(task.probabilities(batch.logits, decision))
         distances = iter([] if batch.distances is None else batch.distances.tolist())
         for image, tile in zip(batch.images, batch.decoded, strict=True):
             if isinstance(tile, str):

@@ -223,10 +223,11 @@ def _times(count: int) -> str:
 def _calibration(metadata: ModelMetadata) -> str:
     """Return the section on temperature, OOD detector and storage."""
     fitted_on = "held-out points" if metadata.adaptation else "validation"
-    text = (
-        f"Logits are divided by {metadata.temperature:.4f}, a temperature fitted on {fitted_on}, before the "
-        f"{find_task(metadata.task).activation}."
-    )
+    text = f"Logits are divided by {metadata.temperature:.4f}, a temperature fitted on {fitted_on}"
+    if metadata.offsets:
+        listed = zip(metadata.classes, metadata.offsets, strict=True)
+        text += f", and shifted by offsets fitted with it ({', '.join(f'{a} {b:.3f}' for a, b in listed)})"
+    text += f", before the {find_task(metadata.task).activation}."
     if metadata.thresholds:
         text += (
             " A tile has every label whose probability reaches its threshold in `orbitune.json`: the one "
@@ -249,13 +250,9 @@ def _storage(storage: WeightStorage) -> str:
     if storage.dtype == "float32":
         return "Weights are stored in 32 bits, as trained."
     text = f"Weights are stored as {storage.dtype}."
-    if storage.tiles is None:
-        return text
-    return (
-        f"{text} On the {storage.tiles:,} validation tiles, accuracy was {storage.accuracy_before:.3%} "
-        f"before and {storage.accuracy_after:.3%} after; the largest difference of a logit is "
-        f"{storage.largest_logit_difference:.2g}."
-    )
+    if change := storage.describe_change():
+        text += f" On the {storage.tiles:,} validation tiles: {change}."
+    return text
 
 
 def _chain(backbone: BackboneRecord) -> list[str]:

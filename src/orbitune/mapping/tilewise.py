@@ -52,7 +52,7 @@ class TilewisePredictor:
             distribution or whose highest probability is too low, else 0.
         """
         logits, features = self._network.compute(tiles)
-        known = self._bundle.task.probabilities(logits, self._bundle.temperature)
+        known = self._bundle.task.probabilities(logits, self._bundle.decision)
         if self._detector is None or self._limits is None:
             outside = np.zeros(len(tiles), bool)
         else:

@@ -205,7 +205,8 @@ class WeightStorage(Record):
     Attributes:
         dtype: of the stored weights; the other fields are None for float32, which changes nothing.
         tiles: number of validation tiles.
-        accuracy_before, accuracy_after: 0..1.
+        accuracy_before, accuracy_after: 0..1; None with several labels a tile.
+        label_scores: with several labels a tile, (before, after) of mAP and micro-F1; else empty.
         largest_logit_difference: largest absolute difference of a logit.
     """
 
@@ -213,7 +214,20 @@ class WeightStorage(Record):
     tiles: NonNegativeInt | None = None
     accuracy_before: Fraction | None = None
     accuracy_after: Fraction | None = None
+    label_scores: dict[str, Annotated[tuple[Fraction, Fraction], Strict(False)]] = Field(default_factory=dict)
     largest_logit_difference: FiniteFloat | None = None
+
+    def describe_change(self) -> str:
+        """Return the scores before and after with the largest difference of a logit; empty if unmeasured."""
+        scores = [
+            f"{name} {one:.4f} before and {other:.4f} after"
+            for name, (one, other) in self.label_scores.items()
+        ]
+        if self.accuracy_before is not None:
+            scores = [f"accuracy {self.accuracy_before:.3%} before and {self.accuracy_after:.3%} after"]
+        if not scores:
+            return ""
+        return f"{', '.join(scores)}; a logit differs by at most {self.largest_logit_difference:.2g}"
 
 
 class ModelMetadata(StoredRecord):
@@ -228,7 +242,9 @@ class ModelMetadata(StoredRecord):
         recipe_hash: of the run.
         scores: by split; empty for an imported adapter.
         temperature: logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599), or with
-            several labels a tile before the sigmoid.
+            several labels a tile before offsets and sigmoid.
+        offsets: added to the logits of each class then (Platt 1999), with several labels a tile; None for
+            none, as until format 4.
         thresholds: probability from which a tile has each class, with several labels a tile; else None.
         tta: test-time augmentation of the scores and predictions.
         confusion: test tiles by true class (rows) and prediction.
@@ -240,7 +256,7 @@ class ModelMetadata(StoredRecord):
         files, settings: SHA-256 of the weight files and of the JSON files beside this one.
     """
 
-    FORMAT: ClassVar[int] = 4
+    FORMAT: ClassVar[int] = 5
 
     made_by: str | None = None
     method: Annotated[str, Field(min_length=1)]
@@ -253,6 +269,7 @@ class ModelMetadata(StoredRecord):
     parameters: ParameterCounts | None = None
     scores: dict[str, AnyScores]
     temperature: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    offsets: JsonTuple[FiniteFloat] | None = None
     thresholds: JsonTuple[Fraction] | None = None
     tta: Literal["none", "flips"] = "none"
     confusion: JsonTuple[JsonTuple[NonNegativeInt]] | None = None
@@ -275,11 +292,13 @@ class ModelMetadata(StoredRecord):
         return self
 
     @model_validator(mode="after")
-    def _one_threshold_per_class(self) -> "ModelMetadata":
-        """Check that there is a threshold for each of several labels a tile, and none for one."""
+    def _one_value_per_class(self) -> "ModelMetadata":
+        """Check that several labels a tile have a threshold each, and an offset or none; one has neither."""
         wanted = len(self.classes) if self.task == "multi-label" else 0
         if len(self.thresholds or ()) != wanted:
             raise ValueError(f"thresholds: expected {wanted} for task {self.task}")
+        if len(self.offsets or ()) not in (0, wanted):
+            raise ValueError(f"offsets: expected {wanted} for task {self.task}")
         return self
 
     @model_validator(mode="after")
@@ -292,7 +311,7 @@ class ModelMetadata(StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Convert values of versions 1 and 2, with other names of fields; 3 has one label a tile."""
+        """Convert values of versions 1 and 2, with other names of fields; 3 has one label, 4 no offsets."""
         if "likeness" in values:
             values["ood_detector"] = values.pop("likeness")
         if isinstance(parents := values.get("merged_from"), list):

@@ -131,7 +131,7 @@ class ServedModel:
         thresholds = decision.thresholds or (None,) * len(self.bundle.classes)
         return tuple(
             ClassProbability(self.bundle.classes[place], float(row[place]), thresholds[place])
-            for row in self.bundle.task.probabilities(logits, decision.temperature)
+            for row in self.bundle.task.probabilities(logits, decision)
             for place in row.argsort(kind="stable")[::-1].tolist()
         )
 

@@ -6,7 +6,8 @@ readme.txt are ignored; every other file is expected to be an image.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import zipfile
 
 MAX_BYTES = 128 * 2**20  # in one file, so that a hostile one cannot fill the memory
+
+_COMPARED = 20  # names that occur in several class folders; the images may differ, as of 0001.jpg
 
 LISTS = (".csv", ".tsv", ".jsonl")  # suffixes of tables that may hold the labels
 
@@ -188,9 +191,32 @@ def class_folder_manifest(leaves: Sequence[str], read: Callable[[str], bytes]) -
         classes=classes,
         own_splits={name: np.array(indices, np.int64) for name, indices in own.items()},
         unlabelled=tuple(unlabelled),
-        notes=(),
+        notes=_note_copies([(path[-1], path[class_level], leaf) for leaf, path in tiles], read),
         read=lambda index: read(tiles[index][0]),
     )
+
+
+def _note_copies(tiles: Sequence[tuple[str, str, str]], read: Callable[[str], bytes]) -> tuple[str, ...]:
+    """Note that copies of one image lie in several class folders, as some sets state several labels.
+
+    Args:
+        tiles: (file name, class, path) of each.
+        read: returns the bytes of a path.
+    """
+    places: dict[str, dict[str, str]] = {}
+    for name, label, leaf in tiles:
+        places.setdefault(name, {}).setdefault(label, leaf)
+    shared = ((name, found) for name, found in places.items() if len(found) > 1)
+    for name, found in islice(shared, _COMPARED):
+        (one, first), (other, second), *_ = found.items()
+        with suppress(DataError, BadImageError):
+            if read(first) == read(second):
+                return (
+                    f"the same image lies in several class folders, such as {printable(name)} in "
+                    f"{printable(one)} and {printable(other)}: each copy is a tile of one label; for several "
+                    "labels a tile, list each image once in a table with all its labels",
+                )
+    return ()
 
 
 def _wrapping_levels(paths: Sequence[Sequence[str]]) -> int:

@@ -15,6 +15,7 @@ from orbitune.records import RecordError, StoredRecord
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
 from orbitune.study.records import Plan
+from orbitune.study.renaming import rename_runs
 from orbitune.training.checkpoint import read_state
 from orbitune.training.run_folder import check_inputs, divergence
 from orbitune.training.setup import prepare_training
@@ -67,12 +68,15 @@ class StudyFolder:
     def claim(self, specs: Sequence[RunSpec]) -> set[str]:
         """Store the recipes of all runs, unless the folder holds runs of other recipes.
 
+        Runs that an earlier grid named otherwise are renamed, see `orbitune.study.renaming`.
+
         Returns:
             Names of the runs whose recipe was stored before, so that their results can be reused.
 
         Raises:
             RunError: the folder holds runs of other recipes, other inputs or another number of trials.
         """
+        rename_runs(specs, self.path)
         known = {spec.name for spec in specs if self._matches(spec)}
         for spec in specs:
             recipe, file = spec.recipe, self.recipe_file(spec)

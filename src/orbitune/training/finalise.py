@@ -131,6 +131,7 @@ def _metadata(trainer: Trainer, scores: dict[str, SplitScores], *, decision: Dec
         recipe_hash=setup.recipe.hash,
         scores={split: values.summary() for split, values in scores.items()},
         temperature=decision.temperature,
+        offsets=decision.offsets,
         thresholds=decision.thresholds,
     )
 

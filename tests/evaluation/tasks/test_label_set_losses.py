@@ -74,10 +74,13 @@ def test_balanced_weights_are_the_absent_tiles_for_each_present_one():
     [
         (
             {"loss": "cross-entropy"},
-            "have several labels each, for which loss is bce or asymmetric, not cross",
+            "have several labels each, for which --loss is bce or asymmetric, not cross",
         ),
         ({"augment": "sensor"}, "which of its labels they have is not known: choose flips or none"),
-        ({"loss": "asymmetric", "class_weights": "balanced"}, "leave class_weights out, or choose loss bce"),
+        (
+            {"loss": "asymmetric", "class_weights": "balanced"},
+            "leave --class-weights out, or choose --loss bce",
+        ),
     ],
 )
 def test_settings_that_do_not_suit_several_labels_are_one_line(settings, message):

@@ -9,7 +9,12 @@ from orbitune.errors import RunError
 from orbitune.evaluation.calibration import bin_probabilities
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.evaluation.tasks.label_set_scores import LabelSetScores
-from orbitune.evaluation.tasks.resampling import RESAMPLES, RankedLabels, bootstrap_scores
+from orbitune.evaluation.tasks.resampling import (
+    RESAMPLES,
+    RankedLabels,
+    bootstrap_scores,
+    resample_scores,
+)
 from orbitune.evaluation.tasks.score_loss import label_set_losses
 from orbitune.evaluation.tasks.task import Decision
 from orbitune.evaluation.tasks.thresholds import best_thresholds
@@ -27,6 +32,10 @@ def outputs(count=300, seed=0, ties=True):
     return (np.round(logits, 1) if ties else logits).astype(np.float32), labels
 
 
+def calibrated(logits, decision):
+    return logits.astype(float) / decision.temperature + np.array(decision.offsets)
+
+
 def scored(**more):
     logits, labels = outputs(**more)
     decision = TASK.fit_decision(logits, labels)
@@ -36,13 +45,13 @@ def scored(**more):
 @pytest.mark.parametrize("seed", range(5))
 def test_all_scores_equal_those_of_scikit_learn(seed):
     logits, labels, decision, scores = scored(seed=seed)
-    predicted = expit(logits.astype(float) / decision.temperature)
+    predicted = expit(calibrated(logits, decision))
     decided, half = predicted >= decision.thresholds, predicted >= 0.5
     present = [0, 1, 2, 3]  # without the class that no tile has
     expected = {
         "accuracy": metrics.accuracy_score(labels, decided),
         "mean_average_precision": metrics.average_precision_score(labels[:, present], logits[:, present]),
-        "micro_average_precision": metrics.average_precision_score(labels, logits, average="micro"),
+        "micro_average_precision": metrics.average_precision_score(labels, predicted, average="micro"),
         "macro_f1": metrics.f1_score(labels, decided, average="macro", labels=present, zero_division=0),
         "micro_f1": metrics.f1_score(labels, decided, average="micro"),
         "macro_f1_at_half": metrics.f1_score(labels, half, average="macro", labels=present, zero_division=0),
@@ -88,38 +97,57 @@ def test_no_other_threshold_has_a_higher_f1():
         assert np.abs(predicted[:, number] - thresholds[number]).min() > 1e-9  # rounding moves no tile
 
 
-def test_the_temperature_has_the_lowest_cross_entropy_and_changes_no_ranking():
-    logits, labels = outputs(ties=False)
-    temperature = TASK.fit_decision(logits * 3, labels).temperature
-
-    def loss(scale):
-        return metrics.log_loss(labels.ravel(), expit(logits.astype(float) * 3 / scale).ravel())
-
-    assert temperature > 1.5
-    assert loss(temperature) == pytest.approx(min(map(loss, np.linspace(0.5, 6, 500))), abs=1e-4)
-    perfect = np.where(labels, 3.0, -3.0)
-    assert TASK.fit_decision(perfect, labels).temperature == 1
-
-
 def test_the_calibration_error_is_that_of_all_labels_together():
     logits, labels, decision, scores = scored()
-    predicted = expit(logits.astype(float) / decision.temperature).ravel()
+    predicted = expit(calibrated(logits, decision)).ravel()
     bins = bin_probabilities(predicted, labels.ravel() > 0)
     assert sum(each.count for each in bins) == labels.size
     expected = sum(each.count * abs(each.confidence - each.accuracy) for each in bins) / labels.size
-    calibration = TASK.score_calibration(logits / decision.temperature, labels)
+    calibration = TASK.score_calibration(calibrated(logits, decision), labels)
     assert scores.ece == pytest.approx(expected) == pytest.approx(calibration.ece)
     assert calibration.brier == pytest.approx(metrics.brier_score_loss(labels.ravel(), predicted))
 
 
-def test_the_average_precision_of_weighted_tiles_is_that_of_scikit_learn():
-    logits, labels = outputs(60)
-    weights = np.random.default_rng(1).integers(0, 4, (20, 60)).astype(float)
-    ranked = RankedLabels(logits[:, 1], labels[:, 1] > 0, tiles=np.arange(60))
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_average_precision_of_weighted_tiles_is_that_of_scikit_learn(ties):
+    logits, labels = outputs(60, ties=ties)
+    weights = np.random.default_rng(1).integers(0, 4, (60, 20)).astype(float)
+    tiles = np.arange(60)
+    for c in range(2):
+        ranked = RankedLabels(logits[:, c], labels[:, c] > 0, tiles=tiles)
+        expected = [
+            metrics.average_precision_score(labels[:, c], logits[:, c], sample_weight=each)
+            for each in weights.T
+        ]
+        np.testing.assert_allclose(ranked.average_precision(weights), expected, atol=1e-12)
+    joint = RankedLabels(logits.ravel(), labels.ravel() > 0, tiles=tiles.repeat(labels.shape[1]))
     expected = [
-        metrics.average_precision_score(labels[:, 1], logits[:, 1], sample_weight=each) for each in weights
+        metrics.average_precision_score(
+            labels.ravel(), logits.ravel(), sample_weight=each.repeat(labels.shape[1])
+        )
+        for each in weights.T
     ]
-    np.testing.assert_allclose(ranked.average_precision(weights), expected, atol=1e-9)
+    np.testing.assert_allclose(joint.average_precision(weights), expected, atol=1e-12)
+
+
+def test_a_class_of_which_no_tile_was_drawn_has_no_average_precision():
+    logits = outputs(60)[0][:, 1]
+    weights = np.ones((60, 1))
+    weights[0] = 0
+    for labels in (np.arange(60) == 0, np.zeros(60, bool)):
+        ranked = RankedLabels(logits, labels, tiles=np.arange(60))
+        assert np.isnan(ranked.average_precision(weights)).all()
+
+
+def test_resampled_f1_is_that_of_scikit_learn_with_the_draws_as_weights():
+    logits, labels = outputs(60)
+    decided = logits > 0.2
+    found = resample_scores(logits, labels, decisions={"": decided}, together=False)
+    random = np.random.default_rng(0)
+    for place in range(3):
+        rows = random.integers(60, size=60)
+        expected = metrics.f1_score(labels[rows], decided[rows], average="micro", zero_division=0)
+        assert found["micro_f1"][place] == pytest.approx(expected, abs=1e-12)
 
 
 def test_intervals_hold_the_scores_and_narrow_with_more_tiles():

@@ -28,7 +28,7 @@ def measure(
     tiles = original.setup.tiles
     kept = read_predictions(Path(run), "test")
     task, decision = original.bundle.task, original.bundle.decision
-    reference = task.probabilities(kept.logits, decision.temperature)
+    reference = task.probabilities(kept.logits, decision)
     found = predict_in_batches(FORMATS[form].open(path, original), tiles, indices=kept.indices)
     result.model_copy(update={"test_reads": result.test_reads + 1}).save(Path(run))
     labels = tiles.labels[kept.indices]

@@ -30,6 +30,11 @@ class Misclassified:
         """Return whether the decision was that the tile has not the class, which it has."""
         return self.decided in self.truth
 
+    @property
+    def probability(self) -> float:
+        """Return the probability, 0..1, that the model gave the class `decided`."""
+        return self.truth_probability if self.missed else self.confidence
+
 
 def find_misclassified(probabilities: np.ndarray, labels: np.ndarray) -> list[Misclassified]:
     """Return all misclassified tiles of one label by falling confidence.

@@ -9,7 +9,7 @@ from orbitune.evaluation.details.calibration_check import CalibrationCheck, chec
 from orbitune.evaluation.details.class_intervals import ClassIntervals, Interval, macro_f1_interval
 from orbitune.evaluation.metrics import SplitScores
 from orbitune.evaluation.tasks.label_set_scores import AnySplitScores, LabelSetScores
-from orbitune.evaluation.tasks.task import Decision, Task
+from orbitune.evaluation.tasks.task import Decision, Task, describe_calibration
 from orbitune.records import JsonTuple, Record
 
 
@@ -21,7 +21,8 @@ class ScoreDetails(Record):
             tile the confusion, with several mean average precision.
         macro_f1_interval: its 95 % interval.
         intervals: of each class, in the order of `scores.per_class`.
-        temperature: by which the logits are divided; fitted on validation tiles.
+        temperature, offsets: the logits are divided by the temperature; with several labels a tile the offset
+            of each class is added then. Fitted on validation tiles.
         before, after: calibration before and after that.
     """
 
@@ -29,8 +30,14 @@ class ScoreDetails(Record):
     macro_f1_interval: Interval
     intervals: JsonTuple[ClassIntervals]
     temperature: float
+    offsets: JsonTuple[float] | None = None
     before: Calibration
     after: Calibration
+
+    @property
+    def calibrated_by(self) -> str:
+        """Return temperature and offsets in words."""
+        return describe_calibration(self.temperature, self.offsets)
 
     @classmethod
     def measure(
@@ -46,7 +53,7 @@ class ScoreDetails(Record):
 
         Args:
             task: of the labels.
-            logits: float (N, C), before the temperature.
+            logits: float (N, C), not calibrated.
             labels: of the tiles, as the task has them.
             classes: C names.
             decision: fitted on other tiles.
@@ -57,8 +64,9 @@ class ScoreDetails(Record):
             macro_f1_interval=interval_of_macro_f1(scores),
             intervals=tuple(task.class_intervals(logits, labels, decision=decision)),
             temperature=decision.temperature,
+            offsets=decision.offsets,
             before=task.score_calibration(logits, labels),
-            after=task.score_calibration(logits / decision.temperature, labels),
+            after=task.score_calibration(decision.calibrate(logits), labels),
         )
 
     def check_calibration(self) -> CalibrationCheck:

@@ -43,9 +43,9 @@ class LabelSetScores(SplitScores):
         macro_f1, micro_f1: at the thresholds; macro-F1 is the mean over the classes that have tiles.
         macro_f1_at_half, micro_f1_at_half: at thresholds of one half.
         mean_average_precision: mean over the classes that have tiles, 0..1.
-        micro_average_precision: average precision of all labels ranked together.
+        micro_average_precision: average precision of all labels ranked together by calibrated probability.
         intervals: 95 % bootstrap intervals over tiles, by the names of these scores.
-        loss: mean binary cross-entropy of a label in nats, with the temperature.
+        loss: mean binary cross-entropy of a label in nats, calibrated.
         ece: expected calibration error of the labels' probabilities, bins of equal mass.
         ece_if_calibrated: as in `Calibration`.
         per_class: in the order of the classes.
@@ -107,7 +107,7 @@ def score_label_sets(
     """Score several labels a tile on one split.
 
     Args:
-        logits: float (N, C), divided by the temperature; N >= 1.
+        logits: float (N, C), calibrated; N >= 1.
         labels: uint8 (N, C).
         classes: C names.
         thresholds: C probabilities.
@@ -204,7 +204,7 @@ def label_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     The Brier score is the mean over the labels, 0..1; the accuracy of a bin is the frequency of its labels.
 
     Args:
-        logits: float (N, C), divided by the temperature.
+        logits: float (N, C), calibrated, or those of the model.
         labels: uint8 (N, C).
     """
     from scipy.special import expit

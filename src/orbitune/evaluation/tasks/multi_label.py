@@ -1,12 +1,13 @@
 """Several labels a tile, or none: a sigmoid and a threshold for each class."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orbitune.errors import OrbituneError
-from orbitune.evaluation.calibration import Calibration, minimise_over_temperature
+from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.details.class_intervals import ClassIntervals, class_intervals
 from orbitune.evaluation.details.misclassified import Misclassified, find_wrong_sets
 from orbitune.evaluation.metrics import SplitScores, check_logits
@@ -17,8 +18,9 @@ from orbitune.evaluation.tasks.label_set_scores import (
     score_label_sets,
 )
 from orbitune.evaluation.tasks.losses import asymmetric_loss, binary_loss
+from orbitune.evaluation.tasks.platt_scaling import fit_sigmoids
 from orbitune.evaluation.tasks.score_loss import ScoreLoss, label_set_losses
-from orbitune.evaluation.tasks.task import Decision, Task
+from orbitune.evaluation.tasks.task import UNCALIBRATED, Decision, Task
 from orbitune.evaluation.tasks.thresholds import HALF, best_thresholds, f1_scores
 from orbitune.recipe import Recipe
 
@@ -112,14 +114,10 @@ class MultiLabel(Task):
         }
 
     def fit_decision(self, logits: np.ndarray, labels: np.ndarray) -> Decision:
-        """Fit the temperature by the binary cross-entropy, and the thresholds by F1."""
+        """Fit temperature and offsets, see `fit_sigmoids`, and with them the thresholds by F1."""
         check_logits(logits, labels, classes=range(logits.shape[1]))
-        temperature = 1.0
-        if ((logits > 0) != labels).any():  # else the cross-entropy has no minimum
-            temperature = minimise_over_temperature(
-                lambda scale: binary_cross_entropy(logits / scale, labels)
-            )
-        return Decision(temperature, best_thresholds(self.probabilities(logits, temperature), labels))
+        calibrated = Decision(*fit_sigmoids(logits, labels))
+        return replace(calibrated, thresholds=best_thresholds(self.probabilities(logits, calibrated), labels))
 
     def score(
         self, logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str], decision: Decision
@@ -127,7 +125,7 @@ class MultiLabel(Task):
         """Return mean average precision, F1 at the thresholds and at one half, and scores per class."""
         check_logits(logits, labels, classes=classes)
         return score_label_sets(
-            logits / decision.temperature,
+            decision.calibrate(logits),
             labels,
             classes=classes,
             thresholds=decision.thresholds or (HALF,) * len(classes),
@@ -135,7 +133,7 @@ class MultiLabel(Task):
 
     def decide(self, logits: np.ndarray, decision: Decision) -> np.ndarray:
         """Return the labels that reach their thresholds, uint8 (N, C)."""
-        return self.labels_of(self.probabilities(logits, decision.temperature), decision)
+        return self.labels_of(self.probabilities(logits, decision), decision)
 
     def labels_of(self, probabilities: np.ndarray, decision: Decision) -> np.ndarray:
         """Return the labels that reach their thresholds, uint8 (N, C)."""
@@ -162,7 +160,7 @@ class MultiLabel(Task):
         self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision
     ) -> list[Misclassified]:
         """Return the tiles with a label too many or too few."""
-        found = self.probabilities(logits, decision.temperature)
+        found = self.probabilities(logits, decision)
         return find_wrong_sets(found, labels, decided=self.decide(logits, decision) > 0)
 
     def score_calibration(self, logits: np.ndarray, labels: np.ndarray) -> Calibration:
@@ -170,11 +168,11 @@ class MultiLabel(Task):
         check_logits(logits, labels, classes=range(logits.shape[1]))
         return label_calibration(logits, labels)
 
-    def probabilities(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    def probabilities(self, logits: np.ndarray, decision: Decision = UNCALIBRATED) -> np.ndarray:
         """Return the sigmoid."""
         from scipy.special import expit
 
-        return np.asarray(expit(logits.astype(np.float64) / temperature))
+        return np.asarray(expit(decision.calibrate(logits)))
 
     def mean_logits(self, views: "Sequence[Tensor]") -> "Tensor":
         """Return the logit of the mean sigmoid."""

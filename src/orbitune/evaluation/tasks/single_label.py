@@ -15,7 +15,7 @@ from orbitune.evaluation.details.class_intervals import ClassIntervals, class_in
 from orbitune.evaluation.details.misclassified import Misclassified, find_misclassified
 from orbitune.evaluation.metrics import SplitScores, score
 from orbitune.evaluation.tasks.score_loss import ScoreLoss, accuracy_loss
-from orbitune.evaluation.tasks.task import Decision, Task
+from orbitune.evaluation.tasks.task import UNCALIBRATED, Decision, Task
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -129,11 +129,11 @@ class SingleLabel(Task):
         self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision
     ) -> list[Misclassified]:
         """Return the tiles whose most probable class is wrong."""
-        return find_misclassified(self.probabilities(logits, decision.temperature), labels)
+        return find_misclassified(self.probabilities(logits, decision), labels)
 
-    def probabilities(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    def probabilities(self, logits: np.ndarray, decision: Decision = UNCALIBRATED) -> np.ndarray:
         """Return the softmax; rows sum to 1."""
-        return probabilities(logits, temperature)
+        return probabilities(logits, decision.temperature)
 
     def mean_logits(self, views: "Sequence[Tensor]") -> "Tensor":
         """Return the logarithm of the mean softmax."""

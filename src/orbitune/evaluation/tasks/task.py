@@ -30,16 +30,31 @@ class Decision:
 
     Attributes:
         temperature: logits are divided by it.
+        offsets: added then, one for each class; None for none.
         thresholds: probability from which a tile has a class, one for each; None for one label a tile.
     """
 
     temperature: float = 1.0
+    offsets: tuple[float, ...] | None = None
     thresholds: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, metadata: ModelMetadata) -> "Decision":
         """Return what the metadata of a saved model states."""
-        return cls(metadata.temperature or 1.0, metadata.thresholds)
+        return cls(metadata.temperature or 1.0, metadata.offsets, metadata.thresholds)
+
+    def calibrate(self, logits: np.ndarray) -> np.ndarray:
+        """Return calibrated logits, float64 (N, C), of those of the model."""
+        return logits.astype(np.float64) / self.temperature + np.array(self.offsets or 0.0)
+
+
+def describe_calibration(temperature: float, offsets: Sequence[float] | None) -> str:
+    """Return a temperature and the range of offsets in words, such as "temperature 1.20"."""
+    text = f"temperature {temperature:.2f}"
+    return f"{text} and offsets of {min(offsets):.2f} to {max(offsets):.2f}" if offsets else text
+
+
+UNCALIBRATED = Decision()
 
 
 class Task(ABC):
@@ -138,7 +153,7 @@ class Task(ABC):
 
     @abstractmethod
     def fit_decision(self, logits: np.ndarray, labels: np.ndarray) -> Decision:
-        """Fit temperature and thresholds on validation tiles.
+        """Fit calibration and thresholds on validation tiles.
 
         Raises:
             RunError: there are no tiles, or a logit is not finite.
@@ -179,7 +194,7 @@ class Task(ABC):
         """Measure the calibration on one split.
 
         Args:
-            logits: divided by the temperature.
+            logits: calibrated, or those of the model to see what calibration corrects.
             labels: of the tiles.
 
         Raises:
@@ -205,8 +220,8 @@ class Task(ABC):
     # --- prediction ---------------------------------------------------------------------------------------
 
     @abstractmethod
-    def probabilities(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-        """Return the probability of each class, float64 (N, C)."""
+    def probabilities(self, logits: np.ndarray, decision: Decision = UNCALIBRATED) -> np.ndarray:
+        """Return the probability of each class, float64 (N, C), of logits of the model."""
 
     @abstractmethod
     def mean_logits(self, views: "Sequence[Tensor]") -> "Tensor":

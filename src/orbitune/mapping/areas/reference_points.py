@@ -10,6 +10,7 @@ from orbitune.errors import DataError
 from orbitune.mapping.areas.class_map import ClassMap
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.vector_io import POINTS, VectorLayer, read_vector
+from orbitune.sources.labels.class_labels import is_empty
 
 TRUE_CLASS = "true_class"
 """Field that the true class of a point is read from, unless another is named."""
@@ -56,7 +57,7 @@ class ReferencePoints:
                 f"The points of {path} were drawn where the map is least sure, not at random, so they do not "
                 "estimate areas: draw others with orbitune map-sample."
             )
-        labels = np.array(["" if _is_missing(value) else str(value).strip() for value in layer.fields[field]])
+        labels = np.array(["" if is_empty(value) else str(value).strip() for value in layer.fields[field]])
         stratum, weights = (_strata(layer) if sample else None) or (None, None)
         labelled = labels != ""
         if not labelled.any():
@@ -102,7 +103,7 @@ def _strata(layer: VectorLayer) -> tuple[np.ndarray, dict[str, float]] | None:
     """
     if not {"map_class", "weight"} <= layer.fields.keys():
         return None
-    names = np.array(["" if _is_missing(name) else str(name) for name in layer.fields["map_class"]])
+    names = np.array(["" if is_empty(name) else str(name) for name in layer.fields["map_class"]])
     stated = layer.fields["weight"].astype(float)
     weights = dict(zip(names.tolist(), stated.tolist(), strict=True))
     if "" in weights or any(not 0 < weights[n] == w for n, w in zip(names.tolist(), stated, strict=True)):
@@ -111,7 +112,3 @@ def _strata(layer: VectorLayer) -> tuple[np.ndarray, dict[str, float]] | None:
             "that were added to the sample, or both fields if the points were drawn in another way."
         )
     return names, weights
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or value != value or not str(value).strip()

@@ -22,12 +22,14 @@ class ScoreView(ABC):
     """The scores of a model, as a page shows them.
 
     Attributes:
+        calibrated_by: the name of what calibrates the logits.
         predictions: what has the probabilities, and when these come true.
         details: the scores with their intervals and the calibration.
         tiles: what the tiles are called, such as "test tiles of the spatial split".
         synthetic: whether the tiles are synthetic.
     """
 
+    calibrated_by = "temperature scaling"
     predictions: ClassVar[str]
 
     def __init__(self, details: ScoreDetails, tiles: str, *, synthetic: bool) -> None:
@@ -83,13 +85,13 @@ class ScoreView(ABC):
         return [
             (
                 "reliability-before",
-                f"Before temperature scaling: ECE {fmt.percent(before.ece, 2)}",
-                reliability.ReliabilityCurve("without temperature scaling", LOOK, before, tiles),
+                f"Before {self.calibrated_by}: ECE {fmt.percent(before.ece, 2)}",
+                reliability.ReliabilityCurve(f"without {self.calibrated_by}", LOOK, before, tiles),
             ),
             (
                 "reliability-after",
                 f"After, T = {self.details.temperature:.2f}: ECE {fmt.percent(after.ece, 2)}",
-                reliability.ReliabilityCurve("with temperature scaling", LOOK, after, tiles),
+                reliability.ReliabilityCurve(f"with {self.calibrated_by}", LOOK, after, tiles),
             ),
         ]
 
@@ -101,7 +103,7 @@ class ScoreView(ABC):
         chance = f"chance alone gives up to {fmt.percent(check.by_chance, 1)}"
         error = (
             f"expected calibration error {fmt.percent(check.ece, 1)}, "
-            f"{fmt.percent(self.details.before.ece, 1)} without temperature scaling; {chance}"
+            f"{fmt.percent(self.details.before.ece, 1)} without {self.calibrated_by}; {chance}"
         )
         if check.agrees:
             return f"The probabilities are right as far as {check.tiles:,} tiles can show ({error})."
@@ -133,8 +135,8 @@ class ScoreView(ABC):
             ["Loss, nats", *(f"{each.loss:.4f}" for each in states)],
         ]
         table = Table(
-            f"Calibration on the {self.tiles}, before and after temperature scaling; the temperature was "
-            "fitted on validation tiles",
+            f"Calibration on the {self.tiles}, before and after {self.calibrated_by}, fitted on validation "
+            "tiles",
             ["Measure", "Before", "After"],
             rows,
         )

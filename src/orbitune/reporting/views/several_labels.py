@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class SeveralLabelsView(ScoreView):
     """Mean average precision, F1 at the thresholds and average precision of each class."""
 
+    calibrated_by = "temperature and offsets"
     predictions = "labels are present"
 
     @property
@@ -109,11 +110,12 @@ class SeveralLabelsView(ScoreView):
         return Figure(caption, [panel])
 
     def describe(self, tile: Misclassified) -> tuple[str, list[str]]:
-        """Return the true labels, the predicted ones and the most confidently wrong of them."""
-        worst = f"{self.names[tile.decided]}, {fmt.narrow_percent(tile.confidence)}"
+        """Return the true labels, the predicted ones, and of the worst error probability and threshold."""
+        row = self.scores.per_class[tile.decided]
         lines = [
             f"Predicted: {self._listed(tile.predicted)}",
-            f"Most surely {'missed' if tile.missed else 'wrong'}: {worst}",
+            f"{row.name} {'is missing' if tile.missed else 'is wrong'}: its probability was "
+            f"{fmt.narrow_percent(tile.probability)}, its threshold is {fmt.narrow_percent(row.threshold)}",
         ]
         return f"True: {self._listed(tile.truth)}", lines
 

@@ -57,9 +57,14 @@ def encode_labels(values: Sequence[Any], column: str) -> tuple[np.ndarray, tuple
 
 def is_missing(value: Any) -> bool:
     """Return whether a value is None, not a number, or a usual spelling of a missing value."""
+    return is_empty(value) or (isinstance(value, str) and value.strip() in _MISSING)
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether a value is None, not a number, or blank; NA may be the name of a class."""
     if isinstance(value, str):
-        return value.strip() in _MISSING
-    return value is None or (isinstance(value, float) and bool(np.isnan(value)))
+        return not value.strip()
+    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
 
 
 def _text(value: Any, column: str) -> str | None:

@@ -51,14 +51,15 @@ class RunView:
         name: of its folder.
         result: its result.json.
         environment: software and hardware.
-        validation, test: its predictions.
+        decision: calibration and thresholds of its model.
+        test: its predictions of the test tiles.
         tiles: the tiles that it was trained on; None where the data is gone.
     """
 
     name: str
     result: RunResult
     environment: Environment
-    validation: Predictions
+    decision: Decision
     test: Predictions
     tiles: TileSet | None
 
@@ -71,11 +72,6 @@ class RunView:
     def task(self) -> Task:
         """Return the task: one label a tile, or several."""
         return find_task(self.result.recipe.task)
-
-    @cached_property
-    def decision(self) -> Decision:
-        """Return temperature and thresholds, which fit the validation tiles."""
-        return self.task.fit_decision(self.validation.logits, self.validation.labels)
 
     @cached_property
     def scores(self) -> ScoreView:

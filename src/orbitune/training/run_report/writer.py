@@ -6,7 +6,7 @@ from orbitune.errors import RunError
 from orbitune.evaluation.run_result import FILE as RESULT
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.run_tiles import find_run_tiles
-from orbitune.evaluation.saved_outputs import read_predictions
+from orbitune.evaluation.saved_outputs import open_model, read_decision, read_predictions
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.extras import require
 from orbitune.files import write_text
@@ -41,7 +41,7 @@ def write_run_report(run: str | Path, *, progress: bool = True) -> Path:
         name=folder.resolve().name,
         result=result,
         environment=read_environment(folder),
-        validation=read_predictions(folder, "validation", classes=classes),
+        decision=read_decision(folder, open_model(folder, result)[1]),
         test=read_predictions(folder, "test", classes=classes),
         tiles=find_run_tiles(result, progress),
     )
