@@ -14,8 +14,6 @@ _INSTEAD = {
     "clip_vision_model": "use the whole checkpoint, of the type clip",
     "siglip_vision_model": "use the whole checkpoint, of the type siglip",
     "dinov3_convnext": "it is a convolutional network; use a ViT of DINOv3, of the type dinov3_vit",
-    "timm_wrapper": "timm's models need torchvision; pass timm's own checkpoint (timm/...), or one of "
-    "transformers",
 }
 _ENDING = re.compile(r"(For|Model|WithRegisters).*")  # of the name of a class
 
