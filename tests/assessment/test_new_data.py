@@ -113,7 +113,7 @@ def test_a_subset_of_the_classes_is_scored_and_said(run, tmp_path):
     data = wrong_tiles(tmp_path / "new", classes=("class_1",))
     done = orbitune("evaluate", run, "--data", data)
     assert done.returncode == 0, done.stderr
-    assert "no tile of class_0, class_2: means over classes are of the others" in done.stdout
+    assert "no tile is of class_0, class_2: means over classes leave them out" in done.stdout
 
 
 def test_a_class_that_the_model_does_not_know_is_one_line_that_names_it(run, tmp_path):

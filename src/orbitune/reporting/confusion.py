@@ -65,7 +65,7 @@ def confusion_panel(
     if len(counts) <= _NUMBERED:
         for row, column in zip(*hits, strict=True):
             ink = "white" if fractions[row, column] > 0.3 else INK
-            size = 9 if counts[row, column] < 1000 else 8
+            size = 10.5 if counts[row, column] < 1000 else 9
             text = f"{counts[row, column]}"
             axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=size, ha="center", va="center")
     _class_axes(axes, [shorten(each) for each in classes], width=width)
@@ -75,7 +75,7 @@ def confusion_panel(
 
 def _class_axes(axes: "Axes", names: list[str], *, width: int) -> None:
     """Label both axes with the class names, and draw the grid."""
-    size = min(10.5, 0.62 * width / len(names))
+    size = min(12, 0.62 * width / len(names))
     middles = [i + 0.5 for i in range(len(names))]
     axes.set_xticks(middles, names, rotation=90, fontsize=size)
     axes.set_yticks(middles, names, fontsize=size)

@@ -38,7 +38,7 @@ def verdict_table(view: ReportView) -> Table:
             f"{fmt.signed(verdict.difference)} ({fmt.signed_range(verdict.low, verdict.high)})",
             fmt.signed_range(verdict.bootstrap_low, verdict.bootstrap_high),
             *([_over_folds(verdict)] if view.folds else []),
-            verdict.verdict,
+            "not clear" if verdict.verdict == "cannot be told" else verdict.verdict,
             *map(fmt.p_value, (verdict.within, verdict.beyond, verdict.differ)),
             f"{verdict.wins:,.0f} / {verdict.losses:,.0f}",
             fmt.NOTHING if verdict.images_needed is None else f"{verdict.images_needed:,}",
