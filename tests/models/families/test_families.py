@@ -206,6 +206,7 @@ def test_logits_do_not_depend_on_smaller_images_before(checkpoints, model_type):
     [
         ("dinov3_vits", "not supported: The nearest supported ones are: dinov3_vit, "),
         ("siglip2", "SigLIP 2 checkpoints of one size are of type siglip"),
+        ("siglip2_vision_model", "SigLIP 2 checkpoints of one size are of type siglip"),
         ("llama", "which is not supported: Supported are: vit, deit"),
     ],
 )
