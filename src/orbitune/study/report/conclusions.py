@@ -6,6 +6,7 @@ there, two methods whose 95 % intervals overlap are never called different.
 
 from collections.abc import Sequence
 
+from orbitune.errors import counted
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
@@ -90,7 +91,7 @@ def _accuracy_clause(view: ReportView, group: RunGroup) -> str:
     return (
         f"{group.title} reached {fmt.percent(mean, view.digits)} test accuracy "
         f"(95 % interval {fmt.percent_range(interval, view.digits)}) "
-        f"on {group.summary.test_tiles:,} test tiles {from_seeds}"
+        f"on {counted(group.summary.test_tiles, 'test tile')} {from_seeds}"
         + (f", each tested once over {view.folds} folds" if view.folds else "")
     )
 

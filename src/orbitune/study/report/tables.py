@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
+from orbitune.errors import counted
 from orbitune.evaluation.robustness import Accuracy
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
@@ -147,7 +148,7 @@ def robustness_table(view: ReportView, split: str) -> Table:
         for record in records
     ]
     over = f" of {view.folds} folds" if view.folds else ""
-    caption = f"Accuracy on {records[0].count:,} validation tiles{over}, mean over five severities"
+    caption = f"Accuracy on {counted(records[0].count, 'validation tile')}{over}, mean over five severities"
     header = ["Method", "Seed", "Clean (95 % interval)", "Mean", "Loss, points", *map(fmt.capital, kinds)]
     return Table(view.with_split(caption, split), header, rows)
 

@@ -50,7 +50,7 @@ def class_figure(view: ReportView, reference: MethodRow) -> Figure:
         few = few or any(row.support < _FEW_TILES for row in classes)
         worst = np.unravel_index(np.argmin(f1 - first[:, None]), f1.shape)
         alt = (
-            f"Matrix of {counted(len(classes), 'class', several='classes')} by "
+            f"Matrix of {counted(len(classes), 'class')} by "
             f"{counted(len(others), 'method')}: {view.with_split(heading, split)}. "
             f"The largest loss is that of {columns[worst[1]]} on {classes[worst[0]].name}, "
             f"{100 * (f1 - first[:, None])[worst]:.1f} points."
