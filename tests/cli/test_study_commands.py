@@ -40,7 +40,7 @@ def test_a_report_is_written_again_from_the_results_alone(tmp_path):
             "finds 3 groups (class_0, class_1",
         ),
         (["--folds", "5", "--split", "group", "--group-column", "scene"], "class folders has no columns"),
-        (["--folds", "70", "--split", "spatial"], "60 tiles are too few for 70 folds"),
+        (["--folds", "70", "--split", "spatial"], "Too few tiles for 70 folds: 60 in all"),
         (["--task", "multi-label"], "Studies compare methods on tiles of one label each"),
     ],
 )

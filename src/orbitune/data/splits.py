@@ -26,7 +26,7 @@ from orbitune.data.labels.membership import absent_classes
 from orbitune.data.labels.stratification import draw_stratified
 from orbitune.data.spatial_blocks import split_by_blocks
 from orbitune.data.tileset import TileSet
-from orbitune.errors import DataError
+from orbitune.errors import DataError, counted
 from orbitune.fold import Fold
 from orbitune.sources.manifest import SPLIT_NAMES
 from orbitune.suggestions import did_you_mean_path, missing
@@ -260,11 +260,12 @@ def _from_lists(tiles: TileSet, lists: Mapping[str, Path]) -> tuple[dict[str, np
         if not len(splits[split]):
             raise DataError(f"{path.name} lists no tile.")
         if len(splits[split]) < len(rows):
-            notes.append(f"{len(rows) - len(splits[split]):,} tiles of {path.name} were skipped as bad")
+            bad = counted(len(rows) - len(splits[split]), "tile")
+            notes.append(f"skipped as bad: {bad} of {path.name}")
     _expect_disjoint(tiles, splits)
     unused = len(tiles.names) - sum(map(len, splits.values()))
     if unused:
-        notes.append(f"{unused:,} of {len(tiles.names):,} tiles are in no list and stay unused")
+        notes.append(f"in no list and unused: {unused:,} of {counted(len(tiles.names), 'tile')}")
     return splits, tuple(notes)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orbitune.data.transform import LARGEST
+from orbitune.errors import counted
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.hub import looks_like_path
@@ -107,7 +108,8 @@ def _description(metadata: ModelMetadata) -> str:
     """Return the description of the model."""
     size, classes = metadata.preprocessing.image_size, metadata.classes
     text = (
-        f"Classifies satellite tiles into {len(classes)} classes, {find_task(metadata.task).title}: "
+        f"Classifies satellite tiles into {counted(len(classes), 'class')}, "
+        f"{find_task(metadata.task).title}: "
         f"{', '.join(classes)}. "
         f"{find_method(metadata.method).title} on a {metadata.backbone.description}, at {size} x {size} "
         "pixels"

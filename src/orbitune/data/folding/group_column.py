@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, counted, printable
 from orbitune.sources.labels.class_labels import is_missing
 from orbitune.sources.registry import Source
 
@@ -29,7 +29,7 @@ def groups_in_column(names: Sequence[str], origin: Source | None, *, column: str
     lost = [name for name, group in zip(names, groups, strict=True) if not group]
     if lost:
         raise DataError(
-            f"--group-column {column} has no value for {len(lost):,} of {len(groups):,} tiles, such as "
-            f"{printable(lost[0])}."
+            f"--group-column {column} has no value for {len(lost):,} of {counted(len(groups), 'tile')}, such "
+            f"as {printable(lost[0])}."
         )
     return groups

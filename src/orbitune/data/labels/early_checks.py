@@ -72,7 +72,7 @@ def _check_split(recipe: Recipe, manifest: Manifest, *, source: Source) -> None:
     if fold and recipe.split == "random":
         check_counts(members, manifest.classes, count=fold.count)
     elif fold and len(members) < fold.count:
-        raise DataError(f"{len(members):,} tiles are too few for {fold.count} folds: ask for fewer.")
+        raise DataError(f"Too few tiles for {fold.count} folds: {len(members):,} in all. Ask for fewer.")
     if recipe.split == "group" and recipe.group_pattern:
         groups, origin = groups_in_names(manifest.names, recipe.group_pattern), "--group-pattern"
     elif recipe.split == "group" and recipe.group_column:

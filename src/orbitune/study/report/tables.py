@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
+from orbitune.errors import counted
 from orbitune.evaluation.robustness import Accuracy
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
@@ -37,7 +38,7 @@ def verdict_table(view: ReportView) -> Table:
             f"{fmt.signed(verdict.difference)} ({fmt.signed_range(verdict.low, verdict.high)})",
             fmt.signed_range(verdict.bootstrap_low, verdict.bootstrap_high),
             *([_over_folds(verdict)] if view.folds else []),
-            verdict.verdict,
+            "not clear" if verdict.verdict == "cannot be told" else verdict.verdict,
             *map(fmt.p_value, (verdict.within, verdict.beyond, verdict.differ)),
             f"{verdict.wins:,.0f} / {verdict.losses:,.0f}",
             fmt.NOTHING if verdict.images_needed is None else f"{verdict.images_needed:,}",
@@ -147,7 +148,7 @@ def robustness_table(view: ReportView, split: str) -> Table:
         for record in records
     ]
     over = f" of {view.folds} folds" if view.folds else ""
-    caption = f"Accuracy on {records[0].count:,} validation tiles{over}, mean over five severities"
+    caption = f"Accuracy on {counted(records[0].count, 'validation tile')}{over}, mean over five severities"
     header = ["Method", "Seed", "Clean (95 % interval)", "Mean", "Loss, points", *map(fmt.capital, kinds)]
     return Table(view.with_split(caption, split), header, rows)
 
