@@ -192,7 +192,8 @@ def test_a_bundle_knows_its_training_tiles_where_their_data_is_gone(
 ):
     count = RunResult.load(run).data.sizes["train"]
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
-    new = evaluate(bundle.folder, data=tiles, progress=False)
+    # Where the backbone lies is kept in the cache, too.
+    new = evaluate(bundle.folder, data=tiles, backbone=run.parent / "backbone", progress=False)
     assert new.copies is None and new.seen == count
     assert (new.others.count, new.others.score) == (new.scores.count - count, "accuracy")
     warning = (

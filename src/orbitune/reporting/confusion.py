@@ -27,6 +27,7 @@ LEGEND = (
 """How to read a matrix; `counted` is what else is to be said of the numbers."""
 
 _NUMBERED = 24  # classes; beyond that a number no longer fits its cell
+_DRAWN = 4000  # cells; more are an image, which is smaller than as many shapes
 
 
 def confusion_panel(
@@ -60,8 +61,12 @@ def confusion_panel(
     fade = LinearSegmentedColormap.from_list("fade", ["white", colour])
     # With many classes nearly all cells are empty: drawing them would cost megabytes.
     hits = np.nonzero(counts)
-    cells = [Rectangle((column, row), 1, 1) for row, column in zip(*hits, strict=True)]
-    axes.add_collection(PatchCollection(cells, facecolors=fade(np.sqrt(fractions[hits]))))
+    if len(hits[0]) > _DRAWN:
+        extent = (0, len(classes), len(classes), 0)
+        axes.imshow(fade(np.sqrt(fractions)), extent=extent, interpolation="nearest")
+    else:
+        cells = [Rectangle((column, row), 1, 1) for row, column in zip(*hits, strict=True)]
+        axes.add_collection(PatchCollection(cells, facecolors=fade(np.sqrt(fractions[hits]))))
     if len(counts) <= _NUMBERED:
         for row, column in zip(*hits, strict=True):
             ink = "white" if fractions[row, column] > 0.3 else INK
