@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from orbitune.extras import MissingExtraError
 from orbitune.models.backbones import find_backbone, load_weights
 from orbitune.models.checkpoint_io import save_model
 from orbitune.models.factory import build, describe_methods, resolve
+from orbitune.models.families.family import ATTENTION, resolve_targets
+from orbitune.models.families.table import FAMILIES
 from orbitune.models.families.timm import installed
 from orbitune.models.families.timm.architecture import describe
 from orbitune.models.files.head_tensors import read_head
@@ -164,6 +167,12 @@ def adapted(model):
 def test_attention_is_adapted_or_where_there_is_none_all_layers(tmp_path, architecture, targets, layers):
     backbone = find_backbone(str(timm_folder(tmp_path / "b", architecture)))
     assert adapted(build(Recipe(lora=targets), backbone, classes=CLASSES)) == layers
+
+
+def test_without_any_layer_to_adapt_one_line_names_other_methods():
+    family = replace(FAMILIES["timm_wrapper"], roles={})
+    with pytest.raises(ModelError, match=r"no plain convolution to adapt outside its head, .* norm or full"):
+        resolve_targets(torch.nn.Sequential(), family, targets=ATTENTION)
 
 
 def test_an_unknown_layer_names_those_that_there_are(tmp_path):

@@ -247,7 +247,7 @@ def resolve_targets(
         family: of the backbone.
         targets: roles (`q`), their names in transformers 4 or 5 (`query`, `q_proj`), or `all` for every role
             of the model, which are all linear layers but the head, and convolutions of convolutional
-            networks. Where there is no attention, `ATTENTION` means `all`.
+            networks. `ATTENTION` means the parts of it that there are, and without any `all`.
         layers: full names of the layers to choose from; none for all.
         convolutions: whether convolutions can be adapted.
 
@@ -262,12 +262,13 @@ def resolve_targets(
     adaptable = set(_adaptable(model, convolutions=convolutions))
     available = available_roles(model, family, convolutions=convolutions)
     if not available:
+        kind, advice = ("plain convolution", "norm") if convolutions else ("linear layer", "lora")
         raise ModelError(
-            f"This {family.title} has no linear layer to adapt outside its head, and the method adapts no "
-            "convolutions. Choose another method, such as lora or full."
+            f"This {family.title} has no {kind} to adapt outside its head, as the method needs. Choose "
+            f"another method, such as {advice} or full."
         )
-    if targets == ATTENTION and not available.keys() & set(ATTENTION):
-        targets = ("all",)
+    if targets == ATTENTION:
+        targets = tuple(role for role in ATTENTION if role in available) or ("all",)
     inside = tuple(f"{layer}." for layer in layers or layer_names(model, family))
     resolved = []
     for role in (role for target in targets for role in _roles(target, available)):
