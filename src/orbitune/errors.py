@@ -74,9 +74,9 @@ def counted(count: int, one: str, *, several: str | None = None) -> str:
     Args:
         count: the number.
         one: of what, if it is one.
-        several: otherwise; `one` with an s by default.
+        several: otherwise; `one` with an s, or es after an s, by default.
     """
-    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+    return f"{count:,} {one if count == 1 else several or one + ('es' if one.endswith('s') else 's')}"
 
 
 def find_repeated(values: Sequence[T]) -> list[T]:

@@ -157,13 +157,18 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         """
         return type(self).make({**self.model_dump(), **changes})
 
+    @property
+    def has_unused_block_size(self) -> bool:
+        """Return whether it states a size of blocks that its split does not read."""
+        return self.block_size is not None and (self.split != "spatial" or self.split_files is not None)
+
     def expect_used(self) -> None:
         """Check that no setting is without effect; older versions stored runs with such a block_size.
 
         Raises:
             OrbituneError: a setting does not apply to the split.
         """
-        if self.block_size and (self.split != "spatial" or self.split_files):
+        if self.has_unused_block_size:
             raise OrbituneError("--block-size needs --split spatial, and no --split-files.")
 
     @property
@@ -204,6 +209,9 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         for name, value in _IMPLIED.items():
             if None in (mine[name], theirs[name]):
                 mine[name], theirs[name] = mine[name] or value, theirs[name] or value
+        for recipe, values in ((self, mine), (other, theirs)):
+            if recipe.has_unused_block_size:
+                values["block_size"] = None
         settings = [name for name in mine if name not in PATH_FIELDS and mine[name] != theirs[name]]
         return [line for name in settings for line in _differences(name, mine[name], theirs=theirs[name])]
 

@@ -113,7 +113,7 @@ def test_a_subset_of_the_classes_is_scored_and_said(run, tmp_path):
     data = wrong_tiles(tmp_path / "new", classes=("class_1",))
     done = orbitune("evaluate", run, "--data", data)
     assert done.returncode == 0, done.stderr
-    assert "no tile of class_0, class_2: means over classes are of the others" in done.stdout
+    assert "no tile is of class_0, class_2: means over classes leave them out" in done.stdout
 
 
 def test_a_class_that_the_model_does_not_know_is_one_line_that_names_it(run, tmp_path):
@@ -192,7 +192,8 @@ def test_a_bundle_knows_its_training_tiles_where_their_data_is_gone(
 ):
     count = RunResult.load(run).data.sizes["train"]
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
-    new = evaluate(bundle.folder, data=tiles, progress=False)
+    # Where the backbone lies is kept in the cache, too.
+    new = evaluate(bundle.folder, data=tiles, backbone=run.parent / "backbone", progress=False)
     assert new.copies is None and new.seen == count
     assert (new.others.count, new.others.score) == (new.scores.count - count, "accuracy")
     warning = (

@@ -93,9 +93,9 @@ def test_groups_of_unequal_size_are_a_warning_with_the_sizes_and_what_to_do():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"group_pattern": "scene"}, "group_pattern is for split group: choose that split, or leave"),
+        ({"group_pattern": "scene"}, "group_pattern needs split group"),
         ({"group_pattern": "(scene"}, "group_pattern: must be a regular expression: missing"),
-        ({"split": "group"}, "split group needs a group_pattern"),
+        ({"split": "group"}, "split group needs group_pattern"),
         ({"split": "group", "group_pattern": "a", "split_files": "x"}, "leave split_files out"),
     ],
 )

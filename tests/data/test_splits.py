@@ -170,7 +170,7 @@ def test_tiles_in_no_list_stay_unused_with_a_note(tmp_path):
     given = lists(tmp_path, train=[names[0], names[4]], val=[names[1]], test=[names[2]])
     splits, notes = split_tiles(tiles, given, seed=0)
     assert splits["train"].tolist() == [0, 4]
-    unused = "4 of 8 tiles are in no list and stay unused"
+    unused = "in no list and unused: 4 of 8 tiles"
     assert notes == (unused, "no validation tile of c1", "no test tile of c1")
 
 
@@ -180,7 +180,7 @@ def test_tiles_that_were_skipped_as_bad_may_be_listed(tmp_path):
     given = lists(tmp_path, train=[names[0], names[2], "bad.jpg"], val=[names[1]], test=[names[3]])
     splits, notes = split_tiles(tiles, given, seed=0)
     assert splits["train"].tolist() == [0, 2]
-    assert notes[0] == "1 tiles of train.txt were skipped as bad"
+    assert notes[0] == "skipped as bad: 1 tile of train.txt"
 
 
 @pytest.mark.parametrize(

@@ -101,16 +101,16 @@ def test_an_undecided_comparison_states_the_number_of_images_needed():
     assert only.verdict == "cannot be told"
     assert 2000 < only.images_needed < 50_000
     sentence = verdict_sentence(only)
-    assert sentence.startswith("With one seed, whether lora is within 0.5 points of full, or better, cannot")
-    assert "cannot be told from 2,000 test images (difference -0.30 points" in sentence
-    assert sentence.endswith(",000 would be needed, were all else as observed.")
+    assert sentence.startswith("With one seed, 2,000 test images do not show whether lora is within 0.5")
+    assert "of full, or better (difference -0.30 points" in sentence
+    assert sentence.endswith(",000 would be needed if the difference stayed as it is.")
 
 
 def test_the_sentence_states_where_more_images_would_not_help():
     method, reference = models(20, 30, 2000)  # exactly on the margin
     (only,) = compare_all({"full": reference, "lora": method}, "full", margin=0.5)
     assert only.images_needed is None
-    assert verdict_sentence(only).endswith("more test images alone would not tell.")
+    assert verdict_sentence(only).endswith("more test images alone would not decide.")
 
 
 def test_a_verdict_and_the_interval_agree_where_one_method_is_compared():

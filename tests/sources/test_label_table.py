@@ -276,7 +276,7 @@ def test_a_quoted_value_may_hold_commas(images):
         ("metadata.csv", b"", "has no rows"),
         ("metadata.csv", b"file_name,label\n", "has no rows"),
         ("metadata.csv", b"file_name,label\na.png,Sea,x\n", "line 2 has 3 values for 2 columns"),
-        ("metadata.csv", b"file_name,label\na.png\n", "line 2 has 1 values for 2 columns"),
+        ("metadata.csv", b"file_name,label\na.png\n", "line 2 has 1 value for 2 columns"),
         ("metadata.csv", b"file_name,label,label\na.png,Sea,x\n", "two columns have the same name"),
         ("metadata.csv", b"file_name,label\na.png,\xff\xfe\xe9\n", "not encoded in UTF-8"),
         ("metadata.csv", b"file_name,label\na.png,\0\n", "zero bytes"),

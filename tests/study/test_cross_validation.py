@@ -245,7 +245,7 @@ def test_methods_differ_only_if_their_difference_holds_over_folds(tmp_path):
     assert verdict.differ < 0.001 and verdict.beyond < 0.025 and not verdict.differs
     assert (verdict.verdict, verdict.images_needed) == ("cannot be told", None)
     interval = "over folds -213.45 to +169.01)"
-    assert verdict.sentences[0].endswith(f", {interval}; more test images alone would not tell.")
+    assert verdict.sentences[0].endswith(f", {interval}; more test images alone would not decide.")
     assert verdict.sentences[1].endswith(
         f": no difference was detected over folds (McNemar, p < 0.001, 95 % interval {interval}."
     )

@@ -29,6 +29,7 @@ def mistaken(recipe, forked, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study") / "s"
     tiles = folder.parent / "tiels"
     (tiles / "a").mkdir(parents=True)
+    (tiles / "a" / "x.png").write_bytes(b"damaged")
     with pytest.raises(RunError) as failure:
         Study(recipe.replace(data=str(tiles)), folder, methods=["linear"]).run(progress=False)
     return folder, str(failure.value)
@@ -141,7 +142,7 @@ def test_a_folder_with_a_study_of_another_recipe_is_left_as_it_is(recipe, finish
 
 
 def test_a_study_that_failed_for_its_data_can_be_corrected(mistaken, finished):
-    assert "No run of the study succeeded: The folder a/ is empty" in mistaken[1]
+    assert "No run of the study succeeded: There is only one class, a" in mistaken[1]
     assert finished[1] == mistaken[0] and finished[0].runs[1].status == "done"
 
 

@@ -127,7 +127,7 @@ def test_a_bundle_reads_its_bands_by_name_from_files_in_another_order(band_place
     classifier = Classifier(band_place / "bundle")
     (expected,) = classifier.predict(source)
     (found,) = classifier.predict(other)
-    assert found.labels == expected.labels and found.sure is not None
+    assert found.labels == expected.labels and found.error is None
     (numbered,) = Classifier(band_place / "bundle", bands=(5, 4, 3, 2, 1)).predict(plain)
     assert numbered.labels == expected.labels
     assert band_bundle.metadata.data.statistics.tiles > 0

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import ModelError, OrbituneError, RunError
+from orbitune.errors import ModelError, OrbituneError, RunError, counted
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.models.checkpoint_io import write_metadata
@@ -149,7 +149,7 @@ def verify(source: str | Path, backbone: str | None = None) -> dict[str, str]:
         "files": f"{len(hashed)} match their hashes" if hashed else "no hashes are stored",
         "backbone": f"{found.name}, with the weights of the training ({found.weights_hash[:12]})",
         **_verify_chain(bundle.metadata.backbone.ancestors),
-        "model": f"loads, {len(bundle.classes)} classes",
+        "model": f"loads, {counted(len(bundle.classes), 'class')}",
         "ood_detector": "stored" if bundle.ood_detector else "none",
     }
 

@@ -118,8 +118,8 @@ def _check_classes(manifest: Manifest, members: np.ndarray, *, classes: Sequence
     if unknown:
         named = _listed([f"{name} ({counted(count, 'tile')})" for name, count in unknown.items()])
         raise DataError(
-            f"The model does not know {len(unknown)} of the {len(counts)} classes of the data: {named}. "
-            f"Rename or leave them out; it knows {_listed(classes)}."
+            f"The model does not know {len(unknown)} of the {counted(len(counts), 'class')} of the data: "
+            f"{named}. Rename or leave them out; it knows {_listed(classes)}."
         )
 
 

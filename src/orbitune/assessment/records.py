@@ -134,7 +134,7 @@ class Assessment(ScoreDetails, StoredRecord):
         if self.skipped:
             lines.append(counted(self.skipped, "file was skipped", several="files were skipped"))
         if self.absent_classes:
-            lines.append(f"no tile of {', '.join(self.absent_classes)}: means over classes are of the others")
+            lines.append(f"no tile is of {', '.join(self.absent_classes)}: means over classes leave them out")
         if self.not_sure:
             lines.append(_not_sure_line(self.not_sure, self.scores))
         if self.copies and not self._known_tiles():
@@ -164,14 +164,14 @@ class Assessment(ScoreDetails, StoredRecord):
 
 
 def _not_sure_line(found: NotSure, scores: AnySplitScores) -> str:
+    right = "have all labels right" if isinstance(scores, LabelSetScores) else "are correct"
     parts = [
-        f"{accuracy:.2%} of {name}"
-        for name, accuracy in (("the sure", found.accuracy_of_sure), ("these", found.accuracy_of_not_sure))
+        f"{accuracy:.2%} of {name} {right}"
+        for name, accuracy in (("these", found.accuracy_of_not_sure), ("the others", found.accuracy_of_sure))
         if accuracy is not None
     ]
     of_all = f"{found.count:,} of {counted(scores.count, 'tile')} ({found.fraction:.1%})"
-    right = "all labels right" if isinstance(scores, LabelSetScores) else "correct"
-    return f"not sure: {of_all}; {right}: {', '.join(parts)}"
+    return f"not sure about {of_all}: {', '.join(parts)}"
 
 
 def _without(others: OtherTiles) -> str:

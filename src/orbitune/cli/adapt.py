@@ -10,6 +10,7 @@ from orbitune.cli.help import CommandSet
 from orbitune.cli.options import BackboneOption, BundleOut, Json, Quiet
 from orbitune.cli.output import print_json, print_table
 from orbitune.cli.scene_options import SceneBands, SceneResolution, SceneScale
+from orbitune.errors import counted
 
 app = CommandSet("Trained models")
 
@@ -64,4 +65,4 @@ def adapt(
         f"gain: {100 * scores.gain:+.1f} percentage points (paired 95 % interval {100 * low:+.1f} to "
         f"{100 * high:+.1f}), {found.count:,} labelled points, {scores.folds}-fold cross-validation"
     )
-    print(f"saved {out}, fitted to all {found.count:,} points")
+    print(f"saved {out}, fitted to {counted(found.count, 'point')}")

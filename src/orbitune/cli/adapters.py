@@ -10,6 +10,7 @@ import typer
 from orbitune.cli.help import CommandSet
 from orbitune.cli.options import BackboneOption, BundleOut, Json, Quiet
 from orbitune.cli.output import print_json, print_table
+from orbitune.errors import counted
 
 if TYPE_CHECKING:
     from orbitune.inference.bundle import Bundle
@@ -191,7 +192,8 @@ def merge(
 def print_bundle(made: "Bundle") -> None:
     """Print size, scores, loss by storage and OOD threshold of a new bundle."""
     metadata = made.metadata
-    print(f"saved {made.folder} ({made.bytes / 1e6:.2f} MB): {metadata.method}, {len(made.classes)} classes")
+    classes = counted(len(made.classes), "class")
+    print(f"saved {made.folder} ({made.bytes / 1e6:.2f} MB): {metadata.method}, {classes}")
     for split, scores in metadata.scores.items():
         print(f"{split}: " + ", ".join(f"{name} {text}" for name, text in scores.cells().items()))
     if (storage := metadata.storage) and (change := storage.describe_change()):

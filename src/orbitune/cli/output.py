@@ -3,6 +3,8 @@
 import json
 from typing import TYPE_CHECKING, Any
 
+from orbitune.errors import counted
+
 if TYPE_CHECKING:
     from orbitune.evaluation.metrics import SplitScores
     from orbitune.evaluation.run_result import RunData
@@ -60,11 +62,11 @@ def print_inputs(data: "RunData", backbone: str, *, part: str = "") -> None:
     """
     sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
     where = f" of {part}" if part else ""
-    print(f"tiles{where}: {data.source}; {sizes}; {len(data.classes)} classes")
+    print(f"tiles{where}: {data.source}; {sizes}; {counted(len(data.classes), 'class')}")
     for note in data.notes:
         print(f"  {note}")
     if data.skipped:
-        print(f"  {data.skipped:,} images were skipped")
+        print(f"  {counted(data.skipped, 'image was', several='images were')} skipped")
     print(f"backbone: {backbone}")
 
 

@@ -10,7 +10,7 @@ import typer
 
 from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import BackboneOption, BandsOption, Quiet, parse_bands_option
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, counted
 
 if TYPE_CHECKING:
     from orbitune.inference.classifier import Prediction
@@ -96,9 +96,15 @@ class _Counter:
 
     def remarks(self) -> list[str]:
         """Return a line each about unreadable files and images that are not sure."""
-        lines = [f"{self.bad:,} of {self.seen:,} files could not be read: see their rows"] if self.bad else []
+        lines = (
+            [f"{self.bad:,} of {counted(self.seen, 'file')} could not be read: see their rows"]
+            if self.bad
+            else []
+        )
         if self.not_sure:
-            lines.append(f"{self.not_sure:,} of {self.seen:,} images are not sure: out of distribution")
+            are = "is" if self.not_sure == 1 else "are"
+            images = counted(self.seen, "image")
+            lines.append(f"{self.not_sure:,} of {images} {are} not sure: out of distribution")
         return lines
 
 

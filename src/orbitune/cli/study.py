@@ -148,9 +148,12 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write the report of a finished run or study again."""
+    from orbitune.study.report_files import check_results
     from orbitune.study.report_files import report as write
 
     for folder in folders:
+        check_results(folder)
+    for folder in dict.fromkeys(folders):
         print(f"report: {' and '.join(map(str, write(folder, progress=not quiet)))}")
 
 

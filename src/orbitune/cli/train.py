@@ -151,12 +151,15 @@ def methods(
 ) -> None:
     """List the fine-tuning methods with their trainable parameters and file sizes."""
     from orbitune.models.factory import describe_methods, methods_table
+    from orbitune.models.methods import METHODS
 
     described = describe_methods(backbone, classes)
     if as_json:
         print_json({"backbone": backbone, "classes": classes, "methods": [m.to_json() for m in described]})
         return
     print_table(*methods_table(described), prose=("what is trained", "from"))
+    if left_out := METHODS.keys() - {each.name for each in described}:
+        print(f"These methods cannot adapt {backbone} at their defaults: {', '.join(sorted(left_out))}.")
 
 
 @app.command()

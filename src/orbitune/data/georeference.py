@@ -13,7 +13,7 @@ import numpy as np
 
 from orbitune.cache import cache_folder
 from orbitune.data.tileset import TileSet
-from orbitune.errors import DataError
+from orbitune.errors import DataError, counted
 from orbitune.files import replacing, scratch
 from orbitune.integrity import with_checksum, without_checksum
 from orbitune.sources.decode import BadImageError, read_georeference, strict_decoding
@@ -41,8 +41,9 @@ def read_locations(tiles: TileSet) -> np.ndarray | None:
     if without.all():
         return None
     if without.any():
+        have = "has" if without.sum() == 1 else "have"
         raise DataError(
-            f"{without.sum():,} of {len(without):,} tiles have no coordinates, such as "
+            f"{without.sum():,} of {counted(len(without), 'tile')} {have} no coordinates, such as "
             f"{tiles.names[int(without.argmax())]}: georeference all tiles, or none."
         )
     return locations

@@ -13,6 +13,7 @@ def column_selection(recipe: Recipe) -> ColumnSelection:
         recipe.label_column,
         recipe.image_column,
         undivided=recipe.task == "single-label",
+        group_column=recipe.group_column,
     )
 
 

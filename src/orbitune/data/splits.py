@@ -5,7 +5,7 @@ Splits are disjoint, the same for the same tiles and seed, and every class has t
 
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -13,13 +13,20 @@ import numpy as np
 
 from orbitune.data.folding.group_column import groups_in_column
 from orbitune.data.folding.group_split import groups_in_names, split_by_groups
-from orbitune.data.folding.parts import describe_fold, describe_sizes, fold_splits, random_parts
+from orbitune.data.folding.parts import (
+    check_counts,
+    describe_fold,
+    describe_sizes,
+    first_names,
+    fold_splits,
+    random_parts,
+)
 from orbitune.data.georeference import read_locations
 from orbitune.data.labels.membership import absent_classes
 from orbitune.data.labels.stratification import draw_stratified
 from orbitune.data.spatial_blocks import split_by_blocks
 from orbitune.data.tileset import TileSet
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, counted
 from orbitune.fold import Fold
 from orbitune.sources.manifest import SPLIT_NAMES
 from orbitune.suggestions import did_you_mean_path, missing
@@ -74,11 +81,14 @@ def split_tiles(
     elif split == "spatial":
         splits, notes = _spatial(tiles, seed, block_size=block_size, fold=tested)
     elif split == "group" and group_pattern:
-        found, origin = groups_in_names(tiles, group_pattern), f"--group-pattern {group_pattern}"
+        found, origin = groups_in_names(tiles.names, group_pattern), f"--group-pattern {group_pattern}"
         splits, notes = split_by_groups(tiles, found, origin=origin, seed=seed, fold=tested)
     elif split == "group":
         assert group_column is not None
-        found, origin = groups_in_column(tiles, group_column), f"--group-column {group_column}"
+        found, origin = (
+            groups_in_column(tiles.names, tiles.origin, column=group_column),
+            f"--group-column {group_column}",
+        )
         splits, notes = split_by_groups(tiles, found, origin=origin, seed=seed, fold=tested)
     elif tested:
         splits, notes = _random_fold(tiles, tested, seed=seed)
@@ -88,11 +98,11 @@ def split_tiles(
     else:
         splits, notes = _complete_splits(tiles, seed)
     if without := absent_classes(tiles.labels[splits["train"]], tiles.classes):
-        raise DataError(f"There is no training tile of {_first_names(without)}: add some, or drop the class.")
+        raise DataError(f"There is no training tile of {first_names(without)}: add some, or drop the class.")
     if empty := [name for name in SPLITS if not len(splits[name])]:
         raise DataError(f"The split has no {empty[0]} tile: add tiles, or choose another split.")
     absent = ((name, absent_classes(tiles.labels[splits[name]], tiles.classes)) for name in SPLITS[1:])
-    notes = (*notes, *(f"no {name} tile of {_first_names(names)}" for name, names in absent if names))
+    notes = (*notes, *(f"no {name} tile of {first_names(names)}" for name, names in absent if names))
     return {name: np.sort(splits[name]).astype(np.int64) for name in SPLITS}, notes
 
 
@@ -116,7 +126,7 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
         note = "own split: the train, validation and test lists that the data come with"
     counts = tiles.membership[splits["train"]].sum(0)
     if missing and counts.min() < MIN_TILES:
-        few = _first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < MIN_TILES))
+        few = first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < MIN_TILES))
         raise DataError(
             f"Too few tiles to split: {few}; a class needs {MIN_TILES} or more. Add some, or drop it."
         )
@@ -127,19 +137,10 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
 
 def _random_fold(tiles: TileSet, fold: Fold, *, seed: int) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return a fold of a stratified random cross-validation of all tiles."""
-    counts = tiles.membership.sum(0)
-    if counts.min() < fold.count:
-        few = _first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < fold.count))
-        raise DataError(f"Too few tiles for {fold.count} folds: {few}. Ask for fewer, or drop the class.")
+    check_counts(tiles.membership, tiles.classes, count=fold.count)
     splits = fold_splits(random_parts(tiles.labels, fold.count, seed=seed), fold)
     sizes = describe_sizes(splits, len(tiles.labels))
     return splits, (f"random split: {describe_fold(fold)}{sizes} of all tiles, stratified, with seed {seed}",)
-
-
-def _first_names(names: Iterable[str]) -> str:
-    """Return the first ten names, so that an error message stays readable."""
-    shown = [printable(name) for name in names]
-    return ", ".join(shown[:10]) + (f" and {len(shown) - 10:,} more" if len(shown) > 10 else "")
 
 
 def _draw(tiles: TileSet, rows: np.ndarray, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +176,7 @@ def draw_shots(tiles: TileSet, train: np.ndarray, *, shots: int, seed: int) -> n
     members = tiles.membership[train]
     counts = members.sum(0)
     if counts.min() < shots:
-        few = _first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < shots))
+        few = first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < shots))
         raise DataError(
             f"Too few training tiles for {shots:,} shots: {few}. Ask for fewer, or drop the class."
         )
@@ -261,11 +262,12 @@ def _from_lists(tiles: TileSet, lists: Mapping[str, Path]) -> tuple[dict[str, np
         if not len(splits[split]):
             raise DataError(f"{path.name} lists no tile.")
         if len(splits[split]) < len(rows):
-            notes.append(f"{len(rows) - len(splits[split]):,} tiles of {path.name} were skipped as bad")
+            bad = counted(len(rows) - len(splits[split]), "tile")
+            notes.append(f"skipped as bad: {bad} of {path.name}")
     _expect_disjoint(tiles, splits)
     unused = len(tiles.names) - sum(map(len, splits.values()))
     if unused:
-        notes.append(f"{unused:,} of {len(tiles.names):,} tiles are in no list and stay unused")
+        notes.append(f"in no list and unused: {unused:,} of {counted(len(tiles.names), 'tile')}")
     return splits, tuple(notes)
 
 

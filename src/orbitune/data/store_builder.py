@@ -12,7 +12,7 @@ import numpy as np
 
 from orbitune.data.band_tiles import TileForm, band_form, common_bands, why_other_bands
 from orbitune.data.tile_store import StoreMetadata
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, counted, printable
 from orbitune.progress import ProgressDisplay, ProgressTask
 from orbitune.sources.band_names import COLOURS
 from orbitune.sources.decode import (
@@ -173,8 +173,8 @@ def _rgb_form(manifest: Manifest, headers: Mapping[int, Header], *, size: tuple[
 def _scaling_note(scale_max: int, count: int) -> str:
     """Return the note on the scaling of 16-bit tiles."""
     return (
-        f"scaled the 16-bit values 0 to {scale_max} of {count:,} tiles to 0 to 255, the brighter half "
-        f"percent clipped (measured on {min(count, SCALE_SAMPLE)} tiles)"
+        f"scaled the 16-bit values 0 to {scale_max} of {counted(count, 'tile')} to 0 to 255, the brighter "
+        f"half percent clipped (measured on {counted(min(count, SCALE_SAMPLE), 'tile')})"
     )
 
 
@@ -237,7 +237,9 @@ def _common_size(headers: Iterable[Header]) -> tuple[tuple[int, int], tuple[str,
     number, total = sum(counts.values()) - counts[size], sum(counts.values())
     sizes = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
     limit = f" (the longer side is kept to {LONGEST_SIDE})" if shrink < 1 else ""
-    return size, (f"resized {number:,} of {total:,} tiles from {sizes} to {size[0]}x{size[1]} pixels{limit}",)
+    return size, (
+        f"resized {number:,} of {counted(total, 'tile')} from {sizes} to {size[0]}x{size[1]} pixels{limit}",
+    )
 
 
 def _estimate_scale_max(manifest: Manifest, deep: Sequence[int]) -> int:

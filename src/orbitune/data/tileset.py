@@ -16,7 +16,7 @@ from orbitune.cache import cache_dir
 from orbitune.data.band_statistics import BandStatistics, compute_statistics, to_grey_levels
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError
 from orbitune.data.labels.membership import membership
-from orbitune.data.labels.reading import has_sets, may_have_sets
+from orbitune.data.labels.reading import has_sets, leaves_out_group, may_have_sets
 from orbitune.data.store_builder import BadFiles, build_synthetic, decode_source
 from orbitune.data.tile_store import (
     StoreMetadata,
@@ -27,7 +27,8 @@ from orbitune.data.tile_store import (
     write_statistics,
 )
 from orbitune.data.transform import TileDtype
-from orbitune.errors import DataError
+from orbitune.errors import DataError, counted
+from orbitune.files import scratch
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.band_names import ALL, COLOURS, find_bands, wavelength
 from orbitune.sources.decode import DECODER_VERSION
@@ -199,13 +200,16 @@ def load_tiles(
             bands = (ALL,)
         if bands is not None:
             key += f" bands {','.join(bands)}"
+        with scratch() as temporary:
+            if leaves_out_group(source, temporary):
+                key += f" without {source.selection.group_column}"
 
         def build(folder: Path) -> StoreMetadata:
             bad = BadFiles(stop=on_bad_image == "stop")
             return decode_source(folder, found, bad=bad, bands=bands, progress=progress)
 
         fingerprint, stored = _open(found, key, build)
-    description += f", {len(stored['tiles']):,} tiles"
+    description += f", {counted(len(stored['tiles']), 'tile')}"
     return TileSet(**stored, fingerprint=fingerprint, source=description, origin=source)
 
 

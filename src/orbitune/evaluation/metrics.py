@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import FiniteFloat, NonNegativeInt
 
-from orbitune.errors import RunError
+from orbitune.errors import RunError, counted
 from orbitune.models.lineage.scores import Scores
 from orbitune.records import JsonTuple, Record
 
@@ -58,7 +58,7 @@ class SplitScores(Scores):
         low, high = self.interval
         return (
             f"accuracy {self.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, "
-            f"{self.count:,} tiles), macro-F1 {self.macro_f1:.4f}"
+            f"{counted(self.count, 'tile')}), macro-F1 {self.macro_f1:.4f}"
         )
 
     def class_table(self) -> tuple[list[str], list[list[str]]]:

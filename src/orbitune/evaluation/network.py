@@ -64,7 +64,7 @@ class PlainClassifier(nn.Module):
         self._arguments = family.forward
         base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
         # Lists, because assigning modules would register them a second time.
-        self.heads = [getattr(base, name) for name in head_names(base, family)]
+        self.heads = [base.get_submodule(name) for name in head_names(base, family)]
         self._body, self._projection = [body_of(base, family)], family.projection
 
     def forward(self, tiles: Tensor, size: int | None = None) -> Tensor:

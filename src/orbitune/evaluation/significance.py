@@ -236,13 +236,12 @@ def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = Non
         p = _p_value(compared.within if compared.verdict == "yes" else compared.beyond, compared)
         return f"{_scope(compared)}, {claim}: {compared.verdict} ({numbers}, {p})."
     if compared.images_needed is not None:
-        advice = (
-            f"about {round_up_images(compared.images_needed):,} would be needed, were all else as observed"
-        )
+        needed = f"{round_up_images(compared.images_needed):,}"
+        advice = f"about {needed} would be needed if the difference stayed as it is"
     else:
-        advice = "more test images alone would not tell"
+        advice = "more test images alone would not decide"
     return (
-        f"{_scope(compared)}, whether {claim}, cannot be told from {compared.images:,} test images "
+        f"{_scope(compared)}, {compared.images:,} test images do not show whether {claim} "
         f"({numbers}); {advice}."
     )
 

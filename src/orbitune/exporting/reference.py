@@ -113,8 +113,8 @@ class ReferenceModel:
         if hasattr(model, "peft_config"):
             model = model.merge_and_unload(safe_merge=True)
         family, size = self.setup.backbone.family, self.transform.size
-        embeddings = body_of(model, family).embeddings
-        if hasattr(embeddings, "position_embeddings") and not family.why_plain:
+        embeddings: Any = None if family.why_plain else body_of(model, family).embeddings
+        if hasattr(embeddings, "position_embeddings"):
             patches = (size // self.setup.backbone.step) ** 2
             tokens = len(leading_tokens(embeddings)) + patches
             shape_only = torch.empty(1, tokens, model.config.hidden_size, device="meta")

@@ -5,7 +5,7 @@ No other module sends anything to a network.
 
 from pathlib import Path
 
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, counted
 from orbitune.files import replacing
 from orbitune.hub import snapshot
 from orbitune.inference.bundle import Bundle
@@ -46,7 +46,7 @@ def push_to_hub(bundle: Bundle | str | Path, repo_id: str, *, private: bool = Fa
             repo_id=repo_id,
             folder_path=bundle.folder,
             allow_patterns=list(HUB_FILES),
-            commit_message=f"{bundle.metadata.method}, {len(bundle.classes)} classes",
+            commit_message=f"{bundle.metadata.method}, {counted(len(bundle.classes), 'class')}",
         )
     except LocalTokenNotFoundError:
         reason = "no token was found; run `hf auth login`"

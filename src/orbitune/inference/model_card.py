@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orbitune.data.transform import LARGEST
+from orbitune.errors import counted
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.hub import looks_like_path
@@ -107,7 +108,8 @@ def _description(metadata: ModelMetadata) -> str:
     """Return the description of the model."""
     size, classes = metadata.preprocessing.image_size, metadata.classes
     text = (
-        f"Classifies satellite tiles into {len(classes)} classes, {find_task(metadata.task).title}: "
+        f"Classifies satellite tiles into {counted(len(classes), 'class')}, "
+        f"{find_task(metadata.task).title}: "
         f"{', '.join(classes)}. "
         f"{find_method(metadata.method).title} on a {metadata.backbone.description}, at {size} x {size} "
         "pixels"
@@ -137,8 +139,10 @@ for prediction in Classifier.from_pretrained("FOLDER").predict("tiles/"):
     print(prediction.input, prediction.labels, prediction.sure)
 ```"""
     count = len(metadata.preprocessing.bands)
-    # transformers passes no number of bands on to the image encoder, and needs torchvision for timm's layout.
-    if adapter and ((count != 3 and family.nests_config) or base.startswith("timm/")):
+    # transformers passes no number of bands on to the image encoder, needs torchvision for timm's layout, and
+    # does not read other image sizes with timm's models.
+    ours_alone = (count != 3 and family.nests_config) or base.startswith("timm/") or family.name_parts
+    if adapter and ours_alone:
         return ours
     arguments = "".join(f", {name}={value}" for name, value in family.forward.items())
     sizes = f"num_labels={len(metadata.classes)}" + (f", num_channels={count}" if count != 3 else "")
@@ -151,9 +155,11 @@ model = PeftModel.from_pretrained(base, "FOLDER").eval()"""
         if adapter
         else f'model = {name}.from_pretrained("FOLDER").eval()'
     )
-    imports = ["from transformers import AutoImageProcessor", f"from {module} import {name}"]
+    # For timm's models, transformers would follow the checkpoint's settings, and not those of the training.
+    processor = "ViTImageProcessor" if family.name_parts else "AutoImageProcessor"
+    imports = [f"from transformers import {processor}", f"from {module} import {name}"]
     if module == "transformers":
-        imports = [f"{imports[0]}, {name}"]
+        imports = [f"from transformers import {', '.join(sorted((processor, name)))}"]
     where = ""
     if adapter and base == _BACKBONE:
         where = f", where {_BACKBONE} is the folder of the {metadata.backbone.description}"
@@ -166,7 +172,7 @@ or {"without Orbitune" if module == "transformers" else "with transformers"}, fo
 {imported}
 
 {load}
-pixels = AutoImageProcessor.from_pretrained("FOLDER")(image, return_tensors="pt")
+pixels = {processor}.from_pretrained("FOLDER")(image, return_tensors="pt")
 logits = model(**pixels{arguments}).logits
 ```"""
 

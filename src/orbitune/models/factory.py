@@ -74,8 +74,13 @@ def check_sizes(recipe: Recipe, backbone: Backbone) -> None:
     """
     step, smallest = backbone.step, backbone.smallest
     for size in (recipe.image_size, *(each for each, _ in recipe.sizes or ())):
-        if not isinstance(size, int) or (size % step == 0 and size >= smallest):
+        if not isinstance(size, int) or (size % step == 0 and smallest <= size <= (backbone.largest or size)):
             continue
+        if backbone.largest == smallest:
+            raise ModelError(
+                f"An image size of {size} does not suit {backbone.name}, which reads {smallest} pixels "
+                f"alone; use {smallest}."
+            )
         below = size // step * step
         fits = f"{below} or {below + step}" if below >= smallest else f"{max(smallest, below + step)}"
         least = f" and whose smallest size is {smallest}" if smallest > step else ""
@@ -180,7 +185,7 @@ class MethodDescription(Record):
 def describe_methods(backbone: str, classes: int) -> list[MethodDescription]:
     """Describe every method with its parameter counts on a backbone.
 
-    No weights are loaded.
+    No weights are loaded. Methods that cannot adapt the backbone are left out.
 
     Args:
         backbone: hub id, folder or `demo`.
@@ -190,19 +195,27 @@ def describe_methods(backbone: str, classes: int) -> list[MethodDescription]:
         OrbituneError: the backbone cannot be found.
     """
     found, names = open_backbone(backbone), tuple(map(str, range(classes)))
-    return [
-        MethodDescription(
-            name=method.name,
-            title=method.title,
-            summary=method.summary,
-            paper=method.paper,
-            folder=method.folder,
-            learning_rate=method.learning_rate,
-            merges=method.folder == "adapter",
-            parameters=plan_parameters(Recipe(method=method.name), found, classes=names),
+    described = []
+    for method in METHODS.values():
+        try:
+            parameters = plan_parameters(Recipe(method=method.name), found, classes=names)
+        except ModelError:
+            if method.peft_type is None:  # it adapts every backbone
+                raise
+            continue
+        described.append(
+            MethodDescription(
+                name=method.name,
+                title=method.title,
+                summary=method.summary,
+                paper=method.paper,
+                folder=method.folder,
+                learning_rate=method.learning_rate,
+                merges=method.folder == "adapter",
+                parameters=parameters,
+            )
         )
-        for method in METHODS.values()
-    ]
+    return described
 
 
 def methods_table(described: Sequence[MethodDescription]) -> tuple[list[str], list[list[str]]]:

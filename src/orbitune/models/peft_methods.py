@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orbitune.errors import ModelError, first_line
 from orbitune.models.families.family import (
     Family,
+    available_roles,
     layer_names,
     resolve_targets,
     trained_whole,
@@ -43,7 +44,7 @@ def norm(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
 def topk(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head, the last layers whole, and the last normalisation."""
     layers = _last_layers(model, family, count=recipe.lora.top_layers or TOP_LAYERS)
-    last = filter(None, (family.last_norm,))
+    last = [f"{family.body}.{family.last_norm}"] if family.last_norm else []
     return _train_modules(model, family, names=[*trained_whole(model, family), *layers, *last])
 
 
@@ -69,7 +70,9 @@ def lora(model: "nn.Module", family: Family, *, recipe: Recipe, **more: Any) -> 
     """
     from peft import LoraConfig
 
-    settings, values = recipe.lora, _adapter_settings(model, family, recipe=recipe)
+    convolutions = more.get("init_lora_weights") is None  # PiSSA decomposes matrices
+    settings = recipe.lora
+    values = _adapter_settings(model, family, recipe=recipe, convolutions=convolutions)
     values |= {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
     return _peft(model, LoraConfig(**{**values, **more}), family=family)
 
@@ -139,7 +142,7 @@ def vera(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     from peft import VeraConfig
 
     config = VeraConfig(
-        **_adapter_settings(model, family, recipe=recipe),
+        **_adapter_settings(model, family, recipe=recipe, convolutions=False),
         r=32 * recipe.lora.rank,
         vera_dropout=recipe.lora.dropout,
         save_projection=True,
@@ -158,7 +161,7 @@ def randlora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Modul
     settings = recipe.lora
     rank = max(1, 256 // settings.rank)
     config = RandLoraConfig(
-        **_adapter_settings(model, family, recipe=recipe),
+        **_adapter_settings(model, family, recipe=recipe, convolutions=False),
         r=rank,
         randlora_alpha=10 * settings.alpha * rank // settings.rank,
         randlora_dropout=settings.dropout,
@@ -178,7 +181,7 @@ def fourierft(model: Any, family: Family, *, recipe: Recipe) -> "nn.Module":
     settings = recipe.lora
     scaling = 150 * settings.alpha / settings.rank * vision_config(model.config).hidden_size / 768
     config = FourierFTConfig(
-        **_adapter_settings(model, family, recipe=recipe),
+        **_adapter_settings(model, family, recipe=recipe, convolutions=False),
         n_frequency=128 * settings.rank,
         scaling=scaling,
         init_weights=True,
@@ -192,13 +195,23 @@ def oft(model: Any, family: Family, *, recipe: Recipe) -> "nn.Module":
     Blocks of 4 times the rank have about as many parameters as LoRA of that rank.
 
     Raises:
-        ModelError: the block size does not divide the width of the backbone.
+        ModelError: the block size does not divide the width of the backbone, or PEFT cannot rotate the inputs
+            of its layers.
     """
     from peft import OFTConfig
 
-    block, settings = 4 * recipe.lora.rank, _adapter_settings(model, family, recipe=recipe)
+    block = 4 * recipe.lora.rank
+    settings = _adapter_settings(model, family, recipe=recipe, convolutions=False)
     ends = tuple(settings["target_modules"])
-    widths = {module.in_features for name, module in model.named_modules() if name.endswith(ends)}
+    layers: dict[str, Any] = {n: module for n, module in model.named_modules() if n.endswith(ends)}
+    if read := [
+        name for name in family.grids if name in layers
+    ]:  # PEFT takes their inputs for a convolution's
+        raise ModelError(
+            f"PEFT's OFT cannot rotate the inputs of {read[0]}, which are grids (B, H, W, D). Choose other "
+            "targets, or another method."
+        )
+    widths = {layer.in_features for layer in layers.values()}
     if undivided := sorted(width for width in widths if width % block):
         raise ModelError(
             f"OFT rotates blocks of 4 * rank = {block} inputs, which do not divide a width of "
@@ -212,8 +225,13 @@ def ia3(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     from peft import IA3Config
 
     layers = _adapted_layers(model, family, recipe=recipe)
+    available = available_roles(model, family)
+    # In networks without attention, the outputs of all other layers are scaled.
+    outputs = tuple(filter(available.get, ("k", "v"))) or tuple(role for role in available if role != "fc2")
+    inputs = tuple(filter(available.get, ("fc2",)))
     attention, mlp = (
-        resolve_targets(model, family, targets=roles, layers=layers) for roles in (("k", "v"), ("fc2",))
+        resolve_targets(model, family, targets=roles, layers=layers) if roles else []
+        for roles in (outputs, inputs)
     )
     config = IA3Config(
         target_modules=[*attention, *mlp],
@@ -223,11 +241,22 @@ def ia3(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     return _peft(model, config, family=family)
 
 
-def _adapter_settings(model: "nn.Module", family: Family, *, recipe: Recipe) -> dict[str, Any]:
-    """Return the common settings of PEFT's configurations for linear layers."""
+def _adapter_settings(
+    model: "nn.Module", family: Family, *, recipe: Recipe, convolutions: bool = True
+) -> dict[str, Any]:
+    """Return the common settings of PEFT's configurations.
+
+    Args:
+        model: the backbone.
+        family: of the backbone.
+        recipe: settings of the method.
+        convolutions: whether PEFT has the method for convolutions.
+    """
     layers = _adapted_layers(model, family, recipe=recipe)
     return {
-        "target_modules": resolve_targets(model, family, targets=recipe.lora.targets, layers=layers),
+        "target_modules": resolve_targets(
+            model, family, targets=recipe.lora.targets, layers=layers, convolutions=convolutions
+        ),
         "bias": recipe.lora.bias,
         # Without this PEFT would neither train nor save the new head.
         "modules_to_save": trained_whole(model, family),

@@ -17,7 +17,7 @@ from pydantic import (
 
 from orbitune.data.band_statistics import BandStatistics
 from orbitune.data.transform import LARGEST, TileDtype, Transform
-from orbitune.errors import ModelError
+from orbitune.errors import ModelError, counted
 from orbitune.files import write_json
 from orbitune.models.files.config_files import read_config_file
 from orbitune.records import JsonTuple, Record
@@ -102,7 +102,7 @@ class Preprocessing(Record):
             mean=tuple(value / largest for value in statistics.mean),
             std=tuple(value / largest for value in statistics.std),
             resample=self.resample,
-            stated_by=f"the bands of {statistics.tiles:,} training tiles",
+            stated_by=f"the bands of {counted(statistics.tiles, 'training tile')}",
             bands=bands,
             dtype=dtype,
         )

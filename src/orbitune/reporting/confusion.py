@@ -27,6 +27,7 @@ LEGEND = (
 """How to read a matrix; `counted` is what else is to be said of the numbers."""
 
 _NUMBERED = 24  # classes; beyond that a number no longer fits its cell
+_DRAWN = 4000  # cells; more are an image, which is smaller than as many shapes
 
 
 def confusion_panel(
@@ -60,12 +61,16 @@ def confusion_panel(
     fade = LinearSegmentedColormap.from_list("fade", ["white", colour])
     # With many classes nearly all cells are empty: drawing them would cost megabytes.
     hits = np.nonzero(counts)
-    cells = [Rectangle((column, row), 1, 1) for row, column in zip(*hits, strict=True)]
-    axes.add_collection(PatchCollection(cells, facecolors=fade(np.sqrt(fractions[hits]))))
+    if len(hits[0]) > _DRAWN:
+        extent = (0, len(classes), len(classes), 0)
+        axes.imshow(fade(np.sqrt(fractions)), extent=extent, interpolation="nearest")
+    else:
+        cells = [Rectangle((column, row), 1, 1) for row, column in zip(*hits, strict=True)]
+        axes.add_collection(PatchCollection(cells, facecolors=fade(np.sqrt(fractions[hits]))))
     if len(counts) <= _NUMBERED:
         for row, column in zip(*hits, strict=True):
             ink = "white" if fractions[row, column] > 0.3 else INK
-            size = 9 if counts[row, column] < 1000 else 8
+            size = 10.5 if counts[row, column] < 1000 else 9
             text = f"{counts[row, column]}"
             axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=size, ha="center", va="center")
     _class_axes(axes, [shorten(each) for each in classes], width=width)
@@ -75,7 +80,7 @@ def confusion_panel(
 
 def _class_axes(axes: "Axes", names: list[str], *, width: int) -> None:
     """Label both axes with the class names, and draw the grid."""
-    size = min(10.5, 0.62 * width / len(names))
+    size = min(12, 0.62 * width / len(names))
     middles = [i + 0.5 for i in range(len(names))]
     axes.set_xticks(middles, names, rotation=90, fontsize=size)
     axes.set_yticks(middles, names, fontsize=size)

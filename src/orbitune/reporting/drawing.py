@@ -3,6 +3,7 @@
 import html
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +25,8 @@ _TICKS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.99
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: small, selectable, in the page's own typeface
     "svg.hashsalt": "orbitune",
-    "font.size": 12,
-    "axes.titlesize": 13,
+    "font.size": 13,
+    "axes.titlesize": 14,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -38,7 +39,7 @@ _STYLE = {
     "axes.axisbelow": True,
     "grid.color": LINE,
     "legend.frameon": False,
-    "legend.fontsize": 11,
+    "legend.fontsize": 12,
     "lines.linewidth": 1.8,
     "lines.markersize": 5,
 }
@@ -67,7 +68,7 @@ def new_figure(title: str, *, width: int, height: int, synthetic: bool) -> "tupl
 
     figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title)
+    axes.set_title(textwrap.fill(title, int(width / 10.4), break_on_hyphens=False))
     if synthetic:
         figure.suptitle("synthetic tiles", x=0.01, ha="left", fontsize=10, color="#9a3412")
     return figure, axes
@@ -99,7 +100,7 @@ def legend(figure: "Figure", entries: Sequence[tuple[str, dict[str, Any]]], *, w
     axes = figure.axes[0]
     handles = [axes.plot([], [], label=shorten(label, 40), **look)[0] for label, look in entries]
     longest = max(len(label) for label, _ in entries)
-    columns = max(1, min(len(entries), int(width / (6.2 * longest + 46))))
+    columns = max(1, min(len(entries), int(width / (6.8 * longest + 46))))
     figure.legend(handles=handles, loc="outside lower left", ncols=columns, columnspacing=1.2)
 
 

@@ -21,6 +21,8 @@ class Page:
         stamp: when it ended, UTC, or the hash of its recipe.
         subtitle: one line below the title, without a full stop.
         warning: of synthetic tiles, or empty.
+        headline: sentences that can be quoted alone.
+        cautions: what makes the results wrong, or may do so.
         conclusions: paragraphs.
         comparison: the main table.
         notes: what is needed to read it.
@@ -35,6 +37,8 @@ class Page:
     stamp: str
     subtitle: str
     warning: str
+    headline: list[str]
+    cautions: list[str]
     conclusions: list[str]
     comparison: Table
     notes: list[str]

@@ -1,5 +1,6 @@
 """Sentences about how a run was trained and computed."""
 
+from orbitune.errors import counted
 from orbitune.evaluation.run_result import Computation
 from orbitune.recipe import Recipe
 from orbitune.reporting import formatting as fmt
@@ -30,7 +31,7 @@ def describe_computation(compute: Computation) -> str:
     """Describe how a run was computed; empty for results without this."""
     if compute.fast is None:
         return ""
-    tiles = f"micro-batches of {compute.micro_batch} tiles in {compute.precision}"
+    tiles = f"micro-batches of {counted(compute.micro_batch or 1, 'tile')} in {compute.precision}"
     if compute.fast:
         kernels = "compiled kernels" if compute.compiled_kernels else "torch's kernels"
         return f" Computed on the fast path in {tiles}, with {compute.attention} attention and {kernels}."

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, counted, printable
 
 BandChoice = int | str  # a band's number, from 1 on, or its name
 
@@ -179,7 +179,9 @@ def check_count(count: int, own: Sequence[str]) -> None:
         DataError: there are more or fewer.
     """
     if count != len(own):
-        raise DataError(f"--bands names {count} bands, and the model reads {len(own)}: {', '.join(own)}.")
+        raise DataError(
+            f"--bands names {counted(count, 'band')}, and the model reads {len(own)}: {', '.join(own)}."
+        )
 
 
 def _find(text: str, names: Sequence[str]) -> list[int]:

@@ -31,12 +31,14 @@ class ColumnSelection:
         label_column: column with the labels; None for the usual one.
         image_column: column with the images or their file names; None for the usual one.
         undivided: read text such as "Sand; bare" as one label, not as several.
+        group_column: column that names the scene or the like of a tile, which is no class.
     """
 
     config: str | None = None
     label_column: str | None = None
     image_column: str | None = None
     undivided: bool = False
+    group_column: str | None = None
 
     def chosen(self) -> dict[str, str | None]:
         """Return the configuration and the columns by name, None for those that are not chosen."""

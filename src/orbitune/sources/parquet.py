@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.errors import DataError, first_line, printable
+from orbitune.errors import DataError, counted, first_line, printable
 from orbitune.extras import require
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.labels.label_sets import EncodedLabels, encode, from_codes
@@ -232,7 +232,7 @@ def _known_splits(splits: "dict[str, Dataset]") -> "tuple[dict[str, Dataset], tu
     if not splits:
         raise DataError("The parquet data set holds no rows.")
     known = {name: part for name, part in splits.items() if name.lower() in SPLIT_NAMES}
-    others = [f"{name} ({len(part):,} tiles)" for name, part in splits.items() if name not in known]
+    others = [f"{name} ({counted(len(part), 'tile')})" for name, part in splits.items() if name not in known]
     if not known or not others:
         return splits, ()
     return known, (f"left out what is neither train, validation nor test: {', '.join(others)}",)

@@ -88,6 +88,7 @@ class SourceFormat:
         selects: fields of `ColumnSelection` that apply to it.
         hub_files: patterns of the files to download when such a data set lies on the hub.
         column: reads a column of its tables; None for a format without tables.
+        quick_labels: whether its labels are read without a copy of the images.
     """
 
     title: str
@@ -98,6 +99,7 @@ class SourceFormat:
     selects: tuple[str, ...] = ()
     hub_files: tuple[str, ...] = ()
     column: ReadColumn | None = None
+    quick_labels: bool = True
 
 
 @dataclass(frozen=True)
@@ -288,6 +290,7 @@ SOURCE_FORMATS = (
         selects=("config", *_COLUMNS),
         hub_files=("*.parquet", "README.md", "splits/*.txt"),
         column=column_in_parquet,
+        quick_labels=False,
     ),
     SourceFormat(
         "folder of tiles with one file per band",

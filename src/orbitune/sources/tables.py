@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from orbitune.errors import DataError, first_line, printable
+from orbitune.errors import DataError, counted, first_line, printable
 
 _MAX_ROWS = 10_000_000
 
@@ -96,7 +96,9 @@ def _parse_csv(text: str) -> dict[str, list[Any]]:
         if not row:
             continue
         if len(row) != len(names):
-            raise _TableError(f"line {rows.line_num} has {len(row)} values for {len(names)} columns")
+            raise _TableError(
+                f"line {rows.line_num} has {counted(len(row), 'value')} for {counted(len(names), 'column')}"
+            )
         for name, value in zip(names, row, strict=True):
             columns[name].append(value)
     return columns

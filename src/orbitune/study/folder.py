@@ -65,6 +65,17 @@ class StudyFolder:
         except (OrbituneError, RecordError):
             return None
 
+    def check_place(self) -> None:
+        """Check that the folder is new, empty or that of a study.
+
+        Raises:
+            RunError: it holds other files, which a study must not be mixed with.
+        """
+        if not self.path.exists() or any((self.path / own).is_dir() for own in ("recipes", "plans")):
+            return
+        if not self.path.is_dir() or any(not each.name.startswith(".") for each in self.path.iterdir()):
+            raise RunError(f"{self.path} exists and is not a study of Orbitune. Choose another --out.")
+
     def claim(self, specs: Sequence[RunSpec]) -> set[str]:
         """Store the recipes of all runs, unless the folder holds runs of other recipes.
 

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
+from orbitune.data.labels.early_checks import SEVERAL_LABELS
 from orbitune.errors import OrbituneError, RunError, find_repeated
 from orbitune.evaluation.run_result import RunResult
 from orbitune.extras import require
@@ -116,6 +117,8 @@ class Study:
         track: Sequence[str] = (),
         command: str | None = None,
     ) -> None:
+        if len(backbones) == 1:
+            raise OrbituneError(f"--backbones compares two or more: for one, pass --backbone {backbones[0]}.")
         self.recipes = _one_per_method(recipes, methods)
         self.grid = Grid.of(
             backbones=backbones,
@@ -165,7 +168,9 @@ class Study:
         require("study", purpose="studies")
         specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
         path, live = self.folder.path, progress and sys.stderr.isatty()
-        check_recipes(*(spec.recipe for spec in specs if not self.folder.finished(spec)))
+        self.folder.check_place()
+        unfinished = [spec.recipe for spec in specs if not self.folder.finished(spec)]
+        check_recipes(*unfinished, one_label=True)
         specs = with_own_lists(specs, progress=progress)
         remove_abandoned(path, recursive=True)
         known = self.folder.claim(specs)
@@ -258,12 +263,9 @@ def _messages_shown(progress: bool) -> Iterator[None]:
 
 
 def _expect_one_label(plans: Iterable[Plan | OrbituneError]) -> None:
-    """Raise an OrbituneError if the tiles of a study have several labels."""
+    """Raise an OrbituneError if the tiles have several labels, which plans tell of all formats."""
     if any(isinstance(plan, Plan) and plan.recipe.task == "multi-label" for plan in plans):
-        raise OrbituneError(
-            "Studies compare methods on tiles of one label each, and these have several: train each method "
-            "with `orbitune train`, and score it with `orbitune evaluate`."
-        )
+        raise OrbituneError(SEVERAL_LABELS)
 
 
 def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] | None) -> tuple[Recipe, ...]:

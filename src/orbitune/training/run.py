@@ -1,5 +1,6 @@
 """A training run: start it in a folder, or resume its last checkpoint."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,9 +21,12 @@ from orbitune.training.meter import reset_peak_rss
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.setup import TrainingSetup, prepare_training
 from orbitune.training.trainer import Trainer
+from orbitune.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def train(
@@ -123,8 +127,7 @@ def open_run(recipe: Recipe, out: str | Path, *, progress: bool) -> Iterator[Act
     Raises:
         OrbituneError: see `train`.
     """
-    if not (Path(out) / "recipe.yaml").is_file():  # a new run
-        recipe.expect_used()
+    _check_block_size(recipe, Path(out) / "recipe.yaml")
     setup = prepare_training(continue_recipe(recipe, Path(out)), progress)
     accelerator = make_accelerator()
     with accelerator.main_process_first():
@@ -134,3 +137,25 @@ def open_run(recipe: Recipe, out: str | Path, *, progress: bool) -> Iterator[Act
         if folder.extended:
             display.print(f"extends the finished run to {setup.recipe.epochs} epochs")
         yield ActiveRun(setup, folder, accelerator, display)
+
+
+def _check_block_size(recipe: Recipe, file: Path) -> None:
+    """Check that the size of blocks has an effect; that of a run of an earlier version is a warning.
+
+    Args:
+        recipe: as requested.
+        file: of the run's recipe, if there is a run.
+
+    Raises:
+        OrbituneError: the recipe has one without effect, and the run does not.
+    """
+    kept = Recipe.make(read_yaml(file)) if file.is_file() else None
+    if kept is None or not kept.has_unused_block_size or recipe.block_size not in (None, kept.block_size):
+        recipe.expect_used()
+    if kept and kept.has_unused_block_size:
+        _LOGGER.warning(
+            "--block-size %g of the run in %s has no effect with --split %s",
+            kept.block_size,
+            file.parent,
+            kept.split,
+        )

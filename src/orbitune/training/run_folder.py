@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from orbitune.errors import DivergedError, OrbituneError, RunError
+from orbitune.errors import DivergedError, OrbituneError, RunError, counted
 from orbitune.evaluation.run_result import FILE, EpochMetrics, RunResult
 from orbitune.files import remove_abandoned, write_json, write_text
 from orbitune.machine.environment import Environment
@@ -130,7 +130,9 @@ class RunFolder:
             self.drop_checkpoint()
             if (self.path / FILE).is_file():
                 epochs = self._undo_extension()
-                raise DivergedError(f"{error} The finished run of {epochs} epochs stays as it was.") from None
+                raise DivergedError(
+                    f"{error} The finished run of {counted(epochs, 'epoch')} stays as it was."
+                ) from None
             Divergence(error=str(error)).write(self.path / _DIVERGED)
             raise
 

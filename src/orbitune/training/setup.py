@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orbitune.data.labels.class_names import check_class_names
+from orbitune.data.labels.early_checks import check_labels
 from orbitune.data.loader import TileLoader
 from orbitune.data.recipe_tiles import column_selection, load_recipe_tiles
 from orbitune.data.sensor.augmentation import SensorAugmentation, smallest_window
@@ -22,6 +23,7 @@ from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
 from orbitune.evaluation.predict import forward_with_tta, predict_logits
 from orbitune.evaluation.run_result import RunData
+from orbitune.evaluation.tasks.early_checks import check_settings, reads_labels
 from orbitune.evaluation.tasks.known import task_of
 from orbitune.evaluation.tasks.task import Task
 from orbitune.extras import require
@@ -279,12 +281,16 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     return TrainingSetup(recipe, task, backbone, tiles, splits, notes, preprocessing, weights, seen)
 
 
-def check_recipes(*recipes: Recipe) -> None:
+def check_recipes(*recipes: Recipe, one_label: bool = False) -> None:
     """Check what recipes name, without importing what takes seconds; each data set and backbone once.
 
+    Args:
+        recipes: with open settings.
+        one_label: whether each tile has to have one label.
+
     Raises:
-        OrbituneError: there is no such backbone or data, an image size does not suit the backbone, or a
-            setting is without effect.
+        OrbituneError: there is no such backbone or data, an image size does not suit the backbone, the labels
+            do not suit the split, or a setting is without effect.
     """
     for recipe in recipes:
         recipe.expect_used()
@@ -294,6 +300,7 @@ def check_recipes(*recipes: Recipe) -> None:
     backbones = {name: open_backbone(name) for name in dict.fromkeys(each.backbone for each in anchored)}
     for recipe in anchored:
         check_sizes(recipe, backbones[recipe.backbone])
+    check_labels(anchored, one_label=one_label, reads_labels=reads_labels, check_settings=check_settings)
 
 
 def _preprocessing(backbone: Backbone, tiles: TileSet, *, train: np.ndarray) -> Preprocessing:

@@ -2,16 +2,18 @@
 
 import json
 import runpy
+from itertools import chain
 
 import pytest
 import torch
 from commands import orbitune
 from pages import DOCS
+from timm_models import import_timm
 from transformers import AutoConfig
 
 from orbitune.models.families.checkpoints import EXAMPLES, describe_backbones
 from orbitune.models.families.classifiers import empty_classifier
-from orbitune.models.families.family import body_of, vision_config
+from orbitune.models.families.family import body_of, head_names, vision_config
 from orbitune.models.families.table import FAMILIES
 
 # What the config.json of each checkpoint states besides the defaults of its architecture.
@@ -50,19 +52,28 @@ STATED = {
     "microsoft/swin-tiny-patch4-window7-224": {},
     "microsoft/swinv2-tiny-patch4-window8-256": {"image_size": 256, "window_size": 8},
     "facebook/hiera-tiny-224-in1k-hf": {"depths": [1, 2, 7, 2]},
+    "timm/convnext_tiny.fb_in22k": {"architecture": "convnext_tiny"},
+    "timm/resnet50.a1_in1k": {"architecture": "resnet50"},
+    "timm/eva02_tiny_patch14_224.mim_in22k": {"architecture": "eva02_tiny_patch14_224"},
 }
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name.replace("/", "_"))
 def test_a_listed_checkpoint_has_the_parameters_and_sizes_of_its_architecture(example):
     family = FAMILIES[example.model_type]
+    if family.name_parts:
+        import_timm()
     config = AutoConfig.for_model(example.model_type, **STATED[example.name], num_labels=10, architectures=[])
     encoder = vision_config(config)
     if example.model_type == "siglip":
         encoder.vision_use_head = False
+    if family.name_parts:
+        family = family.name_parts(family, config)
     with torch.device("meta"):
-        body = body_of(empty_classifier(config, family), family)
-    assert sum(parameter.numel() for parameter in body.parameters()) == example.parameters
+        model = empty_classifier(config, family)
+    heads = {*chain(*(model.get_submodule(name).parameters() for name in head_names(model, family)))}
+    body = {*body_of(model, family).parameters()} - heads
+    assert sum(parameter.numel() for parameter in body) == example.parameters
     assert (family.step(encoder), family.smallest(encoder)) == (
         example.step,
         example.smallest or example.step,

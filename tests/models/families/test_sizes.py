@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from timm_models import timm_folder
 from transformers import AutoConfig
 
 from orbitune.models.backbones import find_backbone
@@ -27,18 +28,26 @@ _SIZES = {
 }
 
 
+def _narrow_checkpoint(folder, model_type):
+    """Write a narrow checkpoint of a family."""
+    if model_type == "timm_wrapper":
+        return timm_folder(folder, "convnext_tiny", size=224, depths=[1, 1, 1, 1], dims=[16, 16, 16, 32])
+    sizes = _SIZES.get(model_type, _NARROW)
+    config = AutoConfig.for_model(model_type, **sizes, num_labels=7, architectures=[])
+    if model_type == "siglip":
+        config.vision_config.vision_use_head = False
+    empty_classifier(config, FAMILIES[model_type]).save_pretrained(folder)
+    return folder
+
+
 def test_every_family_has_tested_sizes():
     assert TESTED_SIZES.keys() == FAMILIES.keys()
 
 
 @pytest.mark.parametrize("model_type", TESTED_SIZES)
 def test_a_family_trains_at_its_tested_sizes(tmp_path, model_type):
-    family, sizes = FAMILIES[model_type], _SIZES.get(model_type, _NARROW)
-    config = AutoConfig.for_model(model_type, **sizes, num_labels=7, architectures=[])
-    if model_type == "siglip":
-        config.vision_config.vision_use_head = False
-    empty_classifier(config, family).save_pretrained(tmp_path)
-    backbone = find_backbone(str(tmp_path))
+    family = FAMILIES[model_type]
+    backbone = find_backbone(str(_narrow_checkpoint(tmp_path / "b", model_type)))
     example = next(each for each in EXAMPLES if each.model_type == model_type)
     assert (backbone.step, backbone.smallest) == (example.step, example.smallest or example.step)
     for size in TESTED_SIZES[model_type]:

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from samples import backbone_folder
 
-from orbitune.errors import ModelError
+from orbitune.errors import OrbituneError
+from orbitune.extras import MissingExtraError
 from orbitune.models.backbones import find_backbone, load_weights
 
 CLASSES = ("a", "b", "c")
@@ -124,11 +125,11 @@ def test_the_conversion_is_kept_and_gives_the_same_bytes(tmp_path, monkeypatch):
         ({"pretrained_cfg": {"mean": 3}}, r"cannot be read: pretrained_cfg\.mean"),
     ],
 )
-def test_other_architectures_and_settings_are_one_line(tmp_path, change, message):
+def test_other_architectures_and_settings_are_one_line(tmp_path, without_timm, change, message):
     timm = in_timm_layout(backbone_folder(tmp_path / "hf"), tmp_path / "timm", "vit_tiny_patch16_224")
     stated = json.loads((timm / "config.json").read_text())
     (timm / "config.json").write_text(json.dumps(stated | change))
-    with pytest.raises(ModelError, match=message) as caught:
+    with pytest.raises(OrbituneError, match=message) as caught:
         find_backbone(str(timm))
     assert "\n" not in str(caught.value)
 
@@ -136,7 +137,7 @@ def test_other_architectures_and_settings_are_one_line(tmp_path, change, message
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"norm.weight": None}, "it has no norm.weight; of timm's architectures, plain ViTs are read"),
+        ({"norm.weight": None}, "it has no norm.weight; without timm, plain ViTs are read"),
         ({"dist_token": (1, 1, 32)}, "dist_token has no place in one"),
         ({"norm_pre.weight": (32,)}, "norm_pre.weight has no place in one"),
         ({"blocks.0.attn.q_norm.weight": (16,)}, "q_norm.weight has no place in one"),
@@ -146,7 +147,7 @@ def test_other_architectures_and_settings_are_one_line(tmp_path, change, message
         ({"blocks.0.mlp.fc1.weight": (128, 32)}, "its MLP is gated"),
     ],
 )
-def test_what_no_plain_vit_has_is_named(tmp_path, changes, message):
+def test_what_no_plain_vit_has_is_named(tmp_path, without_timm, changes, message):
     timm = in_timm_layout(backbone_folder(tmp_path / "hf"), tmp_path / "timm", "vit_tiny_patch16_224")
     tensors = load_file(timm / "model.safetensors")
     for name, shape in changes.items():
@@ -154,7 +155,7 @@ def test_what_no_plain_vit_has_is_named(tmp_path, changes, message):
         if shape:
             tensors[name] = torch.zeros(shape)
     save_file(tensors, timm / "model.safetensors")
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(MissingExtraError, match=message):
         find_backbone(str(timm))
 
 

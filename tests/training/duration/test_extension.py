@@ -11,7 +11,7 @@ from commands import orbitune
 from outcomes import outcome
 
 from orbitune import Recipe, train
-from orbitune.errors import DivergedError, Interrupted, RunError
+from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.training import finalise
 from orbitune.training.checkpoint import trainable
@@ -122,6 +122,19 @@ def test_other_settings_than_the_epochs_do_not_extend_a_run(recipe, run):
     with pytest.raises(RunError, match=r"--learning-rate: 0\.5"):
         train(recipe.replace(epochs=4, learning_rate=0.5), run, progress=False)
     assert (run / extension.KEPT_STATE).is_dir()
+
+
+def test_a_size_of_blocks_without_effect_in_an_old_run_is_a_warning(recipe, run, short, caplog):
+    """Earlier versions took one with every split."""
+    Recipe.load(run / "recipe.yaml").model_copy(update={"block_size": 500.0}).save(run / "recipe.yaml")
+    for again in (recipe, Recipe.load(run / "recipe.yaml")):
+        caplog.clear()
+        assert train(again, run, progress=False).test == RunResult.load(short).test
+        assert (
+            "--block-size 500 of the run" in caplog.text and "no effect with --split default" in caplog.text
+        )
+    with pytest.raises(OrbituneError, match="--block-size needs --split spatial"):
+        train(recipe.replace(block_size=100.0), run, progress=False)
 
 
 def test_an_unfinished_run_is_not_extended(recipe, tmp_path, monkeypatch):

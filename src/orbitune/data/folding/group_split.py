@@ -12,13 +12,14 @@ import numpy as np
 from orbitune.data.folding.parts import (
     describe_fold,
     describe_sizes,
+    first_names,
     fold_splits,
     grouped_parts,
     has_right_sizes,
 )
 from orbitune.data.spatial_blocks import FOLDS
 from orbitune.data.tileset import TileSet
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, counted, printable
 from orbitune.fold import Fold
 
 
@@ -41,19 +42,8 @@ def split_by_groups(
         DataError: there are too few groups or tiles, the groups are the classes, or a split is empty.
     """
     own = fold or Fold(1, FOLDS)
+    check_groups(tiles.membership, names, origin=origin, fold=fold)
     kinds, groups = np.unique(names, return_inverse=True)
-    if len(kinds) < own.count:
-        shown = ", ".join(printable(kind) for kind in kinds)
-        needs = f"{own.count} folds need as many" if fold else f"a split needs {FOLDS}"
-        raise DataError(f"{origin} finds {len(kinds)} groups ({shown}): {needs} or more.")
-    rows, labels = np.nonzero(tiles.membership)
-    if len(set(zip(groups[rows].tolist(), labels.tolist(), strict=True))) <= len(tiles.classes):
-        raise DataError(
-            f"The groups of {origin} are the classes: each class is in one group, and so in one split alone. "
-            "Name the scene, flight or field of a tile."
-        )
-    if tiles.membership.sum(0).max() < own.count:
-        raise DataError(f"No class has {own.count} tiles or more, which a group split needs: add tiles.")
     parts = grouped_parts(tiles.membership, groups, count=own.count, seed=seed)
     splits = fold_splits(parts, own)
     if not all(map(len, [*splits.values(), *(parts if fold else [])])):
@@ -80,11 +70,40 @@ def split_by_groups(
     return splits, tuple(notes)
 
 
-def groups_in_names(tiles: TileSet, pattern: str) -> list[str]:
+def check_groups(members: np.ndarray, names: Sequence[str], *, origin: str, fold: Fold | None) -> None:
+    """Check that tiles have the groups that a split needs.
+
+    Args:
+        members: bool (N, C), classes of each tile.
+        names: group of each tile.
+        origin: option that the groups are from, for messages.
+        fold: of a cross-validation; None for the first of `FOLDS`.
+
+    Raises:
+        DataError: there are too few groups or tiles, or the groups are the classes.
+    """
+    count = fold.count if fold else FOLDS
+    kinds, groups = np.unique(names, return_inverse=True)
+    if len(kinds) < count:
+        shown = first_names(kinds)
+        needs = f"{count} folds need as many" if fold else f"a split needs {FOLDS}"
+        found = counted(len(kinds), "group")
+        raise DataError(f"{origin} finds {found} ({shown}): {needs} or more.")
+    rows, labels = np.nonzero(members)
+    if len(set(zip(groups[rows].tolist(), labels.tolist(), strict=True))) <= members.shape[1]:
+        raise DataError(
+            f"The groups of {origin} are the classes: each class is in one group, and so in one split alone. "
+            "Name the scene, flight or field of a tile."
+        )
+    if members.sum(0).max() < count:
+        raise DataError(f"No class has {count} tiles or more, which a group split needs: add tiles.")
+
+
+def groups_in_names(names: Sequence[str], pattern: str) -> list[str]:
     """Return the group of each tile that a pattern finds in its name.
 
     Args:
-        tiles: the tiles.
+        names: of the tiles.
         pattern: regular expression; its first parenthesis, or all it matches, is the group of a name such as
             River/scene12_3.png.
 
@@ -92,9 +111,9 @@ def groups_in_names(tiles: TileSet, pattern: str) -> list[str]:
         DataError: the pattern finds none in a name, or an empty one.
     """
     compiled = re.compile(pattern)
-    found = [compiled.search(name) for name in tiles.names]
+    found = [compiled.search(name) for name in names]
     groups = [match[min(compiled.groups, 1)] if match else None for match in found]
-    if unmatched := [name for name, group in zip(tiles.names, groups, strict=True) if not group]:
+    if unmatched := [name for name, group in zip(names, groups, strict=True) if not group]:
         raise DataError(
             f"--group-pattern {pattern} finds no group in {len(unmatched):,} of {len(groups):,} tile names, "
             f"such as {printable(unmatched[0])}."

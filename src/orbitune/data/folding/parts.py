@@ -6,14 +6,41 @@ first of five folds.
 """
 
 import warnings
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from orbitune.data.labels.membership import with_empty
 from orbitune.data.labels.stratification import stratified_parts
+from orbitune.errors import DataError, printable
 from orbitune.fold import Fold
 
 TOLERANCE = 0.25  # of the size of a part: 5 points of 60/20/20, which is made of five parts
+
+
+def first_names(names: Iterable[str]) -> str:
+    """Return the first ten names, so that an error message stays readable."""
+    shown = [printable(str(name)) for name in names]
+    return ", ".join(shown[:10]) + (f" and {len(shown) - 10:,} more" if len(shown) > 10 else "")
+
+
+def check_counts(members: np.ndarray, classes: Sequence[str], *, count: int) -> None:
+    """Check that each class has a tile for each of the folds.
+
+    Args:
+        members: bool (N, C), classes of each tile.
+        classes: their names.
+        count: number of folds.
+
+    Raises:
+        DataError: a class has fewer.
+    """
+    tiles = members.sum(0)
+    if tiles.min(initial=count) < count:
+        few = first_names(
+            f"{name} ({found})" for name, found in zip(classes, tiles.tolist(), strict=True) if found < count
+        )
+        raise DataError(f"Too few tiles for {count} folds: {few}. Ask for fewer, or drop the class.")
 
 
 def random_parts(labels: np.ndarray, count: int, *, seed: int) -> list[np.ndarray]:

@@ -1,8 +1,10 @@
 """Whether the tiles of a source have one label or several, in its files and in what is stored of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from orbitune.errors import DataError
 from orbitune.sources.band_folders import band_folder_files, open_band_folders
 from orbitune.sources.labels.label_sets import is_divided
 from orbitune.sources.registry import Source
@@ -31,3 +33,22 @@ def has_sets(source: Source, scratch: Path) -> bool:
     """
     with source.open(scratch) as manifest:
         return manifest.labels.ndim == 2
+
+
+def leaves_out_group(source: Source, scratch: Path) -> bool:
+    """Return whether the classes depend on the group column, which would be one of them; reads all labels.
+
+    Args:
+        source: the data set.
+        scratch: folder for working copies.
+    """
+    if source.selection.group_column is None or not source.format.quick_labels:
+        return False
+    whole = replace(source, selection=replace(source.selection, group_column=None))
+    with source.open(scratch) as manifest:
+        classes = manifest.classes
+    try:
+        with whole.open(scratch) as manifest:
+            return manifest.classes != classes
+    except DataError:  # it is neither a class nor known
+        return True

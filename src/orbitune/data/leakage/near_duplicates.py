@@ -28,6 +28,7 @@ from orbitune.data.augment import dihedral_views
 from orbitune.data.preview import preview_bands
 from orbitune.data.tileset import TileSet
 from orbitune.data.transform import resize_matrix
+from orbitune.errors import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,8 +73,9 @@ class NearDuplicates:
         first, second = self.splits
         if not self.count:
             return f"no {second} tile is a near-duplicate of a {first} tile"
+        are = "is a near-duplicate" if self.count == 1 else "are near-duplicates"
         return (
-            f"{self.count:,} of {self.tiles:,} {second} tiles are near-duplicates of {first} tiles "
+            f"{self.count:,} of {counted(self.tiles, f'{second} tile')} {are} of {first} tiles "
             f"({self.identical:,} identical), such as {self.pairs[0].second} of {self.pairs[0].first}"
         )
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, FiniteFloat
 
+from orbitune.errors import counted
 from orbitune.evaluation.calibration import (
     Calibration,
     bin_probabilities,
@@ -77,7 +78,7 @@ class LabelSetScores(SplitScores):
             f"mAP {self.mean_average_precision:.4f} (95 % interval {ends['mean_average_precision']}), "
             f"micro-F1 {self.micro_f1:.4f} ({ends['micro_f1']}), "
             f"macro-F1 {self.macro_f1:.4f} ({ends['macro_f1']}), "
-            f"all labels right in {self.accuracy:.2%} of {self.count:,} tiles"
+            f"all labels right in {self.accuracy:.2%} of {counted(self.count, 'tile')}"
         )
 
     def class_table(self) -> tuple[list[str], list[list[str]]]:

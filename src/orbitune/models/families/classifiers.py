@@ -32,9 +32,8 @@ def classifier_config(
     logging.set_verbosity_error()  # it warns of a config of another model type, which some families intend
     own = getattr(classifier_class(family), "config_class", None)
     config = (own or AutoConfig).from_pretrained(folder, trust_remote_code=False, **settings)
+    family.configure(config, channels)
     encoder = vision_config(config)
-    if channels is not None:
-        encoder.num_channels = channels
     if hasattr(encoder, "vision_use_head"):  # attention pooling, which classifiers of transformers leave out
         encoder.vision_use_head = False
     config.architectures = config.architectures or []  # transformers iterates over it

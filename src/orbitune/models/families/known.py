@@ -8,14 +8,14 @@ from orbitune.errors import ModelError
 from orbitune.models.families.family import Family
 from orbitune.models.families.table import FAMILIES
 
+_ONE_SIZE = "it reads images of any shape (NaFlex); SigLIP 2 checkpoints of one size are of type siglip"
 # What to use in place of checkpoints that are near to a family, but not of it.
 _INSTEAD = {
-    "siglip2": "it reads images of any shape (NaFlex); SigLIP 2 checkpoints of one size are of type siglip",
+    "siglip2": _ONE_SIZE,
+    "siglip2_vision_model": _ONE_SIZE,
     "clip_vision_model": "use the whole checkpoint, of the type clip",
     "siglip_vision_model": "use the whole checkpoint, of the type siglip",
     "dinov3_convnext": "it is a convolutional network; use a ViT of DINOv3, of the type dinov3_vit",
-    "timm_wrapper": "timm's models need torchvision; pass timm's own checkpoint (timm/...), or one of "
-    "transformers",
 }
 _ENDING = re.compile(r"(For|Model|WithRegisters).*")  # of the name of a class
 

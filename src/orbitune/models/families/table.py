@@ -9,6 +9,9 @@ from typing import Any
 from orbitune.models.families.beit import make_indices_outside_inference
 from orbitune.models.families.family import Bands, Family, patch_side
 from orbitune.models.families.swin import keep_windows
+from orbitune.models.families.timm.architecture import BODY, configure, describe, name_parts
+from orbitune.models.families.timm.batch_norm import keep_frozen_statistics
+from orbitune.models.families.timm.config import MODEL_TYPE
 
 _Normalisation = tuple[Bands, Bands]
 _IMAGENET: _Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -174,6 +177,23 @@ FAMILIES = {
             forward=_INTERPOLATED,
             step=_hiera_step,
             smallest=_hiera_step,
+        ),
+        Family(
+            MODEL_TYPE,
+            "timm model",
+            _IMAGENET,
+            BODY,
+            norms=("norm1", "norm2"),
+            layers="",
+            pooling="own",
+            unused=(),
+            why_plain="its blocks are timm's own",
+            prepare=keep_frozen_statistics,
+            step=lambda config: describe(config).step,
+            smallest=lambda config: describe(config).smallest,
+            largest=lambda config: describe(config).largest,
+            configure=configure,
+            name_parts=name_parts,
         ),
     )
 }

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from orbitune.errors import ModelError
 from orbitune.models.backbones import Backbone
-from orbitune.models.families.family import Family
+from orbitune.models.families.family import Family, is_head
 from orbitune.models.files.checkpoint_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -144,7 +144,7 @@ def head_rows(shapes: dict[str, tuple[int, ...]], family: Family) -> int | None:
     """Return the number of classes of the first head; None without a head."""
     for name, shape in shapes.items():
         module, _, kind = name.rpartition(".")
-        if kind == "weight" and module.rpartition(".")[2] in family.heads and len(shape) == 2:
+        if kind == "weight" and len(shape) == 2 and any(is_head(module, head) for head in family.heads):
             return shape[0]
     return None
 

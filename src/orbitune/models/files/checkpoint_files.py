@@ -24,6 +24,8 @@ WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
 
 # Settings of a config.json by which transformers would read other files, or code that is not its own.
 _UNSUPPORTED = ("quantization_config", "transformers_weights", "fusion_config", "distributed_config")
+# Ends of the names of buffers of whole numbers: of batch normalisations, and of relative positions.
+_WHOLE_NUMBERS = ("num_batches_tracked", "position_index")
 _ATTENTION = (None, "eager", "sdpa")
 
 Width = Annotated[int, Field(ge=1, le=1 << 16)]
@@ -94,7 +96,7 @@ def check_config(folder: Path) -> CheckpointConfig:
         raise ModelError(f"{folder} holds no {CONFIG}; expected a checkpoint in the hub's layout.")
     named = read_config_file(folder / CONFIG, _Architecture)
     # Before the sizes: an unknown architecture may state others.
-    family_of(named.model_type, whose=str(folder), classes=named.architectures or ())
+    family = family_of(named.model_type, whose=str(folder), classes=named.architectures or ())
     config = read_config_file(folder / CONFIG, CheckpointConfig)
     others = config.model_extra or {}
     refused = [name for name in _UNSUPPORTED if others.get(name)]
@@ -105,7 +107,8 @@ def check_config(folder: Path) -> CheckpointConfig:
             "checkpoint in safetensors."
         )
     sizes = config.vision_config or config
-    if not sizes.num_heads and sizes.hidden_size % sizes.num_attention_heads:
+    states_heads = not (sizes.num_heads or family.name_parts)  # timm's are not in its config.json
+    if states_heads and sizes.hidden_size % sizes.num_attention_heads:
         raise ModelError(
             f"The {CONFIG} of {folder} cannot be read: {sizes.num_attention_heads} heads do not divide a "
             f"width of {sizes.hidden_size}."
@@ -188,7 +191,7 @@ def read_tensors(file: Path) -> "dict[str, Tensor]":
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"{file} cannot be read: {first_line(error)}. Restore it.") from None
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
+        if not (tensor.is_floating_point() or name.endswith(_WHOLE_NUMBERS)):
             raise ModelError(
                 f"{file} holds whole numbers ({name}: {tensor.dtype}) in place of weights. Save floats."
             )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from orbitune.errors import ModelError
-from orbitune.models.families.family import Family
+from orbitune.models.families.family import Family, is_head
 from orbitune.models.files.checkpoint_files import read_tensors, stored_shapes
 
 
@@ -65,9 +65,7 @@ def _find_heads(folder: Path, family: Family) -> dict[str, Path]:
     """Return the file of each head's weight and bias, heads in the family's order."""
     files = {name: file for file in sorted(folder.glob("*.safetensors")) for name in stored_shapes(file)}
     modules = {name.removesuffix(".weight") for name in files if name.endswith(".weight")}
-    heads = [
-        module for head in family.heads for module in sorted(modules) if module.rpartition(".")[2] == head
-    ]
+    heads = [module for head in family.heads for module in sorted(modules) if is_head(module, head)]
     names = [f"{module}.{kind}" for module in heads for kind in ("weight", "bias")]
     if not names or not all(name in files for name in names):
         raise ModelError(f"{folder} holds no classification head with weights of its own.")

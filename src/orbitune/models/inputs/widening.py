@@ -7,6 +7,7 @@ arXiv:1705.07750) does. Here the division goes by wavelength: a colour's own ban
 and the bands nearest to it share the rest. The widened embedding is trained with the head.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,21 +33,11 @@ def widen(model: "nn.Module", bands: Sequence[str], *, projection: str) -> None:
     from torch import nn
 
     old: Any = model.get_submodule(projection)
-    new = nn.Conv2d(
-        len(bands),
-        old.out_channels,
-        kernel_size=old.kernel_size,
-        stride=old.stride,
-        padding=old.padding,
-        bias=old.bias is not None,
-        device=old.weight.device,
-        dtype=old.weight.dtype,
-    )
+    new = copy.deepcopy(old)  # some are subclasses with a padding of their own
+    new.in_channels = len(bands)
     fractions = torch.from_numpy(colour_fractions(bands)).to(old.weight)
     with torch.no_grad():
-        new.weight.copy_(torch.einsum("bc,dcyx->dbyx", fractions, old.weight))
-        if old.bias is not None:
-            new.bias.copy_(old.bias)  # type: ignore[union-attr]
+        new.weight = nn.Parameter(torch.einsum("bc,dcyx->dbyx", fractions, old.weight))
     setattr(new, _MARK, True)
     model.set_submodule(projection, new)
     around: Any = model.get_submodule(projection.rpartition(".")[0])

@@ -15,9 +15,10 @@ from orbitune.errors import ModelError, OrbituneError
 from orbitune.files import replacing
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.integrity import file_hash
-from orbitune.models.backbones import Backbone, checkpoint_folder, find_backbone
+from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.checkpoint_io import is_adapter, load_saved, open_saved, save_model, write_metadata
 from orbitune.models.files.checkpoint_files import ADAPTER_WEIGHTS
+from orbitune.models.files.location import checkpoint_folder
 from orbitune.models.lineage.ancestors import Ancestor
 from orbitune.models.lineage.places import recall
 from orbitune.models.lineage.seen_file import FILE as SEEN_FILE

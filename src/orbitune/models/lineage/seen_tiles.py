@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from orbitune.data.tileset import TileSet
+from orbitune.errors import counted
 from orbitune.models.backbones import Backbone
 from orbitune.models.lineage.fine_tuned import FineTuned, place_of, saved_hash
 from orbitune.models.lineage.seen_file import read_seen, save_seen
@@ -68,10 +69,11 @@ def describe_seen(
         )
     if not counts:
         return ()
-    found = [f"{count:,} of {len(splits[split]):,} {split} tiles" for split, count in counts.items()]
-    return (
-        f"{' and '.join(found)} were training tiles of the backbone's runs ({runs}): the scores are too high",
-    )
+    found = [
+        f"{count:,} of {counted(len(splits[split]), f'{split} tile')}" for split, count in counts.items()
+    ]
+    were = "was a training tile" if sum(counts.values()) == 1 else "were training tiles"
+    return (f"{' and '.join(found)} {were} of the backbone's runs ({runs}): the scores are too high",)
 
 
 def are_seen(sums: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -23,14 +23,20 @@ class OneLabelView(ScoreView):
         return np.array(self.details.scores.confusion)
 
     def headline(self) -> str:
-        """State accuracy and macro-F1 with their intervals."""
-        scores, digits = self.details.scores, self.digits
-        correct = int(np.trace(self.counts))
+        """State the accuracy with its interval."""
+        scores, correct = self.details.scores, int(np.trace(self.counts))
         return (
             f"{correct:,} of {scores.count:,} {self.tiles} are classified correctly: accuracy "
-            f"{fmt.percent(scores.accuracy, digits)} (95 % interval "
-            f"{fmt.percent_range(scores.interval, digits)}), macro-F1 {fmt.percent(scores.macro_f1, digits)} "
-            f"({fmt.percent_range(self.details.macro_f1_interval, digits)})."
+            f"{fmt.percent(scores.accuracy, self.digits)} (95 % interval "
+            f"{fmt.percent_range(scores.interval, self.digits)})."
+        )
+
+    def other_scores(self) -> str:
+        """State macro-F1 with its interval."""
+        macro_f1 = fmt.percent(self.details.scores.macro_f1, self.digits)
+        return (
+            f"Macro-F1, the mean F1 of the classes, is {macro_f1} (95 % interval "
+            f"{fmt.percent_range(self.details.macro_f1_interval, self.digits)})."
         )
 
     def weakest(self) -> str:

@@ -49,7 +49,11 @@ class ScoreView(ABC):
 
     @abstractmethod
     def headline(self) -> str:
-        """State the main scores with their intervals."""
+        """State the main score with its interval, as a sentence that can be quoted alone."""
+
+    @abstractmethod
+    def other_scores(self) -> str:
+        """State the other scores with their intervals."""
 
     @abstractmethod
     def weakest(self) -> str:
@@ -113,8 +117,9 @@ class ScoreView(ABC):
         )
 
     def conclusions(self) -> list[str]:
-        """Return paragraphs on the scores."""
-        return [self.headline(), " ".join(filter(None, [self.weakest(), self.calibration_sentence()]))]
+        """Return paragraphs on the scores, after the headline."""
+        scores = " ".join(filter(None, [self.other_scores(), self.weakest()]))
+        return [scores, self.calibration_sentence()]
 
     def calibration(self) -> list[Component]:
         """Return the reliability diagrams and the table of the calibration."""

@@ -29,18 +29,20 @@ class SeveralLabelsView(ScoreView):
         return self.details.scores
 
     def headline(self) -> str:
-        """State mean average precision and F1 with their intervals."""
-        scores = self.scores
-        named = (("mean_average_precision", "mAP"), ("micro_f1", "micro-F1"), ("macro_f1", "macro-F1"))
-        parts = [
-            f"{title} {fmt.percent(getattr(scores, name), self.digits)} (95 % interval "
-            f"{fmt.percent_range(scores.intervals[name], self.digits)})"
-            for name, title in named
-        ]
+        """State mean average precision with its interval, and how many tiles have all labels right."""
+        mean = self._score("mAP", "mean_average_precision")
         return (
-            f"On {scores.count:,} {self.tiles}: {fmt.listed(parts)}. All labels are right for "
-            f"{fmt.percent(scores.accuracy, self.digits)} of the tiles."
+            f"{mean} on {self.scores.count:,} {self.tiles}; all labels are right for "
+            f"{fmt.percent(self.scores.accuracy, self.digits)} of them."
         )
+
+    def other_scores(self) -> str:
+        """State micro-F1 and macro-F1 with their intervals."""
+        return f"{self._score('Micro-F1', 'micro_f1')} and {self._score('macro-F1', 'macro_f1')}."
+
+    def _score(self, title: str, name: str) -> str:
+        interval = fmt.percent_range(self.scores.intervals[name], self.digits)
+        return f"{title} {fmt.percent(getattr(self.scores, name), self.digits)} (95 % interval {interval})"
 
     def weakest(self) -> str:
         """Name the class with the lowest average precision."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, counted, printable
 
 # Missing values as pandas reads them, and so the hub's data set viewer.
 _MISSING = {"", "#N/A", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
@@ -48,7 +48,7 @@ def encode_labels(values: Sequence[Any], column: str) -> tuple[np.ndarray, tuple
     labelled = sum(text is not None for text in texts)
     if labelled >= _FEW and len(names) > labelled / 2:
         raise DataError(
-            f"{column} holds {len(names):,} different values for {labelled:,} tiles, such as "
+            f"{column} holds {len(names):,} different values for {counted(labelled, 'tile')}, such as "
             f"{printable(names[0])[:60]!r}: choose the column of classes with --label-column."
         )
     index = {name: label for label, name in enumerate(names)}

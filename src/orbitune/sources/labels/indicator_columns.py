@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, counted, printable
 from orbitune.sources.labels.class_labels import is_missing
 from orbitune.sources.tables import SourceTable
 
@@ -26,13 +26,17 @@ def chosen_columns(table: SourceTable, chosen: str | None) -> list[str]:
     return names
 
 
-def find_columns(table: SourceTable, file_column: str) -> list[str]:
+def find_columns(table: SourceTable, beside: Sequence[str]) -> list[str]:
     """Return the class columns of a table without a column of labels; empty if it has no two.
+
+    Args:
+        table: its columns.
+        beside: columns that are no classes: of file names, and of groups.
 
     Raises:
         DataError: beside them and the file names there are other columns.
     """
-    others = [name for name in table.columns if name != file_column]
+    others = [name for name in table.columns if name not in beside]
     found = [name for name in others if _is_indicator(table.columns[name])]
     if len(found) < 2:
         return []
@@ -58,7 +62,7 @@ def read_sets(table: SourceTable, columns: Sequence[str]) -> list[list[str] | No
     ]
     if partial:
         raise DataError(
-            f"{table.name} has {len(partial):,} rows with 0 or 1 for some classes only, such as row "
+            f"{table.name} has {counted(len(partial), 'row')} with 0 or 1 for some classes only, such as row "
             f"{partial[0]:,}: fill in all of their classes, or none."
         )
     return [

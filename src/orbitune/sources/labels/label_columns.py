@@ -9,7 +9,7 @@ from orbitune.sources.labels.indicator_columns import chosen_columns, find_colum
 from orbitune.sources.tables import SourceTable
 
 LABEL, SEVERAL = "label", "labels"
-_NAMED = 5  # columns that a note names
+_NAMED = 20  # columns that a note names
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class ColumnLabels:
     origin: str
 
 
-def read_labels(table: SourceTable, files: str, *, chosen: str | None, option: str) -> ColumnLabels:
+def read_labels(
+    table: SourceTable, files: str, *, chosen: str | None, option: str, group: str | None = None
+) -> ColumnLabels:
     """Return the labels of a table.
 
     Args:
@@ -37,13 +39,19 @@ def read_labels(table: SourceTable, files: str, *, chosen: str | None, option: s
         files: the column of file names.
         chosen: the column or columns (A,B,C) that the user chose, if any.
         option: that chooses them, for error messages.
+        group: the column that names the scene or the like of a tile, if any, which is no class.
 
     Raises:
         DataError: there is no such column, or its values are no labels.
     """
-    if columns := _class_columns(table, files, chosen):
+    if columns := _class_columns(table, [files, *([group] if group else [])], chosen):
         more = f" and {len(columns) - _NAMED:,} more" if len(columns) > _NAMED else ""
         origin = f"columns {', '.join(map(printable, columns[:_NAMED]))}{more}"
+        if not chosen:
+            origin += (
+                " of 0 and 1, each a class; if some are none, name the others with --label-column, such as "
+                f"{','.join(map(printable, columns[:2]))}"
+            )
         return ColumnLabels(read_sets(table, columns), ",".join(columns)[:60], columns, origin)
     usual = [SEVERAL if SEVERAL in table.columns and LABEL not in table.columns else LABEL]
     column = table.find_column(chosen, usual, content="labels", option=option)
@@ -52,8 +60,8 @@ def read_labels(table: SourceTable, files: str, *, chosen: str | None, option: s
     return ColumnLabels(table.columns[column], column, [], f"column {printable(column)}{other}")
 
 
-def _class_columns(table: SourceTable, files: str, chosen: str | None) -> list[str]:
+def _class_columns(table: SourceTable, beside: Sequence[str], chosen: str | None) -> list[str]:
     """Return the columns of a table that has one of 0 and 1 for each class; else none."""
     if chosen:
         return chosen_columns(table, chosen)
-    return [] if {LABEL, SEVERAL} & table.columns.keys() else find_columns(table, files)
+    return [] if {LABEL, SEVERAL} & table.columns.keys() else find_columns(table, beside)

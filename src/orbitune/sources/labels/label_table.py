@@ -311,7 +311,9 @@ def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelecti
     option = "--label-column"
     if beside:
         option += f", or rename {table.name} to have the folders as classes"
-    labels = read_labels(table, files, chosen=selection.label_column, option=option)
+    labels = read_labels(
+        table, files, chosen=selection.label_column, option=option, group=selection.group_column
+    )
     names = [folder + _normalise_path(name, table.name) for name in table.columns[files]]
     rows = list(zip(names, labels.values, strict=True))
     return _LabelRows(table.name, rows, labels.column, labels.class_columns, labels.origin)

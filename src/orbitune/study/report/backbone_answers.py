@@ -11,7 +11,7 @@ from orbitune.study.report.view_model import MeanCost, ReportView, RunGroup
 
 @dataclass(frozen=True)
 class _Answer:
-    """The most accurate backbone with one method, and whether the others are told from it.
+    """The most accurate backbone with one method, and how the others compare with it.
 
     Attributes:
         method: name of the method.
@@ -25,17 +25,24 @@ class _Answer:
 
     @property
     def winner(self) -> str | None:
-        """Label of the best backbone; None if any other is not told from it."""
+        """Label of the best backbone; None if any other may be as good."""
         return _label(self.best) if all(_differ(verdict) for _, verdict in self.others) else None
 
 
+def which_backbone_is_best(view: ReportView, split: str) -> str:
+    """Return which backbone is best on one split, without a full stop; empty where nothing is compared."""
+    answers = _answers(view, split)
+    where = f"on the {split} split, " if len(view.splits) > 1 else ""
+    return f"{where}{_headline(answers)}" if answers else ""
+
+
 def which_backbone(view: ReportView, split: str) -> str:
-    """Return the answer on one split as a paragraph; empty where nothing is compared."""
+    """Return the differences on one split as a paragraph; empty where nothing is compared."""
     answers = _answers(view, split)
     if not answers:
         return ""
-    where = f"on the {split} split, " if len(view.splits) > 1 else ""
-    return " ".join([f"{where}{_headline(answers)}.", *(_sentence(view, each) for each in answers)])
+    sentences = " ".join(_sentence(view, each) for each in answers)
+    return f"On the {split} split: {sentences}" if len(view.splits) > 1 else sentences
 
 
 def backbone_conditions(view: ReportView) -> list[str]:
@@ -81,7 +88,7 @@ def _headline(answers: list[_Answer]) -> str:
         methods.setdefault(answer.winner, []).append(method_name(answer.method))
     parts = []
     for winner, names in methods.items():
-        found = "these tiles do not tell" if winner is None else winner
+        found = "no clear winner on these tiles" if winner is None else winner
         every = ", with every method" if len(answers) > 1 else ""
         parts.append(found + (every if len(methods) == 1 else f" with {fmt.listed(names)}"))
     return f"which backbone: {'; '.join(parts)}"
@@ -92,7 +99,7 @@ def _sentence(view: ReportView, answer: _Answer) -> str:
     better = [_difference(view, answer.best, other) for other in answer.others if _differ(other[1])]
     alike = [_difference(view, answer.best, other) for other in answer.others if not _differ(other[1])]
     found = [f"did better than {fmt.listed(better)}"] if better else []
-    found += [f"is not told from {fmt.listed(alike)}"] if alike else []
+    found += [f"is not shown to differ from {fmt.listed(alike)}"] if alike else []
     return (
         f"With {method_name(answer.method)}, {_label(answer.best)} reached "
         f"{fmt.percent(answer.best.accuracy[0], view.digits)} test accuracy (95 % interval "
@@ -109,8 +116,8 @@ def _difference(view: ReportView, best: RunGroup, other: tuple[RunGroup, Verdict
     mine, theirs = MeanCost.over(best.runs), MeanCost.over(group.runs)
     return (
         f"{_label(group)} ({fmt.signed(sign * verdict.difference)} points, {intervals(verdict, sign=sign)}, "
-        f"p {p}; {fmt.ratio(mine.cpu_seconds, theirs.cpu_seconds)} its CPU time, "
-        f"{fmt.ratio(mine.peak_memory, theirs.peak_memory)} its peak memory)"
+        f"p {p}; with {fmt.ratio(mine.cpu_seconds, theirs.cpu_seconds)} the CPU time and "
+        f"{fmt.ratio(mine.peak_memory, theirs.peak_memory)} the peak memory)"
     )
 
 

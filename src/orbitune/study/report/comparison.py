@@ -47,7 +47,7 @@ def table_notes(view: ReportView) -> list[str]:
             "CPU times, summed over all cores for a whole run, are comparable."
         ]
     if any(row.cost.energy_joules is None for row in view.rows):
-        lines += ["A core-minute is one processor core busy for a minute. Energy was not measured."]
+        lines += ["A core-minute is one processor core that is busy for one minute. Energy was not measured."]
     elif view.rows:
         source = view.results.done[0].finished.cost.energy_source
         lines += [f"Energy is that of one run, in {source}."]

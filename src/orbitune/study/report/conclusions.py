@@ -6,13 +6,13 @@ there, two methods whose 95 % intervals overlap are never called different.
 
 from collections.abc import Sequence
 
+from orbitune.errors import counted
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.report.backbone_answers import backbone_conditions, intervals, which_backbone
 from orbitune.study.report.corruption_losses import write_losses
-from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup
 
 
@@ -33,7 +33,7 @@ def _few(names: list[str], kind: str) -> str:
 def write_conclusions(view: ReportView) -> list[str]:
     """Return the conclusions, one paragraph each.
 
-    The page adds the warning about synthetic tiles.
+    The page adds the warnings, about synthetic tiles and about tiles that the backbone has seen.
     """
     reference = view.reference
     if reference is None:
@@ -51,7 +51,6 @@ def write_conclusions(view: ReportView) -> list[str]:
         shown = [_single_method(view, reference)]
     else:
         shown = _single_runs(view, reference)
-    shown = [*warn_seen(view), *shown]
     return [fmt.capital(each) for each in [*shown, write_losses(view), " ".join(_caveats(view))] if each]
 
 
@@ -71,7 +70,7 @@ def _verdicts_on(view: ReportView, split: str, *, backbone: str | None) -> str:
     for answer, claim in (
         ("yes", f"Within {margin}, or better"),
         ("no", f"Not within {margin}"),
-        ("cannot be told", "Cannot be told from these tiles"),
+        ("cannot be told", f"Not clear from these tiles whether within {margin}"),
     ):
         named = [verdict for verdict in verdicts if verdict.verdict == answer]
         if named:
@@ -92,7 +91,7 @@ def _accuracy_clause(view: ReportView, group: RunGroup) -> str:
     return (
         f"{group.title} reached {fmt.percent(mean, view.digits)} test accuracy "
         f"(95 % interval {fmt.percent_range(interval, view.digits)}) "
-        f"on {group.summary.test_tiles:,} test tiles {from_seeds}"
+        f"on {counted(group.summary.test_tiles, 'test tile')} {from_seeds}"
         + (f", each tested once over {view.folds} folds" if view.folds else "")
     )
 
@@ -245,7 +244,10 @@ def _caveats(view: ReportView) -> list[str]:
     verdicts = view.results.verdicts
     if verdicts and all(min(each.seeds, each.reference_seeds) == 1 for each in verdicts):
         kinds = "methods and backbones" if view.backbones else "methods"
-        sentences += [f"With one seed each, this holds for the trained models, not for the {kinds}."]
+        sentences += [
+            f"With one seed each, this holds for these trained models; other seeds may rank the {kinds} "
+            "differently."
+        ]
     if not view.backbones and not any(row.is_full for row in view.rows):
         sentences += ["Costs are not compared, because full fine-tuning has no finished run."]
     return sentences

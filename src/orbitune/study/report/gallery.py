@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from orbitune.errors import counted
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Gallery, GalleryTile
 from orbitune.reporting.tile_gallery import png_uri
@@ -23,7 +24,8 @@ def disagreement_gallery(record: DisagreementRecord, folder: Path) -> Gallery:
         GalleryTile(source, tile.name, tile.label, _answer_lines(tile))
         for source, tile in zip(sources, record.tiles, strict=True)
     ]
-    caption = f"{len(tiles)} test tiles of the {record.split} split on which the methods disagree"
+    count = counted(len(tiles), "test tile")
+    caption = f"{count} of the {record.split} split on which the methods disagree most"
     return Gallery(caption, record.image if found else None, tiles)
 
 

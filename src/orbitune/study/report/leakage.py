@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orbitune.data.leakage.near_duplicates import DuplicatePair, NearDuplicates
+from orbitune.errors import counted
 from orbitune.evaluation.baselines import describe_baseline
 from orbitune.evaluation.metrics import wilson
 from orbitune.fold import Fold
@@ -100,9 +101,8 @@ def _pooled_sentences(view: ReportView, split: str) -> list[str]:
 
 
 def _with_interval(sentence: str, count: int, interval: Sequence[float]) -> str:
-    return (
-        f"{fmt.capital(sentence)}. On {count:,} test tiles, 95 % interval {fmt.percent_range(interval, 1)} %."
-    )
+    ends = fmt.percent_range(interval, 1)
+    return f"{fmt.capital(sentence)}. On {counted(count, 'test tile')}, 95 % interval {ends} %."
 
 
 def _pool_leaks(leaks: Sequence[LeakRecord]) -> NearDuplicates:

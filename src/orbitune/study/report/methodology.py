@@ -1,5 +1,6 @@
 """Methodology of a study in sentences."""
 
+from orbitune.errors import counted
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.run_sentences import (
     COST_NOTE,
@@ -50,7 +51,7 @@ def _best_epochs(view: ReportView) -> str:
     total = max(len(run.finished.history) for run in view.results.done)
     return (
         f"Each run kept the checkpoint of the epoch with the best validation {_criterion(view)}. "
-        f"Epoch kept, of {total}: {', '.join(map(epochs, view.rows))}."
+        f"Epochs kept, of {total}: {', '.join(map(epochs, view.rows))}."
     )
 
 
@@ -96,7 +97,7 @@ def _test_reads(view: ReportView) -> str:
     sentences = [first, f"{fmt.capital(fmt.listed(others))}." if others else ""]
     trials = [trial.test_reads for trial in view.results.trials if trial.test_reads is not None]
     if trials:
-        sentences += [f"{len(trials)} trials {_read(sum(trials))}."]
+        sentences += [f"{fmt.capital(counted(len(trials), 'learning-rate trial'))} {_read(sum(trials))}."]
     return " ".join(filter(None, sentences))
 
 

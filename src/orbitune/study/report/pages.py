@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
+from orbitune.errors import counted
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import (
     BulletList,
@@ -40,7 +41,9 @@ from orbitune.study.report.figures.severity_curves import robustness_figure
 from orbitune.study.report.figures.styles import Styles, method_styles
 from orbitune.study.report.figures.sweeps import SWEEPS, sweep_figure, sweep_lines
 from orbitune.study.report.gallery import disagreement_gallery
+from orbitune.study.report.headline import write_headline
 from orbitune.study.report.leakage import leakage_components
+from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.view_model import ReportView
 
 
@@ -62,6 +65,8 @@ def build_page(results: StudyResults, folder: Path) -> Page:
             stamp=f"{created:%Y-%m-%d %H:%M} UTC",
             subtitle=_backbone_line(results),
             warning=WARNING if results.data.synthetic else "",
+            headline=write_headline(view),
+            cautions=warn_seen(view),
             conclusions=write_conclusions(view),
             comparison=Table(table_caption(view), header, comparison_rows(view, columns)),
             notes=table_notes(view),
@@ -106,7 +111,7 @@ def _sections(view: ReportView, folder: Path) -> Iterator[Section]:
     differences = run_details.difference_table(view)
     recipes = [*([differences] if differences else []), *run_details.recipes(view)]
     yield Section("Recipe", recipes, measured=False)
-    environment = DescriptionList(run_details.environment_pairs(view))
+    environment = Collapsible("Versions and hardware", [DescriptionList(run_details.environment_pairs(view))])
     yield Section("Environment", [environment], measured=False)
     command = view.results.command
     commands = CodeBlock(f"{command}\n{_report_command(command)}", "sh")
@@ -119,7 +124,7 @@ def _verdicts(view: ReportView) -> list[Component]:
     sentences = BulletList(tables.verdict_sentences(view))
     return [
         tables.verdict_table(view),
-        Collapsible("Verdicts in sentences", [sentences]) if view.many else sentences,
+        Collapsible("Verdicts in sentences", [sentences]),
     ]
 
 
@@ -141,7 +146,7 @@ def _classes(view: ReportView) -> list[Component]:
     if view.reference is None or len(view.rows) < 2:
         return found
     figure = class_figure(view, view.reference)
-    return [figure, Collapsible("Numbers", found)] if view.many else [figure, *found]
+    return [figure, Collapsible("Numbers", found)]
 
 
 def _calibration(view: ReportView, styles: Styles) -> list[Component]:
@@ -181,7 +186,7 @@ def _runs(view: ReportView) -> list[Component]:
         components += [Collapsible(f"{count} runs", [table]) if count > 3 else table]
     if view.results.trials:
         trials = run_details.trial_table(view)
-        components += [Collapsible(f"{len(trials.rows)} learning-rate trials", [trials])]
+        components += [Collapsible(counted(len(trials.rows), "learning-rate trial"), [trials])]
     return components
 
 
@@ -197,4 +202,4 @@ def _plans(view: ReportView) -> list[Component]:
     plan = run_details.planned_costs_table(view)
     if plan is None:
         return []
-    return [Collapsible("First run of each method", [plan]) if view.many else plan]
+    return [Collapsible("First run of each method", [plan])]

@@ -1,5 +1,6 @@
 """Warnings that a backbone was trained on held-out tiles of the study."""
 
+from orbitune.errors import counted
 from orbitune.evaluation.run_result import RunData
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import split_arm
@@ -39,5 +40,6 @@ def _counts(folds: list[RunData]) -> list[str]:
     found = []
     for part in ("test", "validation"):
         if seen := sum((data.seen or {}).get(part, 0) for data in folds):
-            found.append(f"{seen:,} of {sum(data.sizes[part] for data in folds):,} {part} tiles")
+            whole = sum(data.sizes[part] for data in folds)
+            found.append(f"{seen:,} of {counted(whole, f'{part} tile')}")
     return found

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
+from orbitune.errors import counted
 from orbitune.evaluation.robustness import Accuracy
+from orbitune.evaluation.significance import difference_sentence, verdict_sentence
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
@@ -37,7 +39,7 @@ def verdict_table(view: ReportView) -> Table:
             f"{fmt.signed(verdict.difference)} ({fmt.signed_range(verdict.low, verdict.high)})",
             fmt.signed_range(verdict.bootstrap_low, verdict.bootstrap_high),
             *([_over_folds(verdict)] if view.folds else []),
-            verdict.verdict,
+            "not clear" if verdict.verdict == "cannot be told" else verdict.verdict,
             *map(fmt.p_value, (verdict.within, verdict.beyond, verdict.differ)),
             f"{verdict.wins:,.0f} / {verdict.losses:,.0f}",
             fmt.NOTHING if verdict.images_needed is None else f"{verdict.images_needed:,}",
@@ -54,14 +56,18 @@ def _over_folds(verdict: VerdictRecord) -> str:
 
 
 def verdict_sentences(view: ReportView) -> list[str]:
-    """Return the sentences of all verdicts, with the split where there are several."""
+    """Return the sentences of all verdicts, with the split where there are several.
+
+    They are written from the numbers, as stored sentences may be of an earlier version.
+    """
     verdicts = view.results.verdicts
     several = len({verdict.split for verdict in verdicts}) > 1
-    return [
-        f"{verdict.split.capitalize()} split. {sentence}" if several else sentence
-        for verdict in verdicts
-        for sentence in verdict.sentences
-    ]
+    lines = []
+    for verdict in verdicts:
+        names = {arm: method_name(arm) for arm in (verdict.method, verdict.reference)}
+        where = f"{verdict.split.capitalize()} split. " if several else ""
+        lines += [where + write(verdict, names) for write in (verdict_sentence, difference_sentence)]
+    return lines
 
 
 def class_table(view: ReportView, split: str) -> Table:
@@ -147,7 +153,7 @@ def robustness_table(view: ReportView, split: str) -> Table:
         for record in records
     ]
     over = f" of {view.folds} folds" if view.folds else ""
-    caption = f"Accuracy on {records[0].count:,} validation tiles{over}, mean over five severities"
+    caption = f"Accuracy on {counted(records[0].count, 'validation tile')}{over}, mean over five severities"
     header = ["Method", "Seed", "Clean (95 % interval)", "Mean", "Loss, points", *map(fmt.capital, kinds)]
     return Table(view.with_split(caption, split), header, rows)
 

@@ -9,6 +9,7 @@ from orbitune.reporting.page import WARNING
 from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison
 from orbitune.study.report.conclusions import write_conclusions
+from orbitune.study.report.headline import write_headline
 from orbitune.study.report.pages import build_page
 from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.view_model import ReportView
@@ -81,6 +82,8 @@ def seen_warnings(results: StudyResults) -> list[str]:
 
 
 def conclusions_text(results: StudyResults) -> str:
-    """Return the conclusions of the study, one paragraph per line."""
+    """Return headline and conclusions of the study, one paragraph per line."""
     warning = [WARNING] if results.data.synthetic else []
-    return "\n".join([*warning, *write_conclusions(ReportView(results))])
+    view = ReportView(results)
+    headline = write_headline(view) if results.verdicts else []
+    return "\n".join([*warning, *warn_seen(view), *headline, *write_conclusions(view)])

@@ -6,6 +6,7 @@ never interrupted.
 
 from collections.abc import Sequence
 
+from orbitune.errors import counted
 from orbitune.evaluation.run_result import EpochMetrics, best_epoch
 from orbitune.recipe import Recipe
 
@@ -45,7 +46,7 @@ def describe_stop(recipe: Recipe, history: Sequence[EpochMetrics]) -> str | None
         return None
     return (
         f"ended after {len(history)} of at most {recipe.max_epochs} epochs: no better validation "
-        f"{recipe.criterion} in {recipe.patience} epochs"
+        f"{recipe.criterion} in {counted(recipe.patience or 0, 'epoch')}"
     )
 
 

@@ -100,14 +100,16 @@ def build_page(view: RunView) -> Page:
             stamp=f"recipe {result.recipe_hash}",
             subtitle=f"Backbone: {result.backbone.description}, {result.parameters.backbone:,} parameters",
             warning=WARNING if result.data.synthetic else "",
+            headline=[scores.headline()],
+            cautions=[],
             conclusions=[
                 *scores.conclusions(),
                 f"{_epoch_sentence(result)} {_reads_sentence(result.test_reads)}",
             ],
             comparison=_score_table(view),
             notes=[
-                "Accuracies have Wilson intervals, F1 and average precision those of a bootstrap over the "
-                "tiles. They cover other tiles of the same kind, not another training.",
+                "Accuracies have Wilson intervals, F1 and average precision bootstrap intervals over the "
+                "tiles. They cover other tiles of the same kind, but not another training run.",
                 *(f"{fmt.capital(note)}." for note in result.data.notes),
             ],
             picture=scores.picture(),
@@ -122,15 +124,15 @@ def build_page(view: RunView) -> Page:
 def _epoch_sentence(result: RunResult) -> str:
     epochs = len(result.history)
     if epochs == 1:
-        return "There was one epoch."
+        return "Training took one epoch."
     best = f"epoch {result.best_epoch} had the best validation {criterion_title(result.recipe)}"
     return f"Of {epochs} epochs, {best}; its weights were kept.{describe_restarts(result.recipe)}"
 
 
 def _reads_sentence(reads: int) -> str:
     if reads == 1:
-        return "The test split was read once, after the epoch had been chosen."
-    return f"The test split was read {reads} times; only the first read had no part in any choice."
+        return "The test split was read once, after all choices had been made."
+    return f"The test split was read {reads} times: choices made after the first time may depend on it."
 
 
 def _score_table(view: RunView) -> Table:
@@ -158,7 +160,8 @@ def _sections(view: RunView) -> Iterator[Section]:
     yield _section("Data", DescriptionList(details.data_pairs(result)))
     recipe = yaml.safe_dump(details.public_recipe(result.recipe), sort_keys=False, allow_unicode=True)
     yield _section("Recipe", Collapsible("All settings", [CodeBlock(recipe, "yaml")]))
-    yield _section("Environment", DescriptionList(view.environment.describe()))
+    environment = DescriptionList(view.environment.describe())
+    yield _section("Environment", Collapsible("Versions and hardware", [environment]))
 
 
 def _section(title: str, *components: Component) -> Section:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orbitune.errors import counted
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Figure
 from orbitune.reporting.drawing import (
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _STRONG = 5.0  # points of F1 that have the full colour
+_FEW_TILES = 50
 _WIDE = 9  # methods that fit half the page
 
 
 def class_figure(view: ReportView, reference: MethodRow) -> Figure:
     """Draw the F1 difference to the reference per class and method, in points."""
-    panels = []
+    panels, few = [], False
     for split in view.splits:
         if split not in reference.groups or len(view.groups_on(split)) < 2:
             continue
@@ -43,12 +45,13 @@ def class_figure(view: ReportView, reference: MethodRow) -> Figure:
             synthetic=view.synthetic,
         )
         columns = [group.title for group in others]
-        _matrix(
-            axes, 100 * (f1 - first[:, None]), rows=[shorten(row.name) for row in classes], columns=columns
-        )
+        names = [shorten(row.name) + f" ({row.support})" * (row.support < _FEW_TILES) for row in classes]
+        _matrix(axes, 100 * (f1 - first[:, None]), rows=names, columns=columns)
+        few = few or any(row.support < _FEW_TILES for row in classes)
         worst = np.unravel_index(np.argmin(f1 - first[:, None]), f1.shape)
         alt = (
-            f"Matrix of {len(classes)} classes by {len(others)} methods: {view.with_split(heading, split)}. "
+            f"Matrix of {counted(len(classes), 'class')} by "
+            f"{counted(len(others), 'method')}: {view.with_split(heading, split)}. "
             f"The largest loss is that of {columns[worst[1]]} on {classes[worst[0]].name}, "
             f"{100 * (f1 - first[:, None])[worst]:.1f} points."
         )
@@ -57,6 +60,11 @@ def class_figure(view: ReportView, reference: MethodRow) -> Figure:
         f"F1 of each class minus that of {reference.title}, in points. Orange is worse, blue is better; the "
         f"colour scale ends at {_STRONG:g} points."
     )
+    if few:
+        caption += (
+            f" Classes with fewer than {_FEW_TILES} test tiles have their number in brackets: their "
+            "differences may be chance."
+        )
     return Figure(caption, panels)
 
 
@@ -70,11 +78,11 @@ def _matrix(axes: "Axes", values: np.ndarray, *, rows: list[str], columns: list[
     for (row, column), value in np.ndenumerate(values):
         ink = "white" if abs(value) > 0.7 * _STRONG else INK
         text = fmt.signed(value, 1)
-        axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=9, ha="center", va="center")
+        axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=10.5, ha="center", va="center")
     axes.set_xticks(
-        edges[0][:-1] + 0.5, columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=10
+        edges[0][:-1] + 0.5, columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=12
     )
-    axes.set_yticks(edges[1][:-1] + 0.5, rows, fontsize=10)
+    axes.set_yticks(edges[1][:-1] + 0.5, rows, fontsize=12)
     axes.set_ylim(len(rows), 0)
     axes.tick_params(length=0)
     axes.grid(False)

@@ -19,6 +19,7 @@ from orbitune.study.report.view_model import MeanCost, ReportView, RunGroup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 Cost = tuple[str, str, Callable[[MeanCost], float]]
 
@@ -85,17 +86,16 @@ def _draw_panel(view: ReportView, split: str, *, styles: Styles, cost: Cost) -> 
     axes.set_ylabel(
         f"{view.split_name(split)}, accuracy in %" if len(view.splits) > 1 else "test accuracy, %"
     )
-    if view.many or view.backbones:
+    named = not (view.many or view.backbones) and _names(figure, groups, costs=costs, styles=styles)
+    if not named:
         entries = [(group.title, {**styles[group.title], "linestyle": "none"}) for group in groups]
         legend(figure, entries, width=THIRD_WIDTH)
-    else:
-        _names(axes, groups, costs=costs, styles=styles)
-    named = "; ".join(
+    points = "; ".join(
         f"{group.title} {fmt.percent(group.accuracy[0], view.digits)} at {x:,.2f}"
         + (", on the front" if place in front else "")
         for place, (group, x) in enumerate(zip(groups, costs, strict=True))
     )
-    alt = f"{view.with_split('Test accuracy', split)}, against {title}: {named}."
+    alt = f"{view.with_split('Test accuracy', split)}, against {title}: {points}."
     return to_panel(figure, fmt.slug(view.with_split(f"cost {key}", split)), alt=alt, width=THIRD_WIDTH)
 
 
@@ -106,22 +106,45 @@ def _point(axes: "Axes", group: RunGroup, *, cost: float, look: dict[str, Any]) 
     axes.errorbar(cost, middle, yerr=errors, fmt=look["marker"], color=look["color"], markersize=7, capsize=3)
 
 
-def _names(axes: "Axes", groups: Sequence[RunGroup], *, costs: Sequence[float], styles: Styles) -> None:
-    """Write names at the points, alternately above and below by accuracy."""
-    ranked = sorted(zip(groups, costs, strict=True), key=lambda pair: pair[0].accuracy[0], reverse=True)
-    for rank, (group, cost) in enumerate(ranked):
+def _names(figure: "Canvas", groups: Sequence[RunGroup], *, costs: Sequence[float], styles: Styles) -> bool:
+    """Write names at the points, that of the most accurate above and the others below.
+
+    Returns:
+        Whether they are written; not where one would lie over another or over the interval of another point.
+    """
+    from matplotlib.transforms import Bbox
+
+    [axes] = figure.axes
+    best = max(groups, key=lambda group: group.accuracy[0])
+    names, bars = [], []
+    for group, cost in zip(groups, costs, strict=True):
         _, low, high = (to_error_scale(accuracy, group.summary.test_tiles) for accuracy in group.accuracy)
-        above = rank % 2 == 0
-        axes.annotate(
-            shorten(group.title),
-            (cost, high if above else low),
-            xytext=(0, 4 if above else -4),
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if above else "top",
-            color=styles[group.title]["color"],
-            fontsize=11,
+        above = group is best
+        names.append(
+            axes.annotate(
+                shorten(group.title),
+                (cost, high if above else low),
+                xytext=(0, 4 if above else -4),
+                textcoords="offset points",
+                ha="center",
+                va="bottom" if above else "top",
+                color=styles[group.title]["color"],
+                fontsize=12,
+            )
         )
+        bars.append(((cost, low), (cost, high)))
+    figure.draw_without_rendering()
+    boxes = [name.get_window_extent().expanded(1.15, 1.0) for name in names]  # browsers' fonts may be wider
+    ends = [axes.transData.transform(bar) for bar in bars]
+    covered = any(
+        one.overlaps(other) or one.overlaps(Bbox(bar).padded(3))
+        for place, one in enumerate(boxes)
+        for number, (other, bar) in enumerate(zip(boxes, ends, strict=True))
+        if number != place
+    )
+    for name in names * covered:
+        name.remove()
+    return not covered
 
 
 def _axes(axes: "Axes", groups: Sequence[RunGroup], *, costs: Sequence[float]) -> None:
@@ -130,7 +153,7 @@ def _axes(axes: "Axes", groups: Sequence[RunGroup], *, costs: Sequence[float]) -
 
     ends = [to_error_scale(accuracy, g.summary.test_tiles) for g in groups for accuracy in g.interval]
     room = 0.08 * max(max(ends) - min(ends), 0.2)
-    set_error_axis(axes, "y", low=min(ends) - room, high=max(ends) + room)
+    set_error_axis(axes, "y", low=min(ends) - 1.6 * room, high=max(ends) + room)
     low, high = min(costs), max(costs)
     if high > 10 * low > 0:
         axes.set_xscale("log")

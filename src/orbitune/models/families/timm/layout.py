@@ -1,7 +1,7 @@
 """Checkpoints in timm's layout: those of plain ViTs are converted to the layout of transformers.
 
-timm itself is not imported, as it needs torchvision. The names are those of timm 1.0
-(timm/models/vision_transformer.py, Apache-2.0). The converted folder lies in the cache.
+timm itself, which needs torchvision, is not imported for them; all others are computed by it. The names are
+those of timm 1.0 (timm/models/vision_transformer.py, Apache-2.0). The converted folder lies in the cache.
 """
 
 import functools
@@ -11,17 +11,24 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
-
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from typing import TYPE_CHECKING, Any
 
 from orbitune.cache import cache_folder
-from orbitune.errors import ModelError, OrbituneError
+from orbitune.errors import OrbituneError
 from orbitune.files import replacing, write_json
 from orbitune.integrity import file_hash, read_cached_json, read_json, write_checksummed_json
 from orbitune.models.families.family import Family
 from orbitune.models.families.table import FAMILIES
-from orbitune.models.files.checkpoint_files import CONFIG, WEIGHTS, read_tensors, weight_files
+from orbitune.models.families.timm.config import FILTERS, MODEL_TYPE, TimmConfig
+from orbitune.models.families.timm.installed import require_timm
+from orbitune.models.families.timm.wrapped import PREPROCESSOR, in_wrapper_layout
+from orbitune.models.files.checkpoint_files import (
+    CONFIG,
+    WEIGHTS,
+    checkpoint_shapes,
+    read_tensors,
+    weight_files,
+)
 from orbitune.models.files.config_files import read_config_file
 from orbitune.models.files.licence import CARD
 
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
 _VERSION = 1  # of the conversion
 _HASHES = "converted.json"  # SHA-256 of the files, by which a damaged copy is found
 _KNOWN = (
-    "of timm's architectures, plain ViTs are read: vit_* and deit_* with a class token and without "
+    "without timm, plain ViTs are read: vit_* and deit_* with a class token and without "
     "distillation, and vit_*_dinov2 with or without registers"
 )
 _PREFIXES = ("vit_", "deit_")
@@ -56,33 +63,8 @@ _ARGUMENTS = {
     "qkv_bias",
     "reg_tokens",
 }
-_FILTERS = {"bilinear": 2, "bicubic": 3}  # PIL's numbers
 _OUTSIDE = {"head.weight", "head.bias"}  # the old head
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)\.(weight|bias|gamma)")
-
-Side = Annotated[int, Field(ge=1, le=1 << 14)]
-Three = Annotated[list[FiniteFloat], Field(min_length=3, max_length=3)]
-
-
-class _Pretrained(BaseModel):
-    """The preprocessing of a checkpoint of timm, with timm's defaults."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    input_size: Annotated[list[Side], Field(min_length=3, max_length=3)] = [3, 224, 224]
-    mean: Three = [0.485, 0.456, 0.406]
-    std: Three = [0.229, 0.224, 0.225]
-    interpolation: str = "bicubic"
-
-
-class _TimmConfig(BaseModel):
-    """The config.json of a checkpoint of timm."""
-
-    model_config = ConfigDict(strict=True, extra="allow", protected_namespaces=())
-
-    architecture: str
-    pretrained_cfg: _Pretrained = _Pretrained()
-    model_args: dict[str, Any] = {}
 
 
 def in_transformers_layout(folder: Path) -> Path:
@@ -92,20 +74,27 @@ def in_transformers_layout(folder: Path) -> Path:
         folder: of a checkpoint in any layout.
 
     Returns:
-        `folder` itself, or for a checkpoint of timm its converted copy in the cache.
+        `folder` itself, or for a checkpoint of timm one in the cache: a converted copy of a plain ViT, or the
+        layout of transformers' wrapper for what timm computes.
 
     Raises:
-        ModelError: it is of timm, and of an architecture that is not converted, or damaged.
+        MissingExtraError: it is of timm and no plain ViT, and timm is not installed.
+        ModelError: it is of timm, and damaged.
     """
     try:
         stated = read_json(folder / CONFIG)
     except OrbituneError:
         return folder  # whoever reads it says what is wrong
-    if not isinstance(stated, dict) or "architecture" not in stated or "model_type" in stated:
+    if not isinstance(stated, dict) or "architecture" not in stated:
         return folder
-    config = read_config_file(folder / CONFIG, _TimmConfig)
-    if not config.architecture.startswith(_PREFIXES):
-        _refuse(folder, config, f"it is no plain ViT; {_KNOWN}")
+    if stated.get("model_type", MODEL_TYPE) != MODEL_TYPE:
+        return folder
+    config = read_config_file(folder / CONFIG, TimmConfig)
+    if problem := _why_timm(folder, config):
+        require_timm(
+            f"{folder} is of timm's architecture {config.architecture!r}, which timm computes: {problem}."
+        )
+        return folder if _states_normalisation(folder) else in_wrapper_layout(folder, config)
     files = [folder / CONFIG, *weight_files(folder)]
     key = hashlib.sha256(f"{_VERSION} {_hash(*files)}".encode()).hexdigest()[:16]
     converted = cache_folder("backbones") / f"timm-{key}"
@@ -125,66 +114,68 @@ def _hash_of(files: tuple[Path, ...], stamps: tuple[tuple[int, int], ...]) -> st
     return file_hash(*files)
 
 
-def _refuse(folder: Path, config: _TimmConfig, reason: str) -> NoReturn:
-    raise ModelError(
-        f"{folder} is of timm's architecture {config.architecture!r}, which is not supported: {reason}."
-    )
+def _states_normalisation(folder: Path) -> bool:
+    """Return whether a folder has the preprocessing that transformers' own image processors read."""
+    file = folder / PREPROCESSOR
+    return file.is_file() and "image_mean" in read_json(file)
 
 
-def _convert(folder: Path, config: _TimmConfig, converted: Path) -> None:
+def _why_timm(folder: Path, config: TimmConfig) -> str | None:
+    """Return why a checkpoint is computed by timm; None for one that is converted."""
+    if config.model_type:
+        return "it is in the layout of transformers' timm wrapper"
+    if not config.architecture.startswith(_PREFIXES):
+        return f"it is no plain ViT; {_KNOWN}"
+    problem = _problem(config, checkpoint_shapes(folder))
+    return problem and f"{problem}; {_KNOWN}"
+
+
+def _convert(folder: Path, config: TimmConfig, converted: Path) -> None:
     """Write a checkpoint of timm in the layout of transformers."""
     from safetensors.torch import save_file
 
     tensors = {name: t for file in weight_files(folder) for name, t in read_tensors(file).items()}
-    if problem := _problem(config, tensors):
-        _refuse(folder, config, f"{problem}; {_KNOWN}")
     family = FAMILIES[_model_type(tensors)]
     with replacing(converted) as temporary:
         temporary.mkdir()
         renamed = {name: tensor.contiguous().clone() for name, tensor in _renamed(tensors, family).items()}
         save_file(renamed, temporary / WEIGHTS, {"format": "pt"})
-        stated = config.pretrained_cfg
-        preprocessor = {
-            "size": {"height": stated.input_size[1], "width": stated.input_size[2]},
-            "resample": _FILTERS[stated.interpolation],
-            "image_mean": stated.mean,
-            "image_std": stated.std,
-        }
-        write_json(temporary / "preprocessor_config.json", preprocessor)
+        write_json(temporary / PREPROCESSOR, config.pretrained_cfg.preprocessor)
         if (folder / CARD).is_file():
             shutil.copyfile(folder / CARD, temporary / CARD)  # it states the licence
         write_json(temporary / CONFIG, _settings(config, tensors, family))
-        hashes = {name: file_hash(temporary / name) for name in (CONFIG, WEIGHTS, "preprocessor_config.json")}
+        hashes = {name: file_hash(temporary / name) for name in (CONFIG, WEIGHTS, PREPROCESSOR)}
         write_checksummed_json(temporary / _HASHES, hashes)
 
 
-def _problem(config: _TimmConfig, tensors: Mapping[str, "Tensor"]) -> str | None:
+def _problem(config: TimmConfig, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """Return why a checkpoint is no plain ViT; None for one that is."""
+    arguments = config.model_args or {}
     first = (f"blocks.0.{part}.weight" for part in ("attn.qkv", "mlp.fc1", "mlp.fc2"))
     needed = ("cls_token", "pos_embed", "patch_embed.proj.weight", "norm.weight", *first)
-    if lacking := [name for name in needed if name not in tensors]:
+    if lacking := [name for name in needed if name not in shapes]:
         return f"it has no {lacking[0]}"
-    if others := sorted(name for name in tensors if _new_names(name, FAMILIES["dinov2"]) is None):
+    if others := sorted(name for name in shapes if _new_names(name, FAMILIES["dinov2"]) is None):
         return f"{others[0]} has no place in one"
-    if ("blocks.0.ls1.gamma" in tensors) != ("dinov2" in config.architecture):
+    if ("blocks.0.ls1.gamma" in shapes) != ("dinov2" in config.architecture):
         return "DINOv2, and no other of them, has layer scales"
-    if "reg_token" in tensors and "dinov2" not in config.architecture:
+    if "reg_token" in shapes and "dinov2" not in config.architecture:
         return "it has registers"
-    if unknown := sorted(config.model_args.keys() - _ARGUMENTS):
+    if unknown := sorted(arguments.keys() - _ARGUMENTS):
         return f"its model_args set {unknown[0]}"
-    width = tensors["norm.weight"].numel()
-    heads = config.model_args.get("num_heads", _HEADS.get(width))
+    width = shapes["norm.weight"][0]
+    heads = arguments.get("num_heads", _HEADS.get(width))
     if not isinstance(heads, int) or heads < 1 or width % heads:
         return f"its number of heads is not known at a width of {width}"
-    if 2 * tensors["blocks.0.mlp.fc2.weight"].shape[1] == len(tensors["blocks.0.mlp.fc1.weight"]):
+    if 2 * shapes["blocks.0.mlp.fc2.weight"][1] == shapes["blocks.0.mlp.fc1.weight"][0]:
         return "its MLP is gated (SwiGLU)"
-    positions = tensors["pos_embed"].shape[1]
+    positions = shapes["pos_embed"][1]
     if positions not in (math.isqrt(positions) ** 2, math.isqrt(positions - 1) ** 2 + 1):
         return f"its {positions} positions are no square grid"
     stated = config.pretrained_cfg
-    if stated.interpolation not in _FILTERS:
+    if stated.interpolation not in FILTERS:
         return f"its images are resized by {stated.interpolation}"
-    if stated.input_size[0] != tensors["patch_embed.proj.weight"].shape[1]:
+    if stated.input_size[0] != shapes["patch_embed.proj.weight"][1]:
         return "it reads another number of bands than its pretrained_cfg says"
     return None
 
@@ -248,7 +239,7 @@ def _renamed(tensors: Mapping[str, "Tensor"], family: Family) -> "dict[str, Tens
     return renamed
 
 
-def _settings(config: _TimmConfig, tensors: Mapping[str, "Tensor"], family: Family) -> dict[str, Any]:
+def _settings(config: TimmConfig, tensors: Mapping[str, "Tensor"], family: Family) -> dict[str, Any]:
     """Return the config.json of transformers."""
     width, channels, patch, _ = tensors["patch_embed.proj.weight"].shape
     blocks = {found[1] for name in tensors if (found := _BLOCK.fullmatch(name))}
@@ -267,7 +258,7 @@ def _settings(config: _TimmConfig, tensors: Mapping[str, "Tensor"], family: Fami
         **sizes,
         "image_size": math.isqrt(tensors["pos_embed"].shape[1]) * patch,
         "layer_norm_eps": 1e-6,
-        "num_attention_heads": config.model_args.get("num_heads", _HEADS.get(width)),
+        "num_attention_heads": (config.model_args or {}).get("num_heads", _HEADS.get(width)),
         "num_channels": channels,
         "num_hidden_layers": len(blocks),
         "patch_size": patch,

@@ -1,0 +1,90 @@
+"""Checks of recipes against the labels of their data, before a tile is decoded."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from orbitune.data.folding.group_column import groups_in_column
+from orbitune.data.folding.group_split import check_groups, groups_in_names
+from orbitune.data.folding.parts import check_counts
+from orbitune.data.labels.membership import membership
+from orbitune.data.recipe_tiles import column_selection
+from orbitune.errors import DataError, OrbituneError
+from orbitune.fold import Fold
+from orbitune.recipe import Recipe
+from orbitune.recipe_paths import is_synthetic
+from orbitune.sources.manifest import Manifest
+from orbitune.sources.registry import Source, find_source
+
+SEVERAL_LABELS = (
+    "Studies compare methods on tiles of one label each, and these have several: train each method with "
+    "`orbitune train`, and score it with `orbitune evaluate`."
+)
+
+
+def check_labels(
+    recipes: Iterable[Recipe],
+    *,
+    one_label: bool = False,
+    reads_labels: Callable[[Recipe], bool],
+    check_settings: Callable[[Recipe, Manifest], None],
+) -> None:
+    """Check what recipes ask of the labels, each data set once; of formats whose labels are quick to read.
+
+    Images that cannot be read are found later, so that splitting the decoded tiles checks again.
+
+    Args:
+        recipes: of one study, or of one run.
+        one_label: whether each tile has to have one label.
+        reads_labels: whether a recipe has further settings that depend on the labels.
+        check_settings: checks these.
+
+    Raises:
+        DataError: there are too few tiles or groups for the folds, no such groups, or several labels a tile.
+    """
+    recipes = [recipe for recipe in recipes if not is_synthetic(recipe.data)]
+    if one_label and any(recipe.task == "multi-label" for recipe in recipes):
+        raise OrbituneError(SEVERAL_LABELS)
+    asked = {_needs(recipe): recipe for recipe in recipes}
+    for place in dict.fromkeys((recipe.data, column_selection(recipe)) for recipe in recipes):
+        own = [each for each in asked.values() if (each.data, column_selection(each)) == place]
+        if not (one_label or any(each.fold or each.split == "group" or reads_labels(each) for each in own)):
+            continue
+        source = find_source(*place)
+        if not source.format.quick_labels:
+            continue
+        with TemporaryDirectory() as scratch, source.open(Path(scratch)) as manifest:
+            if one_label and manifest.labels.ndim == 2:
+                raise OrbituneError(SEVERAL_LABELS)
+            for recipe in own:
+                _check_split(recipe, manifest, source=source)
+                check_settings(recipe, manifest)
+
+
+def _needs(recipe: Recipe) -> tuple[object, ...]:
+    """Return the settings that the checks depend on."""
+    fold = recipe.fold and Fold.parse(recipe.fold).count
+    split = (recipe.split, fold, recipe.group_pattern, recipe.group_column)
+    settings = (recipe.task, recipe.loss, recipe.best_by, recipe.augment, str(recipe.class_weights))
+    return recipe.data, column_selection(recipe), *split, *settings
+
+
+def _check_split(recipe: Recipe, manifest: Manifest, *, source: Source) -> None:
+    """Raise a DataError if a recipe has no split into groups or folds."""
+    members = membership(manifest.labels, len(manifest.classes))
+    fold = Fold.parse(recipe.fold) if recipe.fold else None
+    if fold and recipe.split == "random":
+        check_counts(members, manifest.classes, count=fold.count)
+    elif fold and len(members) < fold.count:
+        raise DataError(f"Too few tiles for {fold.count} folds: {len(members):,} in all. Ask for fewer.")
+    if recipe.split == "group" and recipe.group_pattern:
+        groups, origin = groups_in_names(manifest.names, recipe.group_pattern), "--group-pattern"
+    elif recipe.split == "group" and recipe.group_column:
+        groups, origin = (
+            groups_in_column(manifest.names, source, column=recipe.group_column),
+            "--group-column",
+        )
+    else:
+        return
+    chosen = recipe.group_pattern or recipe.group_column
+    check_groups(members, groups, origin=f"{origin} {chosen}", fold=fold)

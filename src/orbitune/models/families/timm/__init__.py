@@ -1,0 +1,1 @@
+"""Checkpoints of timm: plain ViTs are converted, all others are computed by timm itself."""

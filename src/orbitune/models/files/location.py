@@ -1,0 +1,40 @@
+"""Where the files of a checkpoint are."""
+
+from pathlib import Path
+
+from orbitune.errors import ModelError, OrbituneError
+from orbitune.extras import install_command
+from orbitune.hub import looks_like_path, snapshot
+from orbitune.models.files.embedded import demo_backbone
+from orbitune.models.files.licence import CARD
+from orbitune.models.metadata import FILE
+from orbitune.recipe_settings import DEFAULT_BACKBONE
+from orbitune.suggestions import missing
+
+
+def checkpoint_folder(name: str) -> Path:
+    """Return the folder of a checkpoint; of a hub id with the metadata of a bundle.
+
+    Args:
+        name: hub id, folder, or `demo`.
+
+    Raises:
+        ModelError: there is no such folder, or no checkpoint of this id.
+        OrbituneError: the default backbone cannot be downloaded.
+    """
+    if name == "demo":
+        return demo_backbone()
+    if looks_like_path(name) or "/" not in name:
+        folder = Path(name).expanduser().resolve()
+        if folder.is_dir():
+            return folder
+        raise ModelError(missing("backbone folder", name, advice="check it, or pass a hub id (owner/name)"))
+    try:
+        return snapshot(name, "model", patterns=["*config.json", "model*.safetensors*", CARD, FILE])
+    except OrbituneError as error:
+        if name != DEFAULT_BACKBONE:
+            raise ModelError(f"{missing('folder', name)} {error}") from None
+        raise ModelError(
+            f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "
+            f"{install_command('demo')}."
+        ) from None

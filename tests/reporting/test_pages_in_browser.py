@@ -1,0 +1,114 @@
+"""Report pages on wide and narrow screens, in light and dark: nothing is cut, everything can be read."""
+
+import io
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from browser import open_browser
+from PIL import Image
+from studies import pair, write_report
+
+pytestmark = pytest.mark.browser
+
+OVERFLOWING = """() => [...document.querySelectorAll('main *')].filter(each => {
+    const box = each.getBoundingClientRect();
+    const scrolls = each.parentElement.closest('.scroll, .panel, pre, nav');
+    return box.width && !scrolls && (box.right > innerWidth + 0.5 || box.left < -0.5);
+}).map(each => each.outerHTML.slice(0, 80))"""
+
+FAINT = """() => {
+    const light = rgb => {
+        const [r, g, b] = rgb.match(/[\\d.]+/g).slice(0, 3).map(value => {
+            const part = value / 255;
+            return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = each => {
+        for (let node = each; node; node = node.parentElement) {
+            const colour = getComputedStyle(node).backgroundColor;
+            if (colour !== 'rgba(0, 0, 0, 0)') return colour;
+        }
+    };
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const faint = [];
+    while (texts.nextNode()) {
+        const each = texts.currentNode.parentElement;
+        if (!texts.currentNode.data.trim() || each.closest('svg')) continue;
+        const [low, high] = [getComputedStyle(each).color, ground(each)].map(light).sort((a, b) => a - b);
+        if ((high + 0.05) / (low + 0.05) < 4.5) faint.push(texts.currentNode.data.trim().slice(0, 60));
+    }
+    return faint;
+}"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A report of two methods, with figures, tables and folds."""
+    folder = tmp_path_factory.mktemp("study")
+    write_report(pair(), folder)
+    return (folder / "report.html").as_uri()
+
+
+def open_all(page, uri, scheme="light"):
+    """Open a page with all its folds open."""
+    page.emulate_media(color_scheme=scheme)
+    page.goto(uri)
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+
+
+@pytest.mark.parametrize("width", [1280, 768, 390])
+def test_no_element_is_wider_than_the_screen(study, width):
+    with open_browser(width, 900) as page:
+        open_all(page, study)
+        assert page.evaluate(OVERFLOWING) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_wide_tables_scroll_on_a_phone_and_keep_their_first_column_in_view(study):
+    with open_browser(390, 844) as page:
+        open_all(page, study)
+        table = page.locator(".scroll").first
+        assert table.evaluate("each => each.scrollWidth > each.clientWidth")
+        table.evaluate("each => each.scrollLeft = 200")
+        name, box = table.locator("tbody th").first.bounding_box(), table.bounding_box()
+        assert abs(name["x"] - box["x"]) < 1 and table.get_attribute("tabindex") == "0"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_enough_contrast(study, scheme):
+    with open_browser(1280, 900) as page:
+        open_all(page, study, scheme)
+        assert page.evaluate(FAINT) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_figures_are_drawn_in_the_colours_of_the_page(study, scheme):
+    with open_browser(1280, 900) as page:
+        open_all(page, study, scheme)
+        picture = Image.open(io.BytesIO(page.locator("figure svg").first.screenshot())).convert("L")
+    values = np.asarray(picture, float)
+    ground, ink = values[2, 2], values.min() if scheme == "light" else values.max()
+    assert ground > 250 if scheme == "light" else ground < 30
+    assert abs(ground - ink) > 150
+
+
+def test_contents_stay_in_view_on_a_wide_screen_only(study):
+    for width, stays in ((1280, True), (390, False)):
+        with open_browser(width, 900) as page:
+            open_all(page, study)
+            page.evaluate("scrollTo(0, document.body.scrollHeight / 2)")
+            box = page.locator("nav").bounding_box()
+            assert (0 <= box["y"] < 900) == stays
+            links = page.locator("nav a").evaluate_all("all => all.map(each => each.getAttribute('href'))")
+            assert all(page.locator(link).count() == 1 for link in links)
+
+
+def test_headings_follow_each_other_and_pictures_have_texts(study):
+    with open_browser(1280, 900) as page:
+        open_all(page, study)
+        levels = page.locator("h1, h2, h3, h4").evaluate_all("all => all.map(each => +each.tagName[1])")
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in pairwise(levels))
+        assert page.locator("svg:not([aria-label]), img:not([alt])").count() == 0
