@@ -142,6 +142,13 @@ class ReferenceModel:
         return self._graph_of(model)
 
     @cached_property
+    def traced(self) -> Any:
+        """Return the graph of a model that only transformers computes, as an onnx.ModelProto in fp32."""
+        from orbitune.exporting.traced_graph import trace
+
+        return trace(self)
+
+    @cached_property
     def quantized_graph(self) -> "ViTGraph":
         """Return the writer of the graph in int8: channels scaled, tokens merged if asked."""
         from orbitune.exporting.quantization import quantize

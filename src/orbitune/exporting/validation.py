@@ -38,6 +38,10 @@ class ExportUndecidedError(ExportRefusedError):
     kind = "undecided"
 
 
+class UntraceableError(ExportRefusedError):
+    """A model that PyTorch cannot translate to ONNX."""
+
+
 class Latency(Record):
     """Latency of calls in milliseconds.
 
