@@ -110,7 +110,7 @@ def place(tmp_path, monkeypatch):
         (["methods", "--backbone", "./runz/lora"], "no backbone folder ./runz/lora; did you mean ./runs?"),
         (["train", "--data", "synthetik"], "folder or zip synthetik; did you mean synthetic?"),
         (["train", "--data", "synthetik:200"], "zip synthetik:200; did you mean synthetic?"),
-        (["evaluate", "runs/lora", "--data", "synthetik"], "check the path (a hub id looks like owner/name)."),
+        (["evaluate", "runs/lora", "--data", "synthetik"], "synthetik: check the path (a hub id looks like"),
         (["methods", "--backbone", "dmeo"], "There is no backbone folder dmeo; did you mean demo?"),
         (["methods", "--backbone", "zzz"], "zzz: check it, or pass a hub id (owner/name)."),
         (["train", "--recipe", "recipes.yaml"], "No such file or directory; did you mean recipe.yaml?"),
