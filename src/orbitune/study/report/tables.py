@@ -5,6 +5,7 @@ from statistics import fmean
 
 from orbitune.errors import counted
 from orbitune.evaluation.robustness import Accuracy
+from orbitune.evaluation.significance import difference_sentence, verdict_sentence
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
@@ -55,14 +56,18 @@ def _over_folds(verdict: VerdictRecord) -> str:
 
 
 def verdict_sentences(view: ReportView) -> list[str]:
-    """Return the sentences of all verdicts, with the split where there are several."""
+    """Return the sentences of all verdicts, with the split where there are several.
+
+    They are written from the numbers, as stored sentences may be of an earlier version.
+    """
     verdicts = view.results.verdicts
     several = len({verdict.split for verdict in verdicts}) > 1
-    return [
-        f"{verdict.split.capitalize()} split. {sentence}" if several else sentence
-        for verdict in verdicts
-        for sentence in verdict.sentences
-    ]
+    lines = []
+    for verdict in verdicts:
+        names = {arm: method_name(arm) for arm in (verdict.method, verdict.reference)}
+        where = f"{verdict.split.capitalize()} split. " if several else ""
+        lines += [where + write(verdict, names) for write in (verdict_sentence, difference_sentence)]
+    return lines
 
 
 def class_table(view: ReportView, split: str) -> Table:
