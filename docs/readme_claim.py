@@ -30,7 +30,8 @@ def _caption(results: StudyResults) -> str:
     rates = "tuned learning rates" if results.trials else "default learning rates"
     return (
         f"ViT-Tiny/16 on EuroSAT RGB, {recipe.image_size} pixels, {recipe.epochs} epochs, {rates}, on "
-        f"{machine.cores} CPU cores.\nAccuracies are means of {seeds} seeds, CPU times means of the "
+        f"{machine.cores} CPU cores.\nThe random split was drawn anew, not by the lists of the data. "
+        f"Accuracies are means of {seeds} seeds, CPU times means of the "
         "runs on both splits ([report](docs/results/eurosat-study/report.md)):"
     )
 

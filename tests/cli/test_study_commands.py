@@ -41,6 +41,8 @@ def test_a_report_is_written_again_from_the_results_alone(tmp_path):
         ),
         (["--folds", "5", "--split", "group", "--group-column", "scene"], "class folders has no columns"),
         (["--folds", "70", "--split", "spatial"], "Too few tiles for 70 folds: 60 in all"),
+        (["--loss", "bce"], "The tiles have one label each, for which --loss is cross-entropy, not bce."),
+        (["--best-by", "map"], "for which --best-by is accuracy"),
         (["--task", "multi-label"], "Studies compare methods on tiles of one label each"),
     ],
 )
@@ -58,6 +60,21 @@ def test_a_study_of_several_labels_is_refused_before_it_is_planned(inputs, tmp_p
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "Studies compare methods on tiles of one label each, and these have several" in done.stderr
     assert not (tmp_path / "s").exists()
+
+
+def test_class_weights_of_other_classes_are_refused_before_anything_is_planned(inputs, tmp_path):
+    (tmp_path / "weights.csv").write_text("class_0,1\nclass_9,2\n")
+    done = orbitune("train", *inputs, "--class-weights", tmp_path / "weights.csv", "--out", tmp_path / "run")
+    assert done.returncode == 2 and "class_9 is no class of the data" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_report_is_written_if_one_of_the_folders_holds_no_results(tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "results.json").write_bytes((STUDY / "results.json").read_bytes())
+    done = orbitune("report", tmp_path / "study", tmp_path / "studi")
+    assert done.stderr == f"error: There is no folder {tmp_path}/studi; did you mean {tmp_path}/study?\n"
+    assert [file.name for file in (tmp_path / "study").iterdir()] == ["results.json"]
 
 
 @pytest.mark.parametrize("place", ["tiles", "file.txt"])

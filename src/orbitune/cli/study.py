@@ -36,7 +36,12 @@ def study(
         str | None, typer.Option(help="Number of seeds, or a list: 3 or 0,1,2", rich_help_panel="Study")
     ] = None,
     splits: Annotated[
-        str | None, typer.Option(help="Splits to compare on: random,spatial", rich_help_panel="Study")
+        str | None,
+        typer.Option(
+            help="Splits to compare on, such as random,spatial; random takes the lists that the data come "
+            "with, redrawn draws others",
+            rich_help_panel="Study",
+        ),
     ] = None,
     folds: Annotated[
         int | None,
@@ -143,9 +148,12 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write the report of a finished run or study again."""
+    from orbitune.study.report_files import check_results
     from orbitune.study.report_files import report as write
 
     for folder in folders:
+        check_results(folder)
+    for folder in dict.fromkeys(folders):
         print(f"report: {' and '.join(map(str, write(folder, progress=not quiet)))}")
 
 

@@ -118,10 +118,12 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
     if not splits:
         note = f"the data has no splits: drew 60/20/20 at random, stratified, with seed {seed}"
         splits = {"train": np.arange(len(tiles.labels))}
-    else:
+    elif missing:
         note = (
             f"the data has no {' and no '.join(missing)} split: drew it from train, stratified, seed {seed}"
         )
+    else:
+        note = "own split: the train, validation and test lists that the data come with"
     counts = tiles.membership[splits["train"]].sum(0)
     if missing and counts.min() < MIN_TILES:
         few = first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < MIN_TILES))
@@ -130,7 +132,7 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
         )
     for name in missing:
         splits["train"], splits[name] = _draw(tiles, splits["train"], fraction=_FRACTIONS[name], seed=seed)
-    return splits, (note,) if missing else ()
+    return splits, (note,)
 
 
 def _random_fold(tiles: TileSet, fold: Fold, *, seed: int) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

@@ -32,12 +32,14 @@ class Axis:
         label: its label in run names.
         option: of the command line, with its values.
         only: values, with the settings that apply to each alone; they are left out with the others.
+        stands_for: further values, each with that of the recipe that it stands for.
     """
 
     field: str
     label: str
     option: str
     only: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    stands_for: tuple[tuple[str, str], ...] = ()
 
     def value(self, recipe: Recipe) -> Any:
         """Return the recipe's value; None for a field that it does not have."""
@@ -50,6 +52,7 @@ class Axis:
             OrbituneError: the value is invalid.
         """
         group, _, name = self.field.rpartition(".")
+        value = dict(self.stands_for).get(value, value)
         others = [setting for own, settings in self.only if own != value for setting in settings]
         changes = {**dict.fromkeys(others), name: value}
         try:
@@ -66,11 +69,13 @@ class Axis:
 
 BACKBONE = Axis("backbone", "", "--backbones")
 FOLD, SEED = Axis("fold", "fold", "--folds"), Axis("seed", "seed", "--seeds")
+REDRAWN = "redrawn"  # the random split that is drawn although the data come with lists
 SPLIT = Axis(
     "split",
     "",
     "--splits",
     only=(("spatial", ("block_size",)), ("group", ("group_pattern", "group_column"))),
+    stands_for=((REDRAWN, "random"),),
 )
 SWEEPS = {
     "shots": Axis("shots", "shots", "--shots"),
@@ -92,6 +97,7 @@ class RunSpec:
         recipe: recipe of the run; a tuned learning rate is filled in later.
         sweep: sweep that the run is a point of (`shots`, `ranks`, `image_sizes`); None for the comparison.
         backbone: label of the backbone; None in a study of one.
+        named_split: name of the split where it is not that of the recipe, see `orbitune.study.own_lists`.
     """
 
     name: str
@@ -99,6 +105,7 @@ class RunSpec:
     recipe: Recipe
     sweep: str | None = None
     backbone: str | None = None
+    named_split: str | None = None
 
     @property
     def arm(self) -> str:
@@ -108,7 +115,7 @@ class RunSpec:
     @property
     def split(self) -> str:
         """Name of the split; `default` where the recipe names none."""
-        return str(SPLIT.value(self.recipe) or "default")
+        return self.named_split or str(SPLIT.value(self.recipe) or "default")
 
     @property
     def tuning_key(self) -> TuningKey:
@@ -206,7 +213,7 @@ class Grid(Record):
         Args:
             backbones: paths, hub ids or built-in names; existing paths are made absolute.
             seeds: the seeds, or their number; these are counted from `first_seed`.
-            splits: names of splits.
+            splits: names of splits; `redrawn` is a random split that leaves lists of the data aside.
             folds: number of folds, 3 or more, or None.
             shots: training tiles per class; "all" or None for all tiles.
             ranks: ranks of the adapters.
@@ -286,7 +293,8 @@ class Grid(Record):
                     "-".join(filter(None, parts))
                     for parts in ((arm, split, fold, seed, part), (arm, split, part))
                 )
-                yield RunSpec(name, group, chosen, sweep, backbone)
+                redrawn = REDRAWN in (split, *(self.splits if len(self.splits) == 1 else ()))
+                yield RunSpec(name, group, chosen, sweep, backbone, REDRAWN if redrawn else None)
 
     def _repeated(self, recipe: Recipe) -> Iterator[tuple[Recipe, str, str]]:
         """Yield the recipe with every fold and seed, and their labels."""

@@ -29,11 +29,20 @@ def report(folder: str | Path, *, progress: bool = True) -> tuple[Path, ...]:
         OrbituneError: the folder holds neither, its results are damaged, or the extra `study` is missing.
     """
     folder = Path(folder)
-    if not folder.exists():
-        raise RunError(missing("folder", folder, advice="pass that of a finished run or a study"))
+    check_results(folder)
     if (folder / RUN_FILE).is_file():
         return (write_run_report(folder, progress=progress),)
-    if not (folder / STUDY_FILE).is_file():
-        raise RunError(f"{folder} holds no results of a finished run ({RUN_FILE}) or a study ({STUDY_FILE}).")
     write_report(read_results(folder), folder)
     return folder / "report.html", folder / "report.md"
+
+
+def check_results(folder: Path) -> None:
+    """Check that a folder holds the results of a run or a study.
+
+    Raises:
+        RunError: it does not.
+    """
+    if not folder.exists():
+        raise RunError(missing("folder", folder, advice="pass that of a finished run or a study"))
+    if not any((folder / file).is_file() for file in (RUN_FILE, STUDY_FILE)):
+        raise RunError(f"{folder} holds no results of a finished run ({RUN_FILE}) or a study ({STUDY_FILE}).")

@@ -30,6 +30,7 @@ from orbitune.study.executor import Executor, LocalExecutor, Outcome
 from orbitune.study.folder import StudyFolder, count_test_reads
 from orbitune.study.grid import Grid, RunSpec
 from orbitune.study.live_table import LiveTable
+from orbitune.study.own_lists import with_own_lists
 from orbitune.study.records import ExecutorRecord, Plan, RunRecord, StudyBackbone, StudyResults
 from orbitune.study.report import write_report
 from orbitune.study.results import write_results
@@ -76,7 +77,8 @@ class Study:
         backbones: backbones of every method, in place of the recipes'; each is run with its own image size,
             where the recipe names none.
         seeds: the seeds of every method, or their number, counted from the recipe's seed.
-        splits: splits of every method, such as ["random", "spatial"].
+        splits: splits of every method, such as ["random", "spatial"]. `random` takes the lists that the data
+            come with, where there are, and `redrawn` draws others.
         folds: number of folds of a cross-validation, in which each tile is tested once; for splits random,
             spatial and group. None for ordinary splits.
         shots: sweep over training tiles per class; "all" for all tiles.
@@ -169,6 +171,7 @@ class Study:
         self.folder.check_place()
         unfinished = [spec.recipe for spec in specs if not self.folder.finished(spec)]
         check_recipes(*unfinished, one_label=True)
+        specs = with_own_lists(specs, progress=progress)
         remove_abandoned(path, recursive=True)
         known = self.folder.claim(specs)
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)

@@ -6,7 +6,8 @@ import numpy as np
 
 from orbitune.class_weights import BALANCED
 from orbitune.data.labels.membership import with_empty
-from orbitune.errors import DataError, printable
+from orbitune.errors import printable
+from orbitune.evaluation.tasks.early_checks import check_classes
 from orbitune.evaluation.tasks.task import Task
 
 
@@ -36,28 +37,8 @@ def loss_weights(
     if class_weights == BALANCED:
         return task.class_weights(None, members)
     assert isinstance(class_weights, Mapping)
-    _check_classes(class_weights, classes)
+    check_classes(class_weights, classes)
     return task.class_weights(np.array([class_weights[name] for name in classes]), members)
-
-
-def _check_classes(weights: Mapping[str, float], classes: Sequence[str]) -> None:
-    unknown = [name for name in weights if name not in classes]
-    missing = [name for name in classes if name not in weights]
-    faults = []
-    if unknown:
-        faults.append(
-            f"{_names(unknown)} {'is no class' if len(unknown) == 1 else 'are no classes'} of the data"
-        )
-    if missing:
-        faults.append(f"there is no weight for {_names(missing)}")
-    if faults:
-        raise DataError(f"The class weights do not fit: {'; '.join(faults)}. Classes: {_names(classes, 30)}.")
-
-
-def _names(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names, so that a message stays readable."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(map(printable, names[:most])) + more
 
 
 def describe_weights(weights: np.ndarray, classes: Sequence[str]) -> str:

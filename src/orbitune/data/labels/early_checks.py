@@ -1,6 +1,6 @@
 """Checks of recipes against the labels of their data, before a tile is decoded."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +22,13 @@ SEVERAL_LABELS = (
 )
 
 
-def check_labels(recipes: Iterable[Recipe], *, one_label: bool = False) -> None:
+def check_labels(
+    recipes: Iterable[Recipe],
+    *,
+    one_label: bool = False,
+    reads_labels: Callable[[Recipe], bool],
+    check_settings: Callable[[Recipe, Manifest], None],
+) -> None:
     """Check what recipes ask of the labels, each data set once; of formats whose labels are quick to read.
 
     Images that cannot be read are found later, so that splitting the decoded tiles checks again.
@@ -30,6 +36,8 @@ def check_labels(recipes: Iterable[Recipe], *, one_label: bool = False) -> None:
     Args:
         recipes: of one study, or of one run.
         one_label: whether each tile has to have one label.
+        reads_labels: whether a recipe has further settings that depend on the labels.
+        check_settings: checks these.
 
     Raises:
         DataError: there are too few tiles or groups for the folds, no such groups, or several labels a tile.
@@ -40,7 +48,7 @@ def check_labels(recipes: Iterable[Recipe], *, one_label: bool = False) -> None:
     asked = {_needs(recipe): recipe for recipe in recipes}
     for place in dict.fromkeys((recipe.data, column_selection(recipe)) for recipe in recipes):
         own = [each for each in asked.values() if (each.data, column_selection(each)) == place]
-        if not (one_label or any(each.fold or each.split == "group" for each in own)):
+        if not (one_label or any(each.fold or each.split == "group" or reads_labels(each) for each in own)):
             continue
         source = find_source(*place)
         if not source.format.quick_labels:
@@ -50,19 +58,15 @@ def check_labels(recipes: Iterable[Recipe], *, one_label: bool = False) -> None:
                 raise OrbituneError(SEVERAL_LABELS)
             for recipe in own:
                 _check_split(recipe, manifest, source=source)
+                check_settings(recipe, manifest)
 
 
 def _needs(recipe: Recipe) -> tuple[object, ...]:
     """Return the settings that the checks depend on."""
     fold = recipe.fold and Fold.parse(recipe.fold).count
-    return (
-        recipe.data,
-        column_selection(recipe),
-        recipe.split,
-        fold,
-        recipe.group_pattern,
-        recipe.group_column,
-    )
+    split = (recipe.split, fold, recipe.group_pattern, recipe.group_column)
+    settings = (recipe.task, recipe.loss, recipe.best_by, recipe.augment, str(recipe.class_weights))
+    return recipe.data, column_selection(recipe), *split, *settings
 
 
 def _check_split(recipe: Recipe, manifest: Manifest, *, source: Source) -> None:

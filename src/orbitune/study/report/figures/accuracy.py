@@ -18,6 +18,7 @@ from orbitune.reporting.drawing import (
 from orbitune.study.arms import split_arm
 from orbitune.study.display_names import method_name
 from orbitune.study.report.leakage import PooledBaseline, baselines_on
+from orbitune.study.report.split_origins import split_origins
 from orbitune.study.report.view_model import ReportView
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _caption(view: ReportView) -> str:
             "Dashed: a classifier that sees colour statistics only. Dotted: chance, always predicting the "
             "commonest class."
         ]
-    return " ".join(sentences)
+    return " ".join([*sentences, *split_origins(view)])
 
 
 def _alt(view: ReportView) -> str:

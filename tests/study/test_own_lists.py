@@ -1,0 +1,74 @@
+"""The random split of a study is that of the lists that the data come with, as for every other command."""
+
+import shutil
+
+import numpy as np
+import pytest
+from samples import backbone_folder, tile_folder
+
+from orbitune import Recipe, Study
+from orbitune.errors import RunError
+from orbitune.evaluation.saved_outputs import read_predictions
+from orbitune.study.grid import Grid
+from orbitune.training.setup import prepare_training
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """Tiles in the folders train, val and test."""
+    place = tmp_path_factory.mktemp("own-lists")
+    tiles = tile_folder(place / "all", each=20)
+    for number, file in enumerate(sorted(tiles.rglob("*.png"))):
+        split = ("train", "train", "train", "val", "test")[number % 5]
+        target = place / "tiles" / split / file.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.move(file, target / file.name)
+    backbone = str(backbone_folder(place / "backbone"))
+    return Recipe(data=str(place / "tiles"), backbone=backbone, epochs=1, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, forked, tmp_path_factory):
+    """The results of a study on the lists and on a redrawn split, and its folder."""
+    folder = tmp_path_factory.mktemp("own-lists-study") / "s"
+    study = Study(recipe, folder, methods=["linear"], splits=["random", "redrawn"])
+    return study.run(progress=False), folder
+
+
+def test_the_random_split_has_the_test_tiles_of_every_other_command_and_redrawn_has_others(recipe, finished):
+    results, folder = finished
+    own, drawn = (
+        read_predictions(folder / f"linear-{name}", "test").indices for name in ("random", "redrawn")
+    )
+    for split, tested in (("default", own), ("random", drawn)):
+        expected = prepare_training(recipe.replace(split=split), progress=False).splits["test"]
+        assert np.array_equal(tested, expected)
+    assert not np.array_equal(own, drawn)
+    assert [run.split for run in results.runs] == results.splits == ["random", "redrawn"]
+    assert [run.finished.recipe.split for run in results.runs] == ["default", "random"]
+
+
+def test_the_page_says_what_each_split_is_at_the_table_and_at_the_figure(finished):
+    page = (finished[1] / "report.md").read_text()
+    own = "Random split: the train, validation and test lists that the data come with."
+    drawn = "Redrawn split: drew 60/20/20 from all tiles, stratified, with seed 42."
+    assert page.count(own) >= 2 and page.count(drawn) >= 2
+
+
+def test_a_study_of_an_earlier_version_that_drew_its_random_split_is_not_continued_with_another(
+    recipe, tmp_path
+):
+    [spec] = Grid.of(splits=["random"]).runs([recipe.replace(method="linear")])
+    study = Study(recipe, tmp_path / "s", methods=["linear"], splits=["random"])
+    spec.recipe.save(study.folder.recipe_file(spec))
+    (tmp_path / "s" / "linear").mkdir()
+    with pytest.raises(RunError, match="default, not random"):
+        study.run(progress=False)
+
+
+def test_data_without_lists_and_folds_are_drawn(recipe, finished, tmp_path):
+    specs = Grid.of(splits=["random"], folds=3).runs([recipe])
+    assert {(spec.split, spec.recipe.split) for spec in specs} == {("random", "random")}
+    tiles = tile_folder(tmp_path / "tiles", each=10)
+    drawn = prepare_training(recipe.replace(data=str(tiles), split="random"), progress=False)
+    assert any(note.startswith("random split: drew 60/20/20") for note in drawn.notes)
