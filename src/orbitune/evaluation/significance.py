@@ -80,15 +80,11 @@ class Comparison(Record):
     @property
     def tests_methods(self) -> bool:
         """Return whether the methods were tested, over seeds or folds, and not these trained models alone."""
-        several = min(self.seeds, self.reference_seeds) > 1 or self.over_folds is not None
-        return several and self.equal is not None
+        return self.equal is not None and (min(self.seeds, self.reference_seeds) > 1 or bool(self.over_folds))
 
     @property
     def differs(self) -> bool:
-        """Return whether the score test, and the interval over folds if there is one, find a difference.
-
-        With one seed and no folds nothing is known about the methods, so the answer is no.
-        """
+        """Return whether the score test over seeds, or over folds with their interval, finds a difference."""
         if not self.tests_methods or self.equal is None or self.equal > 2 * ALPHA:
             return False
         low, high = self.over_folds or (self.low, self.high)
@@ -184,7 +180,6 @@ def _compare(
         differ=p_differ,
         family=family,
         p_equal=p_equal,
-        equal=p_equal,
         verdict=_verdict(p_within, p_beyond),
         # At Holm's strictest step, so that it never asks for fewer images than were not enough.
         images_needed=score.images_needed(-margin / 100, ALPHA / family, power=POWER),
@@ -265,9 +260,7 @@ def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = Non
 
 
 def difference_sentence(compared: Comparison, names: Mapping[str, str] | None = None) -> str:
-    """Return whether the methods differ as a sentence; see `verdict_sentence`.
-
-    McNemar's test is stated beside it, as one of the trained models.
+    """Return whether the methods, and these trained models, differ as a sentence; see `verdict_sentence`.
 
     Args:
         compared: the comparison.
@@ -279,14 +272,13 @@ def difference_sentence(compared: Comparison, names: Mapping[str, str] | None = 
     method, reference = _names(compared, names)
     better, worse = (method, reference) if compared.difference > 0 else (reference, method)
     models = f"McNemar of these trained models, {_p_value(compared.differ, compared)}"
-    folds = _folds(compared, ", 95 % interval over folds")
     if not compared.tests_methods or compared.equal is None:
         found = f"whether the methods differ was not tested ({models})"
     else:
-        found = f"{better} did better than {worse}" if compared.differs else "no difference was detected"
-        if compared.over_folds and not compared.differs:
-            found += " over folds"
-        found += f" (score test, {_p_value(compared.equal, compared)}{folds}; {models})"
+        none = "no difference was detected" + (" over folds" if compared.over_folds else "")
+        found = f"{better} did better than {worse}" if compared.differs else none
+        p = _p_value(compared.equal, compared) + _folds(compared, ", 95 % interval over folds")
+        found += f" (score test, {p}; {models})"
     mean = " on average" if compared.seeds * compared.reference_seeds > 1 else ""
     return (
         f"{_scope(compared)}, {method} alone was right on {compared.wins:,.0f} of {compared.images:,} "
