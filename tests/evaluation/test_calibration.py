@@ -8,13 +8,12 @@ import pytest
 from orbitune.errors import RunError
 from orbitune.evaluation.calibration import (
     brier_score,
-    ece_of_calibrated,
-    expected_calibration_error,
     fit_temperature,
     probabilities,
     reliability_table,
     score_calibration,
 )
+from orbitune.evaluation.details.reliability_table import ece_of_calibrated, expected_calibration_error
 
 
 def calibrated(count: int = 20_000, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +88,16 @@ def test_the_range_is_that_of_counting_each_tile():
             sum(abs((random.random(b.count) < b.confidence).mean() - b.confidence) * b.count for b in table)
         )
     assert ece_of_calibrated(table, 600) == pytest.approx(np.quantile(errors, [0.025, 0.975]) / 600, rel=0.1)
+
+
+def test_outputs_of_several_seeds_are_worth_their_tiles_if_all_seeds_agree():
+    random = np.random.default_rng(0)
+    logits, labels = confident(600, random)
+    thrice = np.concatenate([logits] * 3), np.concatenate([labels] * 3)
+    same = score_calibration(*thrice, tiles=np.tile(np.arange(600), 3))
+    alone = score_calibration(logits, labels)
+    assert alone.predictions == 600 and same.predictions == pytest.approx(600, rel=0.02)
+    assert same.ece_if_calibrated == pytest.approx(alone.ece_if_calibrated, rel=0.1)
 
 
 @pytest.mark.parametrize("binning", ["equal-mass", "equal-width"])

@@ -5,39 +5,24 @@ confidence but never the predicted class. The temperature is fitted on validatio
 tiles. Everything is computed in float64.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from pydantic import Strict
 
-from orbitune.evaluation.intervals import percentile_interval
+from orbitune.evaluation.details.reliability_table import (
+    BINS,
+    Binning,
+    ReliabilityBin,
+    bin_probabilities,
+    ece_of_calibrated,
+    expected_calibration_error,
+    independent_predictions,
+)
 from orbitune.evaluation.metrics import check_logits, cross_entropy
 from orbitune.records import JsonTuple, Record
 
-BINS = 15
-_RESAMPLES = 2000
-_SEED = 0
 _LARGEST_LOG_TEMPERATURE = np.log(100.0)
-
-Binning = Literal["equal-mass", "equal-width"]
-
-
-class ReliabilityBin(Record):
-    """The tiles of one bin of confidence, the probability of the predicted class.
-
-    Attributes:
-        low, high: edges of the bin, 0..1.
-        confidence: mean confidence of its tiles.
-        accuracy: of its tiles.
-        count: number of its tiles, 1 or more.
-    """
-
-    low: float
-    high: float
-    confidence: float
-    accuracy: float
-    count: int
 
 
 class Calibration(Record):
@@ -47,8 +32,10 @@ class Calibration(Record):
         ece: expected calibration error over bins of equal mass, 0..1. Bins of equal width leave most of them
             empty if most tiles are confident (Nixon et al. 2019, arXiv:1904.01685). It adds up the noise of
             the bins, so it is above zero for perfect calibration too (Kumar et al. 2019, arXiv:1909.10155).
-        ece_if_calibrated: 95 % interval of what it is then, see `ece_of_calibrated`; None where an earlier
-            version measured, and for several seeds together, which share their tiles.
+        predictions: number of independent ones: the tiles, or what labels of the same tile or outputs of
+            several seeds are worth, see `independent_predictions`; None where an earlier version measured.
+        ece_if_calibrated: 95 % interval of the ECE then, see `ece_of_calibrated`; None where an earlier
+            version measured.
         ece_equal_width: the same over bins of equal width (Guo et al. 2017), to compare with papers.
         brier: Brier score, 0..2.
         loss: mean cross-entropy in nats.
@@ -56,6 +43,7 @@ class Calibration(Record):
     """
 
     ece: float
+    predictions: int | None = None
     ece_if_calibrated: Annotated[tuple[float, float], Strict(False)] | None = None
     ece_equal_width: float
     brier: float
@@ -105,13 +93,16 @@ def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
-def score_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
+def score_calibration(
+    logits: np.ndarray, labels: np.ndarray, *, tiles: np.ndarray | None = None
+) -> Calibration:
     """Measure the calibration on one split.
 
     Args:
         logits: float (N, C), before the softmax; divided by a temperature from another split to see what it
-            corrects. Tiles of several seeds may be concatenated.
+            corrects. Outputs of several seeds may be concatenated.
         labels: int64 (N,), the true classes.
+        tiles: int64 (N,), which tile each row is of; None if all differ.
 
     Raises:
         RunError: there are no tiles, or a logit is not finite.
@@ -119,9 +110,14 @@ def score_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     check_logits(logits, labels, classes=range(logits.shape[1]))
     predicted = probabilities(logits)
     table = reliability_table(predicted, labels)
+    predictions = len(labels)
+    if tiles is not None:
+        correct = predicted.argmax(axis=1) == labels
+        predictions = independent_predictions(predicted.max(axis=1), correct, tiles=tiles)
     return Calibration(
         ece=expected_calibration_error(table),
-        ece_if_calibrated=ece_of_calibrated(table, len(labels)),
+        predictions=predictions,
+        ece_if_calibrated=ece_of_calibrated(table, predictions),
         ece_equal_width=expected_calibration_error(
             reliability_table(predicted, labels, binning="equal-width")
         ),
@@ -148,67 +144,6 @@ def reliability_table(
     return bin_probabilities(
         predicted.max(axis=1), predicted.argmax(axis=1) == labels, binning=binning, bins=bins
     )
-
-
-def bin_probabilities(
-    predicted: np.ndarray, correct: np.ndarray, *, binning: Binning = "equal-mass", bins: int = BINS
-) -> tuple[ReliabilityBin, ...]:
-    """Group predictions into bins of their probability.
-
-    Args:
-        predicted: probabilities, float (N,).
-        correct: whether each came true, bool (N,).
-        binning, bins: as for `reliability_table`.
-
-    Returns:
-        As `reliability_table`.
-    """
-    order = np.argsort(predicted, kind="stable")
-    confidence, correct = predicted[order], correct[order]
-    if binning == "equal-mass":
-        groups = np.array_split(np.arange(len(order)), bins)
-        edges = [(confidence[group[0]], confidence[group[-1]]) for group in groups if len(group)]
-    else:
-        # A bin includes its upper edge and not its lower one, as in Guo et al.
-        indices = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-        groups = [np.flatnonzero(indices == index) for index in range(bins)]
-        edges = [(index / bins, (index + 1) / bins) for index, group in enumerate(groups) if len(group)]
-    return tuple(
-        ReliabilityBin(
-            low=float(low),
-            high=float(high),
-            confidence=float(confidence[group].mean()),
-            accuracy=float(correct[group].mean()),
-            count=len(group),
-        )
-        for (low, high), group in zip(edges, (g for g in groups if len(g)), strict=True)
-    )
-
-
-def expected_calibration_error(table: Sequence[ReliabilityBin]) -> float:
-    """Return the mean difference of confidence and accuracy, 0..1."""
-    count = sum(each.count for each in table)
-    return float(sum(each.count * abs(each.confidence - each.accuracy) for each in table) / count)
-
-
-def ece_of_calibrated(table: Sequence[ReliabilityBin], tiles: int) -> tuple[float, float]:
-    """Return the 95 % interval of the ECE of perfectly calibrated models, with bins of the same confidence.
-
-    The correct predictions of each bin are drawn with its confidence, with a fixed seed: consistency
-    resampling (Broecker and Smith 2007, doi:10.1175/WAF993.1; Vaicenavicius et al. 2019, arXiv:1902.06977).
-    An ECE within it shows no miscalibration.
-
-    Args:
-        table: bins of confidence, one or more.
-        tiles: number of different tiles; the bins may count each several times, once per seed or label, and
-            hits of the same tile are taken as one.
-    """
-    weights = np.array([each.count for each in table], float)
-    weights /= weights.sum()
-    confidences = np.clip([each.confidence for each in table], 0, 1)
-    counts = np.maximum(np.rint(weights * tiles), 1).astype(int)
-    drawn = np.random.default_rng(_SEED).binomial(counts, confidences, size=(_RESAMPLES, len(counts)))
-    return percentile_interval(np.abs(drawn / counts - confidences) @ weights)
 
 
 def brier_score(predicted: np.ndarray, labels: np.ndarray) -> float:

@@ -109,7 +109,7 @@ def frequency_panel(name: str, title: str, *, curve: ReliabilityCurve, synthetic
     axes.plot((0, 100), (0, 100), color=QUIET, linewidth=1, linestyle="--")
     points = [
         tuple(100 * value for value in (each.confidence, each.accuracy, each.low, each.high))
-        for each in merge_bins(curve.calibration.reliability, curve.tiles)
+        for each in merge_bins(curve.calibration.reliability, curve.calibration.predictions or curve.tiles)
     ]
     _plot(axes, points, look=curve.look)
     axes.set(xlabel="probability, %", ylabel="frequency, %", xlim=(-2, 102), ylim=(-2, 102))

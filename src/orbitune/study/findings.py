@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, Strict
 
 from orbitune.evaluation.baselines import Baseline
-from orbitune.evaluation.calibration import Calibration, ece_of_calibrated
+from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.details.class_intervals import Interval
 from orbitune.evaluation.intervals import MeanAccuracy
 from orbitune.evaluation.robustness import Robustness
@@ -32,7 +32,7 @@ class SeedCalibration(Record):
     Attributes:
         before, after: 0..1.
         before_if_calibrated, after_if_calibrated: 95 % intervals of perfectly calibrated models, see
-            `orbitune.evaluation.calibration.ece_of_calibrated`.
+            `orbitune.evaluation.calibration.Calibration`.
     """
 
     seed: int
@@ -43,14 +43,14 @@ class SeedCalibration(Record):
 
     @classmethod
     def of(cls, seed: int, before: Calibration, *, after: Calibration) -> "SeedCalibration":
-        """Return the errors of a seed's calibrations."""
-        tiles = sum(each.count for each in before.reliability)
+        """Return the errors of a seed's calibrations, which this version measured."""
+        assert before.ece_if_calibrated and after.ece_if_calibrated
         return cls(
             seed=seed,
             before=before.ece,
             after=after.ece,
-            before_if_calibrated=ece_of_calibrated(before.reliability, tiles),
-            after_if_calibrated=ece_of_calibrated(after.reliability, tiles),
+            before_if_calibrated=before.ece_if_calibrated,
+            after_if_calibrated=after.ece_if_calibrated,
         )
 
 

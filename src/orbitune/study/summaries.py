@@ -136,7 +136,7 @@ def _calibrate(runs: Sequence[RunRecord], folder: Path) -> CalibrationRecord:
     Each run has a temperature from its validation tiles.
     """
     temperatures, seeds = list[float](), list[SeedCalibration]()
-    logits, scaled, labels = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+    logits, scaled, labels, tiles = (list[np.ndarray]() for _ in range(4))
     for own in by_seed(runs):
         validation, test = (
             [load_logits([run], folder, part=part) for run in own] for part in ("validation", "test")
@@ -144,14 +144,15 @@ def _calibrate(runs: Sequence[RunRecord], folder: Path) -> CalibrationRecord:
         fitted = [fit_temperature(each.logits[0], each.labels) for each in validation]
         temperatures += fitted
         labels.append(np.concatenate([each.labels for each in test]))
+        tiles.append(np.concatenate([each.indices for each in test]))
         logits.append(np.concatenate([each.logits[0] for each in test]))
         scaled.append(
             np.concatenate([each.logits[0] / value for each, value in zip(test, fitted, strict=True)])
         )
         before, after = (score_calibration(each[-1], labels[-1]) for each in (logits, scaled))
         seeds.append(SeedCalibration.of(own[0].seed, before, after=after))
-    together = np.concatenate(labels)
-    before, after = (score_calibration(np.concatenate(each), together) for each in (logits, scaled))
-    if len(seeds) > 1:  # they share their tiles, so the noise of their mean is not that of so many tiles
-        before, after = (each.model_copy(update={"ece_if_calibrated": None}) for each in (before, after))
+    together, of_tiles = np.concatenate(labels), np.concatenate(tiles)
+    before, after = (
+        score_calibration(np.concatenate(each), together, tiles=of_tiles) for each in (logits, scaled)
+    )
     return CalibrationRecord(temperatures=temperatures, before=before, after=after, seeds=seeds)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from orbitune.evaluation.calibration import Calibration, ReliabilityBin, score_calibration
+from orbitune.evaluation.calibration import Calibration, score_calibration
 from orbitune.evaluation.details.calibration_check import check_calibration, merge_bins
+from orbitune.evaluation.details.reliability_table import ReliabilityBin
 from orbitune.evaluation.metrics import wilson
 
 
@@ -32,11 +33,12 @@ def test_a_few_tiles_show_nothing():
     assert not check_calibration(drawn(99), 99).enough
 
 
-def test_tiles_that_are_counted_several_times_are_no_more_evidence():
+def test_chance_is_that_of_the_predictions_not_of_the_tiles():
+    """Labels of the same tile are predictions of their own; an earlier version did not count them."""
     calibration = drawn(1500)
-    assert (
-        check_calibration(calibration, 500).by_chance > 1.5 * check_calibration(calibration, 1500).by_chance
-    )
+    assert check_calibration(calibration, 500).by_chance == calibration.ece_if_calibrated[1]
+    earlier = calibration.model_copy(update={"predictions": None})
+    assert check_calibration(earlier, 500).by_chance > 1.5 * calibration.ece_if_calibrated[1]
 
 
 def test_bins_are_joined_until_each_has_twenty_tiles():

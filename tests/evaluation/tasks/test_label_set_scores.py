@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import norm
 from sklearn import metrics
 
 from orbitune.errors import RunError
-from orbitune.evaluation.calibration import bin_probabilities
+from orbitune.evaluation.details.reliability_table import bin_probabilities
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.evaluation.tasks.label_set_scores import LabelSetScores
 from orbitune.evaluation.tasks.resampling import (
@@ -108,6 +109,37 @@ def test_the_calibration_error_is_that_of_all_labels_together():
     assert calibration.brier == pytest.approx(metrics.brier_score_loss(labels.ravel(), predicted))
 
 
+def drawn_labels(count, classes, *, dependence=0.0, shift=0.0, random):
+    """Logits that are too high by `shift`, and labels that tend to be on the same tiles."""
+    logits = random.normal(-2, 1.8, (count, classes))
+    shared, own = random.normal(size=(count, 1)), random.normal(size=(count, classes))
+    chance = norm.cdf(np.sqrt(dependence) * shared + np.sqrt(1 - dependence) * own)
+    return logits + shift, (chance < expit(logits)).astype(np.uint8)
+
+
+def test_the_range_of_calibrated_labels_is_that_of_their_errors():
+    random = np.random.default_rng(0)
+    found = [TASK.score_calibration(*drawn_labels(500, 19, random=random)) for _ in range(80)]
+    errors = np.quantile([each.ece for each in found], [0.025, 0.975])
+    assert np.mean([each.ece_if_calibrated for each in found], 0) == pytest.approx(errors, rel=0.15)
+    assert np.mean([each.ece > each.ece_if_calibrated[1] for each in found]) <= 0.07
+
+
+def test_logits_that_are_too_high_lie_beyond_the_range_of_calibrated_labels():
+    found = TASK.score_calibration(*drawn_labels(1000, 19, shift=0.35, random=np.random.default_rng(0)))
+    assert found.ece == pytest.approx(0.04, abs=0.01) and found.ece > 2 * found.ece_if_calibrated[1]
+
+
+def test_labels_that_come_together_are_fewer_predictions_and_so_are_copies_of_a_label():
+    random = np.random.default_rng(0)
+    found = [TASK.score_calibration(*drawn_labels(300, 19, dependence=0.7, random=random)) for _ in range(60)]
+    assert all(0.5 < each.predictions / (300 * 19) < 0.8 for each in found)
+    assert np.mean([each.ece > each.ece_if_calibrated[1] for each in found]) <= 0.15
+    logits, labels = drawn_labels(300, 1, random=random)
+    copied = TASK.score_calibration(logits.repeat(5, 1), labels.repeat(5, 1))
+    assert copied.predictions == pytest.approx(300, rel=0.02)
+
+
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_average_precision_of_weighted_tiles_is_that_of_scikit_learn(ties):
     logits, labels = outputs(60, ties=ties)
@@ -185,7 +217,7 @@ def test_outputs_that_cannot_be_scored_are_refused():
 
 def test_lost_scores_are_paired_so_that_their_intervals_are_narrower_than_those_of_the_scores():
     random = np.random.default_rng(0)
-    labels = (random.random((300, 4)) < 0.4).astype(np.uint8)
+    labels = (random.random((1000, 4)) < 0.4).astype(np.uint8)
     reference = expit(random.normal(size=labels.shape) + 2.5 * labels - 1)
     found = np.clip(reference + random.normal(size=labels.shape) * 0.02, 0, 1)
     mean, micro = label_set_losses(found, reference, labels=labels, thresholds=np.full(4, 0.4))
@@ -198,6 +230,31 @@ def test_lost_scores_are_paired_so_that_their_intervals_are_narrower_than_those_
     )
     assert micro.points_lost == pytest.approx(100 * expected)
     low, high = bootstrap_scores(reference, labels, decisions={})["mean_average_precision"]
-    assert mean.high - mean.low < 100 * (high - low) / 4
+    assert mean.high - mean.low < 100 * (high - low) / 1.5
     for lost in (mean, micro):
         assert lost.low < lost.points_lost < lost.high
+
+
+def lost_labels(count, labels):
+    """Losses of a model without the first `count` labels, of whatever tiles."""
+    reference = np.where(labels, 0.9, 0.1)
+    found = reference.copy()
+    found.ravel()[np.flatnonzero(labels)[:count]] = 0.05
+    return label_set_losses(found, reference, labels=labels, thresholds=np.full(labels.shape[1], 0.5))
+
+
+def test_more_errors_never_have_a_smaller_upper_end():
+    """Nor has a single error a smaller one than none."""
+    labels = (np.random.default_rng(0).random((200, 4)) < 0.4).astype(np.uint8)
+    ends = [[each.high for each in lost_labels(count, labels)] for count in (0, 1, 2, 4, 8, 32, 128)]
+    assert np.diff(ends, axis=0).min() > 0
+    assert ends[0] == pytest.approx([100 * 3.8415 / 203.8415] * 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_the_number_of_tiles_that_is_needed_is_enough(count):
+    labels = (np.random.default_rng(0).random((200, 4)) < 0.4).astype(np.uint8)
+    loss = lost_labels(count, labels)[1]
+    needed = loss.tiles_needed(1.0, tiles=200)
+    again = lost_labels(round(count * needed / 200), np.tile(labels, (needed // 200 + 1, 1))[:needed])[1]
+    assert loss.high > 1 >= again.high - 0.05 and needed < 1000

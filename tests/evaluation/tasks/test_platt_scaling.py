@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from orbitune.evaluation.calibration import bin_probabilities, expected_calibration_error
+from orbitune.evaluation.details.reliability_table import bin_probabilities, expected_calibration_error
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.evaluation.tasks.label_set_scores import binary_cross_entropy
 from orbitune.evaluation.tasks.platt_scaling import fit_sigmoids

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orbitune.evaluation.calibration import Calibration, ReliabilityBin, ece_of_calibrated
+from orbitune.evaluation.calibration import Calibration
+from orbitune.evaluation.details.reliability_table import ReliabilityBin, ece_of_calibrated
 from orbitune.evaluation.metrics import wilson
 
 LEAST_TILES = 100
@@ -60,7 +61,7 @@ def check_calibration(calibration: Calibration, tiles: int) -> CalibrationCheck:
 
     Args:
         calibration: of the tiles.
-        tiles: number of different tiles, as for `ece_of_calibrated`.
+        tiles: number of different tiles.
     """
     table = calibration.reliability
     weights = np.array([each.count for each in table], float)
@@ -68,7 +69,7 @@ def check_calibration(calibration: Calibration, tiles: int) -> CalibrationCheck:
     return CalibrationCheck(
         tiles=tiles,
         ece=calibration.ece,
-        by_chance=ece_of_calibrated(table, tiles)[1],
+        by_chance=ece_of_calibrated(table, calibration.predictions or tiles)[1],
         confidence=float(weights @ [each.confidence for each in table]),
         accuracy=float(weights @ [each.accuracy for each in table]),
     )
@@ -79,7 +80,7 @@ def merge_bins(table: Sequence[ReliabilityBin], tiles: int, *, expected: int = 0
 
     Args:
         table: by increasing confidence.
-        tiles: as in `ece_of_calibrated`.
+        tiles: number of different tiles, or of independent predictions.
         expected: number of errors, too, that the confidence of a bin must let expect.
 
     Returns:

@@ -11,11 +11,12 @@ import numpy as np
 from pydantic import Field, FiniteFloat
 
 from orbitune.errors import counted
-from orbitune.evaluation.calibration import (
-    Calibration,
+from orbitune.evaluation.calibration import Calibration
+from orbitune.evaluation.details.reliability_table import (
     bin_probabilities,
     ece_of_calibrated,
     expected_calibration_error,
+    independent_predictions,
 )
 from orbitune.evaluation.metrics import ClassScores, SplitScores, wilson
 from orbitune.evaluation.tasks.resampling import bootstrap_scores
@@ -127,7 +128,7 @@ def score_label_sets(
     macro_half, micro_half = f1_scores(at_half, labels)
     average_precisions = _average_precisions(logits, labels)
     low, high = wilson(exact, len(labels))
-    reliability = bin_probabilities(predicted.ravel(), labels.ravel() > 0)
+    calibration = label_calibration(logits, labels)
     return LabelSetScores(
         count=len(labels),
         accuracy=exact / len(labels),
@@ -139,9 +140,9 @@ def score_label_sets(
         mean_average_precision=_mean_of_known(average_precisions),
         micro_average_precision=_average_precision(labels.ravel(), logits.ravel()) if labels.any() else 0.0,
         intervals=bootstrap_scores(logits, labels, decisions={"": decided, "_at_half": at_half}),
-        loss=binary_cross_entropy(logits, labels),
-        ece=expected_calibration_error(reliability),
-        ece_if_calibrated=ece_of_calibrated(reliability, len(labels)),
+        loss=calibration.loss,
+        ece=calibration.ece,
+        ece_if_calibrated=calibration.ece_if_calibrated,
         per_class=tuple(
             LabelScores(
                 name=str(name),
@@ -212,9 +213,12 @@ def label_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
 
     predicted, present = expit(logits.astype(np.float64)).ravel(), labels.ravel() > 0
     table = bin_probabilities(predicted, present)
+    tiles = np.arange(len(labels)).repeat(labels.shape[1])
+    predictions = independent_predictions(predicted, present, tiles=tiles)
     return Calibration(
         ece=expected_calibration_error(table),
-        ece_if_calibrated=ece_of_calibrated(table, len(labels)),
+        predictions=predictions,
+        ece_if_calibrated=ece_of_calibrated(table, predictions),
         ece_equal_width=expected_calibration_error(
             bin_probabilities(predicted, present, binning="equal-width")
         ),

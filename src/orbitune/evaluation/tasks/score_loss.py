@@ -42,7 +42,8 @@ class ScoreLoss(Record):
         """Return the number of tiles whose interval would lie below a tolerance with 80 % power.
 
         All else is taken as observed. For a fraction of the tiles it is the size of
-        `PairedTest.images_needed`; for other scores the interval narrows with the root of the number.
+        `PairedTest.images_needed`. For other scores the interval narrows with the root of the number, or, if
+        it is as narrow as `label_set_losses` lets it be, as that of models that agree on all tiles.
 
         Args:
             tolerance: percentage points.
@@ -57,6 +58,9 @@ class ScoreLoss(Record):
             return _paired_test(*self.alone, tiles=tiles).images_needed(-tolerance / 100, ALPHA, power=POWER)
         from scipy.stats import norm
 
+        if self.high - self.points_lost <= _narrowest(tiles) + _NO_DIFFERENCE:
+            bound = (self.points_lost - tolerance) / 100
+            return _paired_test(0, 0, tiles=tiles).images_needed(bound, ALPHA, power=POWER)
         level = float(norm.isf(ALPHA))
         error = (self.high - self.points_lost) / level
         return ceil(tiles * ((level + float(norm.ppf(POWER))) * error / (tolerance - self.points_lost)) ** 2)
@@ -93,8 +97,9 @@ def label_set_losses(
     """Return the mean average precision and the micro-F1 lost, with paired bootstrap intervals.
 
     The same resampled tiles are scored with both models (1,000 samples, percentiles of the differences). No
-    resample shows a difference that no tile has: the interval is then that of a fraction of the tiles on
-    which both models agree everywhere.
+    resample shows a difference that no tile has, and few resamples one that few tiles have. So an interval
+    reaches at least as far to each side as that of a fraction of the tiles on which both models agree
+    everywhere.
 
     Args:
         found, reference: probabilities of each model, float (N, C).
@@ -107,25 +112,26 @@ def label_set_losses(
     ]
     precisions = [mean_average_precision(each, labels) for each, _ in models]
     f1 = [f1_scores(decided, labels)[1] for _, decided in models]
-    losses = []
+    losses, narrowest = list[ScoreLoss](), _narrowest(len(labels))
     for score, name, (ours, theirs) in (
         ("mAP", "mean_average_precision", precisions),
         ("micro-F1", "micro_f1", f1),
     ):
         low, high = percentile_interval(100 * (resampled[1][name] - resampled[0][name]))
-        lost, alone = 100 * (theirs - ours) + 0.0, None
-        if max(abs(low), abs(high), abs(lost)) < _NO_DIFFERENCE:
-            alone = 0, 0
-            low, high = (100 * end for end in _paired_test(*alone, tiles=len(labels)).interval())
+        lost = 100 * (theirs - ours) + 0.0
         losses.append(
             ScoreLoss(
                 score=score,
                 found=ours,
                 reference=theirs,
                 points_lost=lost,
-                low=low,
-                high=high,
-                alone=alone,
+                low=min(low, lost - narrowest),
+                high=max(high, lost + narrowest),
             )
         )
     return tuple(losses)
+
+
+def _narrowest(tiles: int) -> float:
+    """Return the points by which the interval of no tile that differs reaches above zero."""
+    return 100 * _paired_test(0, 0, tiles=tiles).interval()[1]

@@ -129,9 +129,9 @@ class SeveralLabelsView(ScoreView):
             for name, title, curve in self.curves()
         ]
         return (
-            "Labels of all classes by probability; bars are 95 % intervals, as wide as if the labels of a "
-            "tile were one. On the dashed line, labels are as frequent as their probability says; below it, "
-            "the probabilities are too high.",
+            "Labels of all classes by probability; bars are 95 % intervals, wider where the labels of a "
+            "tile depend on each other. On the dashed line, labels are as frequent as their probability "
+            "says; below it, the probabilities are too high.",
             panels,
         )
 
