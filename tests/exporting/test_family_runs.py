@@ -82,9 +82,7 @@ def test_without_named_formats_those_in_fewer_bits_are_left_out_with_a_note(runs
     assert "ONNX in int8 is left out: it cannot hold a Hiera" in "\n".join(notes)
 
 
-def test_a_model_that_pytorch_cannot_translate_is_refused_in_one_line(
-    runs, tmp_path, monkeypatch
-):
+def test_a_model_that_pytorch_cannot_translate_is_refused_in_one_line(runs, tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")
     place, _ = runs
     monkeypatch.setattr(HieraMlp, "forward", lambda self, x: torch.special.airy_ai(x))
