@@ -12,7 +12,7 @@ from transformers.models.hiera.modeling_hiera import HieraMlp
 from orbitune import Classifier, Recipe, train
 from orbitune.errors import RunError
 from orbitune.exporting.exporter import export
-from orbitune.exporting.validation import ExportRefusedError
+from orbitune.exporting.refusals import ExportRefusedError
 
 pytestmark = pytest.mark.usefixtures("short_timing")
 

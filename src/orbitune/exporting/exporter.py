@@ -9,13 +9,8 @@ from orbitune.errors import RunError
 from orbitune.exporting.export_report import ExportedFormat, ExportReport
 from orbitune.exporting.formats import FORMATS, ExportFormat
 from orbitune.exporting.reference import ReferenceModel
-from orbitune.exporting.validation import (
-    TOLERANCE,
-    ExportRefusedError,
-    ExportUndecidedError,
-    UntraceableError,
-    measure_export,
-)
+from orbitune.exporting.refusals import ExportRefusedError, ExportUndecidedError, UntraceableError
+from orbitune.exporting.validation import TOLERANCE, measure_export
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.models.families.family import Family

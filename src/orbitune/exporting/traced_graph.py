@@ -9,36 +9,30 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from orbitune.data.transform import to_tensor
-from orbitune.evaluation.network import plain_network
-from orbitune.exporting.validation import UntraceableError
+from orbitune.evaluation.tasks.task import Decision
+from orbitune.exporting.refusals import UntraceableError
 from orbitune.exporting.vit_graph import INPUT, OUTPUT
 from orbitune.extras import require
 
-if TYPE_CHECKING:
-    from orbitune.exporting.reference import ReferenceModel
-
 OPSET = 18  # the oldest that torch.onnx writes
 IR_VERSION = 8  # that of opset 18; some readers refuse 10
-_TILES = 2  # of the traced batch: of one tile, the exporter would take the number for a constant
 
 
 class _Probabilities(nn.Module):
     """Tiles (B, H, W, bands) to calibrated probabilities (B, C)."""
 
-    def __init__(self, reference: "ReferenceModel") -> None:
+    def __init__(self, network: nn.Module, decision: Decision, activation: str) -> None:
         super().__init__()
-        bundle, family = reference.bundle, reference.setup.backbone.family
-        self._network = plain_network(reference.merged(), family, transform=reference.transform)
-        self._temperature = bundle.decision.temperature
-        offsets = bundle.decision.offsets
-        self.register_buffer("_offsets", torch.tensor(offsets) if offsets else None)
-        self._activation = bundle.task.activation
+        self._network = network
+        self._temperature = decision.temperature
+        self.register_buffer("_offsets", torch.tensor(decision.offsets) if decision.offsets else None)
+        self._activation = activation
 
     def forward(self, tiles: Tensor) -> Tensor:
         logits = self._network(tiles) / self._temperature
@@ -47,27 +41,30 @@ class _Probabilities(nn.Module):
         return logits.softmax(-1) if self._activation == "softmax" else logits.sigmoid()
 
 
-def trace(reference: "ReferenceModel") -> Any:
-    """Return the graph of a run's model in fp32 as an onnx.ModelProto.
+def trace(network: nn.Module, *, decision: Decision, activation: str, tiles: np.ndarray, title: str) -> Any:
+    """Return the graph of a network as an onnx.ModelProto, from tiles (B, H, W, bands) to probabilities.
 
     Args:
-        reference: the model to export.
+        network: tiles to logits, in fp32.
+        decision: temperature and offsets of its logits.
+        activation: makes probabilities of them: softmax, or sigmoid for several labels a tile.
+        tiles: two tiles or more, uint8 or uint16; of a single one, the exporter would take the number for a
+            constant.
+        title: of the model, for messages.
 
     Raises:
         UntraceableError: PyTorch cannot translate an operator of the model, or fixes the number of tiles.
         MissingExtraError: onnxscript is not installed.
     """
-    title = reference.setup.backbone.family.title
     require("export", "onnxscript", purpose=f"the ONNX graph of a {title}")
-    network = _Probabilities(reference).eval()
-    tiles = to_tensor(reference.setup.tiles.read(reference.setup.splits["train"][:_TILES]))
+    traced, example = _Probabilities(network, decision, activation).eval(), torch.from_numpy(tiles)
     with torch.inference_mode():
-        network(tiles)  # fills the caches of constants, which are not traced then
+        traced(example)  # fills the caches of constants, which are not traced then
     try:
         with _quiet():
             program = torch.onnx.export(
-                network,
-                (tiles,),
+                traced,
+                (example,),
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
