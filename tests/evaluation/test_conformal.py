@@ -34,7 +34,13 @@ def test_the_threshold_is_the_conformal_quantile():
     assert lower_threshold(scores, 0.05) == 5 and lower_threshold(scores, 0.005) == -np.inf
 
 
-def test_a_rate_is_held_where_five_tiles_lie_beyond():
+@pytest.mark.parametrize(("tiles", "rate"), [(20, 0.25), (500, 0.01), (167, 0.03)])
+def test_where_a_rate_allows_five_tiles_beyond_four_lie_there(tiles, rate):
+    scores = np.random.default_rng(0).normal(size=tiles)
+    assert can_hold(rate, tiles) and (scores > upper_threshold(scores, rate)).sum() == 4
+
+
+def test_a_rate_is_held_where_it_allows_five_tiles_beyond():
     assert can_hold(0.01, 500) and not can_hold(0.01, 499)
     assert [smallest_rate(tiles) for tiles in (24, 300, 500, 600, 5400)] == [
         0.21,

@@ -3,19 +3,23 @@
 A threshold at the ceil((n + 1) (1 - rate))-th smallest of n held-out scores is exceeded by a further tile of
 the same distribution with at most `rate`, whatever the distribution (Vovk, Gammerman and Shafer 2005,
 doi:10.1007/b106715; Angelopoulos and Bates 2021, arXiv:2107.07511). That holds on average over draws of the
-held-out tiles. The rate of one draw varies around it, by nearly half where five held-out tiles lie beyond.
+held-out tiles. The rate of one draw varies around it, by nearly half where five held-out tiles are expected
+beyond; as the rank counts the further tile too, four of them lie there.
 """
 
 from math import ceil, floor, inf, log10
 
 import numpy as np
 
-FEWEST_BEYOND = 5  # held-out tiles beyond a threshold
+FEWEST_BEYOND = 5  # held-out tiles that the rate allows beyond a threshold
 _ROUNDING = 1e-9
 
 
 def can_hold(rate: float, tiles: int) -> bool:
-    """Return whether a threshold for this rate, 0..1, has at least `FEWEST_BEYOND` held-out tiles beyond."""
+    """Return whether this rate, 0..1, allows at least `FEWEST_BEYOND` of the held-out tiles beyond.
+
+    The threshold itself then has at least one fewer beyond.
+    """
     return rate * tiles >= FEWEST_BEYOND - _ROUNDING
 
 

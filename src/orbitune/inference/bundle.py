@@ -5,7 +5,7 @@ out-of-distribution detector, and a model card. PEFT or transformers opens it to
 same way, without a detector.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -213,8 +213,9 @@ def _of_run(run: Path) -> Bundle:
         )
     from_result = ("source", "tile_size", "scale_max", "sizes", "synthetic", "statistics", "window")
     data = metadata.data.model_copy(update={name: getattr(result.data, name) for name in from_result})
+    decision = read_decision(run, metadata)
     completed = {
-        "temperature": read_decision(run, metadata).temperature,
+        **{each.name: getattr(decision, each.name) for each in fields(decision)},
         "confusion": _confusion(run, metadata),
         "tta": result.recipe.tta,
         "data": data,

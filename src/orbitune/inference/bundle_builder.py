@@ -52,7 +52,7 @@ def build_bundle(
         dtype: of the stored weights. For 16 bits, the change of the validation scores is measured, in
             fp32 arithmetic, and stored.
         false_alarm_rate: fraction of tiles like the training tiles, in 0..0.5, that are *not sure*, at most;
-            the threshold is set on validation tiles, of which at least five must lie beyond. None for 0.01,
+            the threshold is set on validation tiles, of which the rate must allow five beyond. None for 0.01,
             or the smallest rate that the validation tiles hold. Fewer than 20 of them give no detector then.
         progress: show a progress bar on stderr.
 
@@ -165,9 +165,11 @@ def _storage_loss(
     ]
     labels = setup.tiles.labels[indices]
     task, decision = setup.task, before.decision
-    stored, trained = (task.probabilities(each, decision) for each in reversed(logits))
-    losses = task.lost_scores(stored, trained, labels=labels, decision=decision)
-    scores = {each.score: (each.reference, each.found) for each in losses}
+    trained, stored = (
+        task.main_scores(task.probabilities(each, decision), labels=labels, decision=decision)
+        for each in logits
+    )
+    scores = {name: (trained[name], stored[name]) for name in trained}
     accuracy = scores.pop("accuracy", (None, None))
     return WeightStorage(
         dtype=dtype,

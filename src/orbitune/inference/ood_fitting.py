@@ -115,21 +115,29 @@ def _map_limits(
 ) -> dict[str, float]:
     """Return the limits for cells of a map, from views of held-out tiles.
 
-    They are empty where the model was trained without views. Of few tiles there are several views each, so
-    that enough of them lie beyond the limits.
+    They are empty where the model was trained without views. Views of a tile are no further tiles, so there
+    is one of each; few tiles have limits for the smallest rate that they hold, as in `choose_rate`.
     """
     if setup.recipe.augment != "sensor":
         return {}
-    held_out = np.tile(held_out, ceil(FEWEST_BEYOND / VIEW_ALARM_RATE / len(held_out)))
+    rate = max(VIEW_ALARM_RATE, smallest_rate(len(held_out)))
+    if rate > VIEW_ALARM_RATE:
+        _LOGGER.warning(
+            "limits for cells of a map leave out %g %% of the views by each, not %g %%: %d validation tiles "
+            "hold no lower rate",
+            100 * rate,
+            100 * VIEW_ALARM_RATE,
+            len(held_out),
+        )
     logits, features = compute_outputs(
         model, setup, indices=held_out, title="views of validation tiles", display=display, views=True
     )
     predicted = probabilities(logits, temperature)
     correct = predicted.argmax(1) == setup.tiles.labels[held_out]
     confidence = predicted.max(1)
-    lowest = lower_threshold(confidence, VIEW_ALARM_RATE)
+    lowest = lower_threshold(confidence, rate)
     return {
-        "view_threshold": upper_threshold(detector.scores(features), VIEW_ALARM_RATE),
+        "view_threshold": upper_threshold(detector.scores(features), rate),
         "min_confidence": lowest,
         "risk": float((~correct[confidence >= lowest]).mean()),
     }

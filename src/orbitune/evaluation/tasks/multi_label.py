@@ -19,7 +19,7 @@ from orbitune.evaluation.tasks.label_set_scores import (
 )
 from orbitune.evaluation.tasks.losses import asymmetric_loss, binary_loss
 from orbitune.evaluation.tasks.platt_scaling import fit_sigmoids
-from orbitune.evaluation.tasks.score_loss import ScoreLoss, label_set_losses
+from orbitune.evaluation.tasks.score_loss import ScoreLoss, label_set_losses, label_set_scores
 from orbitune.evaluation.tasks.task import UNCALIBRATED, Decision, Task
 from orbitune.evaluation.tasks.thresholds import HALF, best_thresholds, f1_scores
 from orbitune.recipe import Recipe
@@ -142,6 +142,12 @@ class MultiLabel(Task):
     def correct(self, logits: np.ndarray, labels: np.ndarray, *, decision: Decision) -> np.ndarray:
         """Return whether exactly the labels of a tile reach their thresholds."""
         return np.asarray((self.decide(logits, decision) == labels).all(1))
+
+    def main_scores(
+        self, probabilities: np.ndarray, *, labels: np.ndarray, decision: Decision
+    ) -> dict[str, float]:
+        """Return the mean average precision and the micro-F1."""
+        return label_set_scores(probabilities, labels=labels, thresholds=_thresholds(decision))
 
     def lost_scores(
         self, found: np.ndarray, reference: np.ndarray, *, labels: np.ndarray, decision: Decision

@@ -107,16 +107,13 @@ def label_set_losses(
         thresholds: probability from which a tile has a class, float (C,).
     """
     models = [(each, each >= thresholds) for each in (found, reference)]
+    scores = [label_set_scores(each, labels=labels, thresholds=thresholds) for each in (found, reference)]
     resampled = [
         resample_scores(each, labels, decisions={"": decided}, together=False) for each, decided in models
     ]
-    precisions = [mean_average_precision(each, labels) for each, _ in models]
-    f1 = [f1_scores(decided, labels)[1] for _, decided in models]
     losses, narrowest = list[ScoreLoss](), _narrowest(len(labels))
-    for score, name, (ours, theirs) in (
-        ("mAP", "mean_average_precision", precisions),
-        ("micro-F1", "micro_f1", f1),
-    ):
+    for score, name in (("mAP", "mean_average_precision"), ("micro-F1", "micro_f1")):
+        ours, theirs = (each[score] for each in scores)
         low, high = percentile_interval(100 * (resampled[1][name] - resampled[0][name]))
         lost = 100 * (theirs - ours) + 0.0
         losses.append(
@@ -130,6 +127,16 @@ def label_set_losses(
             )
         )
     return tuple(losses)
+
+
+def label_set_scores(
+    probabilities: np.ndarray, *, labels: np.ndarray, thresholds: np.ndarray
+) -> dict[str, float]:
+    """Return the mean average precision and the micro-F1 by the names of their losses, 0..1."""
+    return {
+        "mAP": mean_average_precision(probabilities, labels),
+        "micro-F1": f1_scores(probabilities >= thresholds, labels)[1],
+    }
 
 
 def _narrowest(tiles: int) -> float:

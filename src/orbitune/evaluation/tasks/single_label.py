@@ -104,6 +104,12 @@ class SingleLabel(Task):
         """Return the most probable class, int64 (N,)."""
         return probabilities.argmax(1)
 
+    def main_scores(
+        self, probabilities: np.ndarray, *, labels: np.ndarray, decision: Decision
+    ) -> dict[str, float]:
+        """Return the accuracy."""
+        return {"accuracy": float((probabilities.argmax(1) == labels).mean())}
+
     def lost_scores(
         self, found: np.ndarray, reference: np.ndarray, *, labels: np.ndarray, decision: Decision
     ) -> tuple[ScoreLoss, ...]:

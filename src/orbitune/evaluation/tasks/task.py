@@ -178,6 +178,12 @@ class Task(ABC):
         """Return whether each tile's label, or set of labels, is right, bool (N,)."""
 
     @abstractmethod
+    def main_scores(
+        self, probabilities: np.ndarray, *, labels: np.ndarray, decision: Decision
+    ) -> dict[str, float]:
+        """Return the scores of which `lost_scores` states the losses, by name, 0..1."""
+
+    @abstractmethod
     def lost_scores(
         self, found: np.ndarray, reference: np.ndarray, *, labels: np.ndarray, decision: Decision
     ) -> tuple[ScoreLoss, ...]:
