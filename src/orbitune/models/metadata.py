@@ -128,7 +128,12 @@ class ParameterCounts(Record):
 
 
 class Brightness(Record):
-    """Mean and standard deviation of each band of the training tiles, 0..255."""
+    """Statistics of the pixels of the training tiles.
+
+    Attributes:
+        mean: of each band, 0..255.
+        deviation: standard deviation of each band, 0..255.
+    """
 
     mean: Bands
     deviation: Bands
