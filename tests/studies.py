@@ -14,13 +14,13 @@ from orbitune.data.sensor.corruptions import CORRUPTIONS, SEVERITIES
 from orbitune.evaluation.calibration import fit_temperature, score_calibration
 from orbitune.evaluation.intervals import bootstrap_accuracy
 from orbitune.evaluation.metrics import score, wilson
-from orbitune.evaluation.significance import compare_pairs, difference_sentence, verdict_sentence
+from orbitune.evaluation.significance import compare_pairs
 from orbitune.recipe import Recipe
 from orbitune.study import report
 from orbitune.study.arms import comparisons, split_arm
-from orbitune.study.display_names import method_name
 from orbitune.study.findings import SeedCalibration
 from orbitune.study.records import RunRecord, StudyResults
+from orbitune.study.verdicts import comparison_sentences
 
 CLASSES = list(drawn.CLASSES)
 DATA = {
@@ -424,9 +424,8 @@ class Large:
     def _judge(self, split: str, methods: tuple[str, ...]) -> None:
         labels = np.arange(self.count) % len(CLASSES)
         correct = {method: self.logits[method, split].argmax(2) == labels for method in methods}
-        names = {method: method_name(method) for method in methods}
         for compared in compare_pairs(correct, comparisons(methods)):
-            sentences = [verdict_sentence(compared, names), difference_sentence(compared, names)]
+            sentences = comparison_sentences(compared)
             self.results["verdicts"].append({"split": split, **compared.to_json(), "sentences": sentences})
 
     def _look(self, split: str, methods: tuple[str, ...]) -> None:

@@ -62,6 +62,12 @@ def test_a_file_that_does_not_fit_is_one_clear_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_weight_left_out_is_shown_as_yaml_writes_it(tmp_path):
+    (tmp_path / "w.yaml").write_text("Forest:\n")
+    with pytest.raises(OrbituneError, match="Forest must be a number above 0, not null"):
+        Recipe(class_weights=str(tmp_path / "w.yaml"))
+
+
 def test_a_missing_file_says_what_can_be_passed(tmp_path):
     with pytest.raises(OrbituneError, match=r"none\.csv: No such file.*pass balanced, or a CSV or YAML file"):
         Recipe(class_weights=str(tmp_path / "none.csv"))

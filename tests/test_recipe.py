@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from datetime import date
 
 import pytest
 
@@ -47,6 +48,16 @@ def test_a_recipe_survives_yaml(tmp_path):
             "micro-f1?",
         ),
         ({"sizes": "64"}, "sizes: must be sizes with their fractions, such as 56:0.5,112:0.5, not '64'"),
+        ({"sizes": 56}, "sizes: must be sizes with their fractions, such as 56:0.5,112:0.5, not 56"),
+        (
+            {"sizes": [56, 1]},
+            "sizes: must be sizes with their fractions, such as 56:0.5,112:0.5, not [56, 1]",
+        ),
+        ({"data": None}, "data: must be text, not null"),
+        ({"data": True}, "data: must be text, not true"),
+        ({"data": {"a": None}}, 'data: must be text, not {"a": null}'),
+        ({"data": date(2026, 1, 2)}, "data: must be text, not 2026-01-02"),
+        ({"epochs": [1, None]}, "epochs: must be a whole number or auto, not [1, null]"),
         ({"group_pattern": " "}, "group_pattern: must not be empty"),
         ({"learnig_rate": 1}, "learnig_rate: unknown setting; did you mean learning_rate?"),
         ({"lora": {"rnk": 1}}, "lora.rnk: unknown setting; did you mean rank?"),

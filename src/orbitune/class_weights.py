@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orbitune.errors import OrbituneError, one_line
+from orbitune.errors import OrbituneError, as_written, one_line
 from orbitune.suggestions import did_you_mean, did_you_mean_path
 from orbitune.yaml_files import read_yaml
 
@@ -62,7 +62,9 @@ def _positive(rows: list[tuple[str, Any]], source: str) -> dict[str, float]:
         except (TypeError, ValueError):
             weight = math.nan
         if not 0 < weight < math.inf:
-            raise OrbituneError(f"{source}: the weight of {name} must be a number above 0, not {text!r}.")
+            raise OrbituneError(
+                f"{source}: the weight of {name} must be a number above 0, not {as_written(text)}."
+            )
         if name in weights:
             raise OrbituneError(f"{source}: class {name} is given twice.")
         weights[name] = weight

@@ -3,6 +3,7 @@
 The command line prints them as one line, with exit code 2.
 """
 
+import json
 import unicodedata
 from collections.abc import Sequence
 from typing import TypeVar
@@ -61,6 +62,15 @@ def one_line(text: str, limit: int = 300) -> str:
     """
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def as_written(value: object) -> str:
+    """Return a value as YAML writes it, such as null for None; text in quotes."""
+    if isinstance(value, str):
+        return repr(value)
+    if value is None or isinstance(value, bool | list | tuple | dict):
+        return one_line(json.dumps(value, default=str, ensure_ascii=False), 80)
+    return str(value)
 
 
 def first_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "study": ("jinja2", "matplotlib"),
     "geo": ("exactextract", "matplotlib", "pyogrio", "pyproj", "rasterio", "scipy", "shapely"),
     "app": ("gradio",),
-    "export": ("onnx", "onnxruntime"),
+    "export": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("openvino",),
     "tracking": ("alembic", "mlflow", "sqlalchemy", "tensorboard", "wandb"),
     "ray": ("ray",),

@@ -7,6 +7,7 @@ from orbitune.class_weights import BALANCED
 from orbitune.errors import OrbituneError
 
 PATH_FIELDS = ("data", "split_files", "backbone")  # fields that may name files and folders
+SYNTHETIC, DEMO = "synthetic", "demo"  # built-in data and backbone
 _FILE_FIELDS = ("class_weights",)  # fields that may name a file, whose content the recipe keeps
 
 
@@ -35,7 +36,7 @@ def _anchored(name: str, text: str, *, file_folder: Path | None) -> str:
         return ",".join(
             f"{split.strip()}={anchor_path(path.strip(), file_folder)}" for split, _, path in parts
         )
-    words = {"backbone": "demo", "class_weights": BALANCED}
+    words = {"backbone": DEMO, "class_weights": BALANCED}
     if text == words.get(name) or (name == "data" and is_synthetic(text)):
         return text
     return anchor_path(text, file_folder)
@@ -89,4 +90,4 @@ def data_name(data: str) -> str:
 
 def is_synthetic(data: str) -> bool:
     """Return whether `data` names synthetic tiles: synthetic or synthetic:COUNT."""
-    return data.partition(":")[0] == "synthetic"
+    return data.partition(":")[0] == SYNTHETIC

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from orbitune.class_weights import parse_class_weights
+from orbitune.errors import as_written
 from orbitune.fold import Fold
 
 TaskName = Literal["single-label", "multi-label"]
@@ -259,11 +260,14 @@ class OptimisationSettings(Settings):
     @field_validator("sizes", mode="before")
     @classmethod
     def _split_sizes(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        parts = [part.split(":") for part in value.split(",")]
-        if any(len(part) != 2 for part in parts):
-            raise ValueError(f"must be sizes with their fractions, such as 56:0.5,112:0.5, not {value!r}")
+        parts = [part.split(":") for part in value.split(",")] if isinstance(value, str) else value
+        is_pairs = isinstance(parts, list | tuple) and all(
+            isinstance(part, list | tuple) and len(part) == 2 for part in parts
+        )
+        if parts is not None and not is_pairs:
+            raise ValueError(
+                f"must be sizes with their fractions, such as 56:0.5,112:0.5, not {as_written(value)}"
+            )
         return parts
 
     @field_validator("sizes")

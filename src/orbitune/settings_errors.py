@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, as_written
 from orbitune.suggestions import did_you_mean
 
 # What a value must be, by pydantic's type of error; `{...}` are the limits of the field.
@@ -149,7 +149,7 @@ def _words(errors: list[Any], model: type[BaseModel]) -> str | ContradictionErro
     wanted = dict.fromkeys(
         str(kind).format(**_limits(each)) for kind, each in zip(kinds, errors, strict=True)
     )
-    return f"must be {' or '.join(wanted)}, not {first['input']!r}{_suggestion(errors)}"
+    return f"must be {' or '.join(wanted)}, not {as_written(first['input'])}{_suggestion(errors)}"
 
 
 def _suggestion(errors: list[Any]) -> str:

@@ -2,10 +2,10 @@
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from orbitune.errors import printable
+from orbitune.errors import as_written, printable
 
 _CONTAINED = 2  # characters; a shorter name is part of many others
 _MOST = 3  # names that a question lists
@@ -23,8 +23,12 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """Return the question for the nearest known names, such as "did you mean lora?"; None without one."""
-    near = nearest(name, known)
-    return f"did you mean {' or '.join(map(printable, near[:_MOST]))}?" if near else None
+    return ask(nearest(name, known))
+
+
+def ask(names: Sequence[str]) -> str | None:
+    """Return the question for the first few of these names; None without any."""
+    return f"did you mean {' or '.join(map(printable, names[:_MOST]))}?" if names else None
 
 
 def unknown(what: str, name: object, *, known: Iterable[str] | Mapping[str, object]) -> str:
@@ -38,39 +42,73 @@ def unknown(what: str, name: object, *, known: Iterable[str] | Mapping[str, obje
     names = [*known]
     question = did_you_mean(name, names) if isinstance(name, str) else None
     asked = f" {question[0].upper()}{question[1:]}" if question else ""
-    return f"Unknown {what} {name!r}.{asked} Choose from: {', '.join(names)}."
+    return f"Unknown {what} {as_written(name)}.{asked} Choose from: {', '.join(names)}."
 
 
-def did_you_mean_path(path: str | os.PathLike[str]) -> str | None:
-    """Return the question for the paths that are nearest to one that does not exist; None without any.
-
-    Compared is the first part of the path that does not exist, with what lies beside it.
-    """
-    parent, last = os.path.split(os.fspath(path).rstrip("/"))
-    while parent and not os.path.isdir(os.path.expanduser(parent)):  # noqa: PTH111, PTH112
-        parent, last = os.path.split(parent)
-    beside: list[str] = []
-    with suppress(OSError, ValueError):
-        beside = sorted(os.listdir(os.path.expanduser(parent or ".")))  # noqa: PTH111, PTH208
-    stems = {_stem(name): name for name in beside if last.startswith(".") or not name.startswith(".")}
-    paths = [printable(os.path.join(parent, stems[near])) for near in nearest(_stem(last), stems)]  # noqa: PTH118
-    return f"did you mean {' or '.join(paths[:_MOST])}?" if paths else None
-
-
-def _stem(name: str) -> str:
-    """Return a name without its ending, by which files of a kind would resemble each other."""
-    return os.path.splitext(name)[0]  # noqa: PTH122
-
-
-def missing(what: str, path: str | os.PathLike[str], *, advice: str = "") -> str:
-    """Return the message for a path that does not exist.
+def did_you_mean_path(path: str | os.PathLike[str], *, folders: bool = False) -> str | None:
+    """Return the question for the files that are nearest to one that does not exist; None without any.
 
     Args:
-        what: lies there, such as folder.
+        path: as it was given. Compared is the first part of it that does not exist, with what lies beside it.
+        folders: whether folders may be meant too.
+    """
+    return ask(_nearest_paths(os.fspath(path), files=True, folders=folders))
+
+
+def _nearest_paths(path: str, *, files: bool, folders: bool) -> list[str]:
+    """Return the paths nearest to one that does not exist; none for one that does.
+
+    Those with the same ending are preferred. Folders and zips, of which one may replace the other, are taken
+    with any.
+    """
+    if os.path.lexists(os.path.expanduser(path)):  # noqa: PTH111
+        return []
+    parent, last = os.path.split(path.rstrip("/"))
+    while parent and not os.path.isdir(os.path.expanduser(parent)):  # noqa: PTH111, PTH112
+        parent, last = os.path.split(parent)
+        files, folders = False, True  # what contains the rest
+    beside: dict[str, bool] = {}
+    with suppress(OSError, ValueError), os.scandir(os.path.expanduser(parent or ".")) as entries:  # noqa: PTH111
+        beside = {entry.name: entry.is_dir() for entry in entries}
+    kept = [
+        name
+        for name, is_folder in sorted(beside.items())
+        if name != last
+        and (folders if is_folder else files)
+        and (last.startswith(".") or not name.startswith("."))
+    ]
+    stem, ending = _split(last)
+    alike = [name for name in kept if _split(name)[1] == ending]
+    packed = [name for name in kept if folders and (beside[name] or _split(name)[1] == ".zip")]
+    for names in (alike, packed):
+        stems = {_split(name)[0]: name for name in names}
+        if near := nearest(stem, stems):
+            return [os.path.join(parent, stems[each]) for each in near]  # noqa: PTH118
+    return []
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Split the ending off a name, by which files of a kind would resemble each other."""
+    stem, ending = os.path.splitext(name)  # noqa: PTH122
+    return stem, ending.casefold()
+
+
+def missing(what: str, path: str | os.PathLike[str], *, advice: str = "", names: Sequence[str] = ()) -> str:
+    """Return the message for a path that does not exist, or is a file in place of a folder.
+
+    Args:
+        what: should lie there: a file, a folder, or "folder or zip" for either.
         path: as it was given.
         advice: end of the message where nothing near is there.
+        names: words that may be given in place of a path.
     """
-    named = f"There is no {what} {printable(os.fspath(path))}"
-    if question := did_you_mean_path(path):
+    text = os.fspath(path)
+    kinds = what.split(" or ")
+    files, folders = (any(kind.endswith("folder") is each for kind in kinds) for each in (False, True))
+    if not files and os.path.isfile(os.path.expanduser(text.rstrip("/"))):  # noqa: PTH111, PTH113
+        return f"{printable(text)} is a file, not a folder{f': {advice}' if advice else ''}."
+    named = f"There is no {what} {printable(text)}"
+    near = nearest(text, names) if names else []
+    if question := ask([*near, *_nearest_paths(text, files=files, folders=folders)]):
         return f"{named}; {question}"
     return f"{named}: {advice}." if advice else f"{named}."

@@ -54,6 +54,14 @@ def test_a_setting_of_a_recipe_file_is_named_as_it_is_there(tmp_path):
         (["train", "--bach-size", 1], "There is no option --bach-size; did you mean --batch-size?"),
         (["study", "--fold", "2/5"], "There is no option --fold; did you mean --folds?"),
         (["report", "--zzz"], "There is no option --zzz; orbitune report --help lists them."),
+        (["train", "--no-fst"], "There is no option --no-fst; did you mean --no-fast?"),
+        (["train", "--s", 3], "There is no option --s; orbitune train --help-all lists them."),
+        (["train", "--l", 3], "There is no option --l; orbitune train --help-all lists them."),
+        (["export", "--format", "onnx"], "There is no option --format; orbitune export --help lists them."),
+        (["predict", "--model", "x"], "There is no option --model; orbitune predict --help lists them."),
+        (["report", "--hepl"], "There is no option --hepl; orbitune report --help lists them."),
+        (["adapters", "list", "--x"], "There is no option --x; orbitune adapters list --help lists them."),
+        (["report", "--zzz", ""], "There is no option --zzz; orbitune report --help lists them."),
         (["train", "--batch-size", "x"], "--batch-size: must be a whole number, not 'x'."),
         (["study", "--folds", "x"], "--folds: must be a whole number, not 'x'."),
         (["methods", "--classes", 0], "--classes: must be at least 1, not '0'."),
@@ -61,6 +69,9 @@ def test_a_setting_of_a_recipe_file_is_named_as_it_is_there(tmp_path):
         (["train", "--data", ""], "--data is empty: pass a value, or leave it out."),
         (["train", "--data="], "--data is empty: pass a value, or leave it out."),
         (["report", ""], "An argument is empty: pass a value, or leave it out."),
+        (["report", "--", ""], "An argument is empty: pass a value, or leave it out."),
+        (["train", "--no-fast", ""], "An argument is empty: pass a value, or leave it out."),
+        (["train", "--no-fast="], "Option '--no-fast' does not take a value."),
         (["study", "--seeds", ","], "--seeds names nothing: pass a value, or leave it out."),
         (["plan", "--methods", "lora,lora"], "--methods: lora is given twice."),
         (["study", "--backbones", "a,a"], "--backbones: a is given twice."),
@@ -83,6 +94,8 @@ def place(tmp_path, monkeypatch):
     for name in ("tiles", "backbone", "runs/lora", "runs/linear"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "recipe.yaml").write_text("epochs: 2")
+    for name in ("notes.txt", "runs/notes.txt"):
+        (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -95,9 +108,13 @@ def place(tmp_path, monkeypatch):
         (["methods", "--backbone", "bakbone"], "There is no backbone folder bakbone; did you mean backbone?"),
         (["methods", "--backbone", "./runs/lraa"], "folder ./runs/lraa; did you mean ./runs/lora?"),
         (["methods", "--backbone", "./runz/lora"], "no backbone folder ./runz/lora; did you mean ./runs?"),
+        (["train", "--data", "synthetik"], "folder or zip synthetik; did you mean synthetic?"),
+        (["train", "--data", "synthetik:200"], "zip synthetik:200; did you mean synthetic?"),
+        (["evaluate", "runs/lora", "--data", "synthetik"], "synthetik: check the path (a hub id looks like"),
+        (["methods", "--backbone", "dmeo"], "There is no backbone folder dmeo; did you mean demo?"),
         (["methods", "--backbone", "zzz"], "zzz: check it, or pass a hub id (owner/name)."),
-        (["methods", "--backbone", "recipe.yaml"], "There is no backbone folder recipe.yaml"),
         (["train", "--recipe", "recipes.yaml"], "No such file or directory; did you mean recipe.yaml?"),
+        (["train", "--recipe", "notes.yaml"], "the recipe notes.yaml: No such file or directory."),
         (["report", "runs/lraa"], "There is no folder runs/lraa; did you mean runs/lora?"),
         (["evaluate", "runs/lraa"], "There is no folder runs/lraa; did you mean runs/lora?"),
         (["adapters", "list", "rums"], "There is no folder rums; did you mean runs?"),
@@ -105,6 +122,21 @@ def place(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_a_mistyped_path_names_the_near_ones(place, arguments, message):
     assert message in message_of(*arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["methods", "--backbone", "notes.txt"],
+        ["methods", "--backbone", "runs/notes.txt"],
+        ["adapters", "list", "notes.txt"],
+        ["report", "notes.txt"],
+        ["evaluate", "runs/notes.txt"],
+        ["serve", "runs/notes.txt"],
+    ],
+)
+def test_a_file_in_place_of_a_folder_is_named_as_such(place, arguments):
+    assert f"{arguments[-1]} is a file, not a folder" in message_of(*arguments)
 
 
 @pytest.mark.parametrize(

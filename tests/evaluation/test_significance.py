@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from orbitune.evaluation.significance import (
+    Comparison,
     compare_pairs,
     difference_sentence,
     holm,
@@ -82,7 +83,7 @@ def test_a_method_that_errs_on_few_other_images_is_within_the_margin():
     )
     assert difference_sentence(only) == (
         "With one seed, lora alone was right on 9 of 5,400 test images and full alone on 12: "
-        "no difference was detected (McNemar, p = 0.66)."
+        "whether the methods differ was not tested (McNemar of these trained models, p = 0.66)."
     )
 
 
@@ -92,7 +93,54 @@ def test_a_method_that_loses_many_images_is_not_within_the_margin():
     assert only.verdict == "no"
     assert only.high < -0.5
     assert "or better: no (difference -1.85 points" in verdict_sentence(only)
-    assert difference_sentence(only).endswith("full did better than linear (McNemar, p < 0.001).")
+    assert "not tested (McNemar of these trained models, p < 0.001)" in difference_sentence(only)
+
+
+def equal_methods(random: np.random.Generator, *, spread: float) -> dict[str, np.ndarray]:
+    """Two equally accurate methods, bool (3, 2000) each, whose seeds differ by `spread` (0..1)."""
+    easy = random.beta(0.485, 0.015, 2000)
+    accuracy = 0.97 + random.normal(0, spread, (2, 3, 1))
+    right = random.random((2, 3, 2000)) < easy
+    kept = random.random(right.shape) < np.minimum(1, accuracy / 0.97)
+    gained = random.random(right.shape) < np.maximum(0, (accuracy - 0.97) / 0.03)
+    full, lora = right & kept | gained
+    return {"full": full, "lora": lora}
+
+
+def test_two_equal_methods_whose_seeds_differ_are_rarely_called_different():
+    random = np.random.default_rng(0)
+    studies = [compare_all(equal_methods(random, spread=0.01), "full")[0] for _ in range(80)]
+    called = sum("did better" in difference_sentence(each) for each in studies)
+    assert called == sum(each.differs for each in studies) <= 0.05 * 80
+    # McNemar's test takes the spread between seeds for a difference of the methods.
+    assert sum(each.differ <= 0.05 for each in studies) > 0.3 * 80
+
+
+def test_a_method_that_is_worse_with_every_seed_is_called_so():
+    full = np.ones((3, 2000), bool)
+    linear = np.arange(2000) >= np.array([[100], [110], [120]])
+    (only,) = compare_all({"full": full, "linear": linear}, "full")
+    assert only.differs and only.high < 0
+    assert difference_sentence(only) == (
+        "Over 3 seeds, linear alone was right on 0 of 2,000 test images and full alone on 110 on average: "
+        "full did better than linear (score test, p < 0.001; McNemar of these trained models, p < 0.001)."
+    )
+
+
+def test_methods_that_agree_on_every_image_are_equal():
+    right = np.ones((2, 100), bool)
+    (only,) = compare_all({"full": right, "lora": right}, "full")
+    assert only.p_equal == 1 and not only.differs
+
+
+def test_results_of_earlier_versions_do_not_call_methods_different():
+    """They have McNemar's test alone."""
+    full = np.ones((3, 2000), bool)
+    linear = np.arange(2000) >= np.array([[100], [110], [120]])
+    (only,) = compare_all({"full": full, "linear": linear}, "full")
+    values = {name: value for name, value in only.to_json().items() if name not in ("p_equal", "equal")}
+    older = Comparison.model_validate(values)
+    assert not older.differs and "not tested" in difference_sentence(older)
 
 
 def test_an_undecided_comparison_states_the_number_of_images_needed():

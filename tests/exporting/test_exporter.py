@@ -21,7 +21,8 @@ from orbitune.exporting.exporter import export
 from orbitune.exporting.formats import FORMATS, ExportFormat
 from orbitune.exporting.onnx_export import open_onnx, write_onnx
 from orbitune.exporting.reference import ReferenceModel
-from orbitune.exporting.validation import ExportCheck, ExportRefusedError, ExportUndecidedError
+from orbitune.exporting.refusals import ExportRefusedError, ExportUndecidedError
+from orbitune.exporting.validation import ExportCheck
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import read_checksummed_json
 from orbitune.models.checkpoint_io import save_model

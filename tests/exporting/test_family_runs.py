@@ -1,11 +1,18 @@
 """A run of a family that only transformers computes, and one of DINOv3, from training to export."""
 
+import json
+
+import numpy as np
+import onnxruntime
 import pytest
+import torch
 from samples import backbone_folder, tile_folder
+from transformers.models.hiera.modeling_hiera import HieraMlp
 
 from orbitune import Classifier, Recipe, train
 from orbitune.errors import RunError
 from orbitune.exporting.exporter import export
+from orbitune.exporting.refusals import ExportRefusedError
 
 pytestmark = pytest.mark.usefixtures("short_timing")
 
@@ -43,21 +50,47 @@ def test_the_result_says_why_transformers_computes_it(runs):
     assert reasons["dinov3_vit"] is None
 
 
-def test_a_graph_that_cannot_be_written_is_one_clear_line(runs, tmp_path):
+def test_a_family_that_transformers_computes_is_exported_to_onnx_in_fp32(runs, tmp_path):
+    pytest.importorskip("onnxscript")
+    place, _ = runs
+    report = export(place / "hiera", ["merged", "onnx"], out=tmp_path, progress=False)
+    assert report.formats["onnx"].largest_difference < 1e-4  # of any number of validation tiles
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    assert json.loads(session.get_modelmeta().custom_metadata_map["labels"]) == [
+        "class_0",
+        "class_1",
+        "class_2",
+    ]
+    _, *tile = session.get_inputs()[0].shape
+    assert session.run(None, {"tiles": np.zeros((1, *tile), np.uint8)})[0].shape == (1, 3)
+
+
+def test_its_layers_in_fewer_bits_are_refused_in_one_line(runs, tmp_path):
     place, _ = runs
     with pytest.raises(
-        RunError, match=r"A Hiera cannot be exported as ONNX in fp32: .*Export the format merged"
+        RunError, match=r"A Hiera cannot be exported as ONNX in int8: .*Export the format onnx, openvino or"
     ):
-        export(place / "hiera", ["onnx", "merged"], out=tmp_path, progress=False)
+        export(place / "hiera", ["onnx-int8", "merged"], out=tmp_path, progress=False)
     assert not list(tmp_path.iterdir())
 
 
-def test_without_named_formats_graphs_are_left_out_with_a_note(runs, tmp_path):
+def test_without_named_formats_those_in_fewer_bits_are_left_out_with_a_note(runs, tmp_path):
     place, _ = runs
     notes = []
     report = export(place / "hiera", out=tmp_path, progress=False, log=notes.append)
-    assert list(report.formats) == ["merged"]
-    assert "ONNX in fp32 is left out: it cannot hold a Hiera" in "\n".join(notes)
+    assert {"merged", "onnx"} <= set(report.formats) <= {"merged", "onnx", "openvino"}
+    assert "ONNX in int8 is left out: it cannot hold a Hiera" in "\n".join(notes)
+
+
+def test_a_model_that_pytorch_cannot_translate_is_refused_in_one_line(runs, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    place, _ = runs
+    monkeypatch.setattr(HieraMlp, "forward", lambda self, x: torch.special.airy_ai(x))
+    with pytest.raises(
+        ExportRefusedError, match="PyTorch cannot translate this Hiera to ONNX: export the format"
+    ):
+        export(place / "hiera", ["onnx"], out=tmp_path, progress=False)
+    assert not (tmp_path / "model.onnx").exists()
 
 
 def test_dinov3_is_exported_to_onnx_and_merged(runs, tmp_path):

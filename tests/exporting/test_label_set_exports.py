@@ -20,7 +20,7 @@ from orbitune.exporting.export_report import ExportReport
 from orbitune.exporting.exporter import export
 from orbitune.exporting.formats import FORMATS
 from orbitune.exporting.reference import ReferenceModel
-from orbitune.exporting.validation import ExportRefusedError, ExportUndecidedError
+from orbitune.exporting.refusals import ExportRefusedError, ExportUndecidedError
 
 pytestmark = pytest.mark.usefixtures("short_timing")
 

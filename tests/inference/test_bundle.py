@@ -149,6 +149,15 @@ def test_a_bundle_holds_no_path_of_the_machine_and_names_the_backbone_by_name_an
     )
 
 
+def test_a_bundle_that_names_its_backbone_by_hash_is_of_a_format_that_earlier_versions_refuse(bundle):
+    """They would look for the hash on the hub; with all weights there is nothing to look for."""
+    written = Bundle.open(bundle.folder).metadata
+    assert json.loads((bundle.folder / "orbitune.json").read_text())["format"] == 5
+    on_hub = written.backbone.model_copy(update={"reference": "facebook/dinov2-small"})
+    for change in ({"backbone": on_hub}, {"settings": {}}):
+        assert written.model_copy(update=change).to_json()["format"] == 3
+
+
 def test_a_backbone_is_found_by_its_hash_on_a_machine_that_has_used_it(bundle, run, tmp_path, monkeypatch):
     place = RunResult.load(run).backbone.reference
     assert str(bundle.backbone().folder) == place

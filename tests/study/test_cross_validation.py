@@ -242,12 +242,13 @@ def judged(folder, *, full, lora):
 def test_methods_differ_only_if_their_difference_holds_over_folds(tmp_path):
     """All mistakes are of one fold: its training tiles may be the reason."""
     verdict = judged(tmp_path, full=(0, 0, 0), lora=(0, 0, 20))
-    assert verdict.differ < 0.001 and verdict.beyond < 0.025 and not verdict.differs
+    assert verdict.equal < 0.001 and verdict.beyond < 0.025 and not verdict.differs
     assert (verdict.verdict, verdict.images_needed) == ("cannot be told", None)
     interval = "over folds -213.45 to +169.01)"
     assert verdict.sentences[0].endswith(f", {interval}; more test images alone would not decide.")
     assert verdict.sentences[1].endswith(
-        f": no difference was detected over folds (McNemar, p < 0.001, 95 % interval {interval}."
+        f": no difference was detected over folds (score test, p < 0.001, 95 % interval {interval[:-1]}; "
+        "McNemar of these trained models, p < 0.001)."
     )
 
 
@@ -255,7 +256,7 @@ def test_methods_differ_if_every_fold_says_so(tmp_path):
     verdict = judged(tmp_path, full=(0, 0, 0), lora=(20, 20, 21))
     assert verdict.differs and verdict.verdict == "no"
     assert (
-        "full fine-tuning did better than LoRA (McNemar, p < 0.001, 95 % interval over folds"
+        "full fine-tuning did better than LoRA (score test, p < 0.001, 95 % interval over folds"
         in verdict.sentences[1]
     )
     assert ", over folds -" in verdict.sentences[0]

@@ -41,7 +41,7 @@ def test_tasks_run_side_by_side_and_one_that_fails_stops_no_other(recipe, tmp_pa
     )
     assert observer.statuses == {"hot": "diverged", "lost": "failed", "well": "done"}
     assert (observer.total, observer.most) == (3, 2)
-    assert "holds no finished run" in str(outcomes["lost"].error)
+    assert "There is no folder" in str(outcomes["lost"].error)
     assert len(outcomes["well"].value["history"]) == 1
     environment = json.loads((tmp_path / "well" / "environment.json").read_text())
     assert environment["threads"] == max(1, core_count() // 2)

@@ -59,6 +59,67 @@ def test_runs_and_trials_of_a_study_that_grows_are_renamed(tmp_path, monkeypatch
         assert not (tmp_path / old).exists()
 
 
+def grown(folder, *, tune=0):
+    """Claim the folder for two seeds."""
+    return StudyFolder(folder, trials=tune).claim(Grid.of(seeds=2).runs([Recipe()]))
+
+
+def tree(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("begun", ["lora", "trials/lora"])
+def test_a_refused_study_renames_nothing(tmp_path, begun):
+    claim(tmp_path, Recipe())
+    StudyFolder(tmp_path, trials=2).store_jobs(1)
+    (tmp_path / begun).mkdir(parents=True)
+    (tmp_path / begun / "result.json").write_text("{}")
+    before = tree(tmp_path)
+    with pytest.raises(RunError, match="with other trials"):
+        grown(tmp_path, tune=3)
+    assert tree(tmp_path) == before
+
+
+def test_a_refused_study_keeps_the_plans_of_others(tmp_path):
+    specs = [Recipe(), Recipe(method="linear")]
+    StudyFolder(tmp_path, trials=0).claim(Grid.of().runs(specs))
+    (tmp_path / "linear").mkdir()
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "lora.json").write_text("{}")
+    before = tree(tmp_path)
+    with pytest.raises(RunError, match="of another recipe"):
+        StudyFolder(tmp_path, trials=0).claim(Grid.of().runs([each.replace(epochs=5) for each in specs]))
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_a_run_never_takes_the_place_of_another(tmp_path, old):
+    """Also where the run itself has not begun, so that the other would become its result."""
+    claim(tmp_path, Recipe())
+    if old:
+        (tmp_path / "lora").mkdir()
+    (tmp_path / "lora-seed0").mkdir()
+    Recipe(batch_size=8).save(tmp_path / "lora-seed0" / "recipe.yaml")
+    before = tree(tmp_path)
+    with pytest.raises(RunError, match=r"lora-seed0 is in the way: this study names lora so\. .*--out"):
+        grown(tmp_path)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("moved", [("lora",), ("lora", "trials/lora@demo")])
+def test_an_interrupted_renaming_goes_on(tmp_path, moved):
+    claim(tmp_path, Recipe(backbone="demo"))
+    for place in ("lora", "trials/lora"):
+        (tmp_path / place).mkdir(parents=True)
+    Recipe(backbone="demo", learning_rate=0.5).save(tmp_path / "lora" / "recipe.yaml")  # tuned
+    (tmp_path / "lora").rename(tmp_path / "lora@demo")
+    if len(moved) > 1:
+        (tmp_path / "trials" / "lora").rename(tmp_path / moved[1])
+    specs = Grid.of(backbones=["demo", "ann/model"]).runs([Recipe(backbone="demo")])
+    assert StudyFolder(tmp_path, trials=0).claim(specs) == {"lora@demo"}
+    assert (tmp_path / "trials" / "lora@demo").is_dir() and not (tmp_path / "recipes" / "lora.yaml").exists()
+
+
 @pytest.mark.parametrize(("before", "now"), [("none", 3), (5, "none")])
 def test_other_epochs_are_another_study(tmp_path, before, now):
     claim(tmp_path, Recipe(epochs=None if before == "none" else before))

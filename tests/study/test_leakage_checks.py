@@ -67,7 +67,7 @@ def test_coordinates_are_a_baseline_where_all_tiles_have_some_else_the_reason_is
     georeference(tiles, *names_in(tiles)[1:])
     found = check_leakage(job_on(tiles, backbone), "default", folder=tmp_path / "study")
     assert [baseline.name for baseline in found.baselines] == ["colour statistics"]
-    assert "have no coordinates" in found.no_coordinates
+    assert "1 of 18 tiles has no coordinates" in found.no_coordinates
     georeference(tiles, *names_in(tiles))
     found = check_leakage(job_on(tiles, backbone), "default", folder=tmp_path / "study")
     assert [baseline.name for baseline in found.baselines] == ["colour statistics", "coordinates"]

@@ -55,7 +55,7 @@ def assess(request: Request, out: Path | None) -> Assessment:
     """
     if out is not None:
         check_folder(out)
-    source = find_source(request.data, request.selection)
+    source = find_source(request.data, request.selection, names=())
     bundle, bad = Bundle.open(request.model), BadFiles(stop=request.stop)
     if bundle.task.name == "single-label":
         source = replace(source, selection=replace(source.selection, undivided=True))

@@ -30,7 +30,7 @@ class GroupedCommand(TyperCommand):
             OrbituneError: one is empty.
         """
         if not ctx.resilient_parsing:  # as while a shell completes them
-            expect_values(args)
+            expect_values(args, self.get_params(ctx))
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

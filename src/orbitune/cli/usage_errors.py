@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from orbitune.errors import OrbituneError
 from orbitune.settings_errors import describe_value
-from orbitune.suggestions import nearest
+from orbitune.suggestions import ask, nearest
 
 # Typer brings Click along, or needs it, depending on its version: this is the class of either.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -28,22 +28,24 @@ def _unknown_option(option: str, error: Any) -> str:
     """Return the message for an option that a command does not have."""
     parameters = error.ctx.command.get_params(error.ctx)
     known = [
-        each for parameter in parameters if not getattr(parameter, "hidden", False) for each in parameter.opts
+        each.removeprefix("--")
+        for parameter in parameters
+        if not getattr(parameter, "hidden", False)
+        for each in (*parameter.opts, *parameter.secondary_opts)
+        if each.startswith("--")
     ]
-    known = [each for each in known if each.startswith("--")]
-    near = [each for each in known if _initials(each) == option.lstrip("-")] or nearest(option, known)
-    whole = "--help-all" if "--help-all" in known else "--help"
-    advice = (
-        f"did you mean {' or '.join(near)}?"
-        if near
-        else f"orbitune {error.ctx.info_name} {whole} lists them."
-    )
+    helps = [each for each in known if each.startswith("help")]
+    words, typed = [each for each in known if each not in helps], option.lstrip("-")
+    near = [each for each in words if len(typed) > 1 and _initials(each) == typed] or nearest(typed, words)
+    question = ask([f"--{each}" for each in near])
+    command = error.ctx.command_path.removeprefix(error.ctx.find_root().command_path)
+    advice = question or f"orbitune{command} --{max(helps, key=len)} lists them."
     return f"There is no option {option}; {advice}"
 
 
 def _initials(option: str) -> str:
-    """Return the first letters of an option's words, such as lr of --learning-rate."""
-    return "".join(word[:1] for word in option.lstrip("-").split("-"))
+    """Return the first letters of an option's words, such as lr of learning-rate."""
+    return "".join(word[:1] for word in option.split("-"))
 
 
 def _name_of(parameter: Any) -> str:
@@ -53,16 +55,28 @@ def _name_of(parameter: Any) -> str:
     )
 
 
-def expect_values(arguments: Sequence[str]) -> None:
+def expect_values(arguments: Sequence[str], parameters: Sequence[Any]) -> None:
     """Check that no value on a command line is empty, as that of a variable that is not set.
+
+    Args:
+        arguments: of the command.
+        parameters: of the command. Options that it lacks, and values of switches, are left to Click.
 
     Raises:
         OrbituneError: one is.
     """
+    is_switch = {
+        name: parameter.is_flag
+        for parameter in parameters
+        if parameter.param_type_name == "option"
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
     for before, argument in zip(["", *arguments], arguments, strict=False):
         option, mark, value = argument.partition("=")
+        if argument.startswith("--") and option not in ("--", *is_switch):
+            return
         if argument == "":
-            named = before if before.startswith("--") else "An argument"
+            named = before if is_switch.get(before) is False else "An argument"
             raise OrbituneError(f"{named} is empty: pass a value, or leave it out.")
-        if mark and not value and option.startswith("--"):
+        if mark and not value and is_switch.get(option) is False:
             raise OrbituneError(f"{option} is empty: pass a value, or leave it out.")

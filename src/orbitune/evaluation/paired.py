@@ -115,6 +115,10 @@ class PairedTest:
         statistic = (self.difference - truth) / error
         return float(t.sf(statistic, df)), float(t.cdf(statistic, df))
 
+    def p_equal(self) -> float:
+        """Return the two-sided p value of equal accuracies; 1 if no image tells the methods apart."""
+        return 2 * min(self.p_values(0)) if self.wins + self.losses > 0 else 1.0
+
     def interval(self) -> tuple[float, float]:
         """Return the 95 % interval: differences that the test does not reject."""
         from scipy.optimize import brentq

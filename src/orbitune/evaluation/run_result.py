@@ -278,7 +278,7 @@ def _read(folder: Path) -> dict[str, Any]:
     """Read the JSON object of a result.json."""
     file = Path(folder) / FILE
     if not file.is_file():
-        if not Path(folder).exists():
+        if not Path(folder).is_dir():
             raise RunError(missing("folder", folder, advice="pass that of a finished run"))
         raise RunError(f"{folder} holds no finished run (no {FILE}).")
     try:

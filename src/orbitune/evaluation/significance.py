@@ -1,10 +1,11 @@
 """Comparison of methods on the same test images: tests and verdicts.
 
-McNemar's test (1947) decides whether two methods differ. A non-inferiority test decides whether a method is
-at most a margin worse than a reference, at a one-sided 2.5 % as in ICH E9, which agrees with the 95 %
-interval. With several methods the p values are corrected by Holm's method (1979). The folds of a
-cross-validation share training tiles, which these tests take as independent, so there the interval over folds
-must agree (see `orbitune.evaluation.resampled`).
+A score test over seeds and images decides whether two methods differ. A non-inferiority test, by the same
+score, decides whether a method is at most a margin worse than a reference, at a one-sided 2.5 % as in ICH E9.
+Both agree with the 95 % interval. McNemar's test (1947) is about the trained models alone: with two equal
+methods whose seeds differ it finds a difference far too often. With several methods the p values are
+corrected by Holm's method (1979). The folds of a cross-validation share training tiles, which these tests
+take as independent, so there the interval over folds must agree (see `orbitune.evaluation.resampled`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,8 +39,10 @@ class Comparison(Record):
             over pairs of their seeds.
         p_within: one-sided p value of the hypothesis "worse than the reference by the margin or more".
         p_beyond: one-sided p value of the hypothesis "worse than the reference by the margin or less".
-        p_differ: McNemar's two-sided p value, see `mcnemar_over_seeds`.
-        within, beyond, differ: these p values after Holm's correction over `family` comparisons.
+        p_equal: two-sided p value of the hypothesis "equally accurate" by the score test, which includes the
+            variance between seeds if both methods have several. None in results of earlier versions.
+        p_differ: McNemar's two-sided p value for these trained models, see `mcnemar_over_seeds`.
+        within, beyond, equal, differ: these p values after Holm's correction over `family` comparisons.
         over_folds: 95 % interval of the difference over the folds of a cross-validation by
             `corrected_resampled_interval`; None for an ordinary split.
         verdict: whether the method is within the margin or better, at 2.5 % after Holm's correction, and by
@@ -68,16 +71,23 @@ class Comparison(Record):
     beyond: float
     differ: float
     family: int
+    p_equal: float | None = None
+    equal: float | None = None
     over_folds: Annotated[tuple[float, float], Strict(False)] | None = None
     verdict: Verdict
     images_needed: int | None
 
     @property
+    def tests_methods(self) -> bool:
+        """Return whether the methods were tested, over seeds or folds, and not these trained models alone."""
+        return self.equal is not None and (min(self.seeds, self.reference_seeds) > 1 or bool(self.over_folds))
+
+    @property
     def differs(self) -> bool:
-        """Return whether McNemar's test, and the interval over folds if there is one, find a difference."""
-        if self.differ > 2 * ALPHA or self.over_folds is None:
-            return self.differ <= 2 * ALPHA
-        low, high = self.over_folds
+        """Return whether the score test over seeds, or over folds with their interval, finds a difference."""
+        if not self.tests_methods or self.equal is None or self.equal > 2 * ALPHA:
+            return False
+        low, high = self.over_folds or (self.low, self.high)
         return low > 0 if self.difference > 0 else high < 0
 
     def with_folds(self, interval: tuple[float, float]) -> Self:
@@ -121,6 +131,7 @@ def compare_pairs(
     corrected = zip(
         holm([each.p_within for each in alone]),
         holm([each.p_beyond for each in alone]),
+        holm([each.p_equal for each in alone if each.p_equal is not None]),
         holm([each.p_differ for each in alone]),
         strict=True,
     )
@@ -129,11 +140,12 @@ def compare_pairs(
             update={
                 "within": within,
                 "beyond": beyond,
+                "equal": equal,
                 "differ": differ,
                 "verdict": _verdict(within, beyond),
             }
         )
-        for each, (within, beyond, differ) in zip(alone, corrected, strict=True)
+        for each, (within, beyond, equal, differ) in zip(alone, corrected, strict=True)
     ]
 
 
@@ -145,7 +157,7 @@ def _compare(
     low, high = score.interval()
     bootstrap_low, bootstrap_high = bootstrap_difference(method, reference)
     p_within, p_beyond = score.p_values(-margin / 100)
-    p_differ = mcnemar_over_seeds(method, reference)
+    p_equal, p_differ = score.p_equal(), mcnemar_over_seeds(method, reference)
     return Comparison(
         method=name,
         reference=reference_name,
@@ -167,6 +179,7 @@ def _compare(
         beyond=p_beyond,
         differ=p_differ,
         family=family,
+        p_equal=p_equal,
         verdict=_verdict(p_within, p_beyond),
         # At Holm's strictest step, so that it never asks for fewer images than were not enough.
         images_needed=score.images_needed(-margin / 100, ALPHA / family, power=POWER),
@@ -247,10 +260,10 @@ def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = Non
 
 
 def difference_sentence(compared: Comparison, names: Mapping[str, str] | None = None) -> str:
-    """Return whether the methods differ as a sentence; see `verdict_sentence`.
+    """Return whether the methods, and these trained models, differ as a sentence; see `verdict_sentence`.
 
     Args:
-        compared: McNemar's test of a method and the reference.
+        compared: the comparison.
         names: titles by method; by default the names themselves.
 
     Returns:
@@ -258,15 +271,18 @@ def difference_sentence(compared: Comparison, names: Mapping[str, str] | None = 
     """
     method, reference = _names(compared, names)
     better, worse = (method, reference) if compared.difference > 0 else (reference, method)
-    found = f"{better} did better than {worse}" if compared.differs else "no difference was detected"
-    if compared.over_folds and not compared.differs:
-        found += " over folds"
-    p = _p_value(compared.differ, compared)
+    models = f"McNemar of these trained models, {_p_value(compared.differ, compared)}"
+    if not compared.tests_methods or compared.equal is None:
+        found = f"whether the methods differ was not tested ({models})"
+    else:
+        none = "no difference was detected" + (" over folds" if compared.over_folds else "")
+        found = f"{better} did better than {worse}" if compared.differs else none
+        p = _p_value(compared.equal, compared) + _folds(compared, ", 95 % interval over folds")
+        found += f" (score test, {p}; {models})"
     mean = " on average" if compared.seeds * compared.reference_seeds > 1 else ""
     return (
         f"{_scope(compared)}, {method} alone was right on {compared.wins:,.0f} of {compared.images:,} "
-        f"test images and {reference} alone on {compared.losses:,.0f}{mean}: {found} (McNemar, {p}"
-        f"{_folds(compared, ', 95 % interval over folds')})."
+        f"test images and {reference} alone on {compared.losses:,.0f}{mean}: {found}."
     )
 
 

@@ -9,12 +9,8 @@ from orbitune.errors import RunError
 from orbitune.exporting.export_report import ExportedFormat, ExportReport
 from orbitune.exporting.formats import FORMATS, ExportFormat
 from orbitune.exporting.reference import ReferenceModel
-from orbitune.exporting.validation import (
-    TOLERANCE,
-    ExportRefusedError,
-    ExportUndecidedError,
-    measure_export,
-)
+from orbitune.exporting.refusals import ExportRefusedError, ExportUndecidedError, UntraceableError
+from orbitune.exporting.validation import TOLERANCE, measure_export
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.models.families.family import Family
@@ -66,6 +62,7 @@ def export(
         ExportRefusedError: a file fails validation; all others are written.
         ExportUndecidedError: the validation tiles are too few to tell of a format that was asked for; without
             `formats` it is left out with a message.
+        UntraceableError: PyTorch cannot translate the model to a format that was asked for; likewise.
         OrbituneError: the run is not finished, a format is unknown, lacks a library or cannot hold this
             architecture, the folder holds exports of another model, or tokens cannot be merged in this model
             or these formats.
@@ -75,14 +72,14 @@ def export(
         raise RunError("Token merging is not exact: it needs a format in int8, such as onnx-int8.")
     out = Path(out) if out else Path(run) / "export"
     reference = ReferenceModel.open(Path(run), progress=progress, merge_after=merge_tokens)
-    chosen = _without_graphs(chosen, reference.setup.backbone.family, asked=formats is not None, log=log)
+    chosen = _without_reduced(chosen, reference.setup.backbone.family, asked=formats is not None, log=log)
     report = ExportReport.resume(out, reference.hashes)
     write_json(out / "labels.json", _labels(reference.bundle))
     refused = list[ExportRefusedError]()
     for each in chosen:
         try:
             report = report.with_format(each.name, _export_one(each, reference, out=out, tolerance=tolerance))
-        except ExportUndecidedError as error:
+        except (ExportUndecidedError, UntraceableError) as error:
             if formats is None:
                 log(str(error))
             else:
@@ -146,19 +143,19 @@ def _choose_formats(names: Sequence[str] | None, log: Log) -> list[ExportFormat]
     return [FORMATS[name] for name in names]
 
 
-def _without_graphs(
+def _without_reduced(
     chosen: list[ExportFormat], family: Family, *, asked: bool, log: Log
 ) -> list[ExportFormat]:
-    """Leave out the formats whose graph cannot be written for a family.
+    """Leave out the formats in fewer bits whose layers cannot be written for a family.
 
     Raises:
         RunError: they were asked for by name.
     """
-    left_out = [each.title for each in chosen if each.is_graph] if family.why_plain else []
+    left_out = [each.title for each in chosen if not each.holds_any_family] if family.why_plain else []
     if left_out and asked:
         raise RunError(
             f"A {family.title} cannot be exported as {left_out[0]}: {family.why_plain}. Export the format "
-            "merged, which transformers opens."
+            "onnx, openvino or merged."
         )
     for title in left_out:
         log(f"{title} is left out: it cannot hold a {family.title} ({family.why_plain})")

@@ -46,9 +46,12 @@ class ExportFormat:
     extra: str = "export"
 
     @property
-    def is_graph(self) -> bool:
-        """Return whether it is a graph that `orbitune.exporting.vit_graph` writes."""
-        return bool(self.needs)
+    def holds_any_family(self) -> bool:
+        """Return whether it holds models that `orbitune.exporting.vit_graph` cannot write too.
+
+        It writes the layers itself in fewer bits; in fp32 PyTorch's exporter stands in for it.
+        """
+        return self.largest_difference == FP32_DIFFERENCE
 
     @property
     def missing(self) -> list[str]:

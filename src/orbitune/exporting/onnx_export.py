@@ -3,14 +3,15 @@
 The graph takes tiles (B, H, W, bands) of the size and dtype of the training tiles, such as uint8 RGB, and
 returns calibrated probabilities (B, C). Resizing, normalisation, temperature and softmax are part of it; with
 several labels a tile temperature, offsets and sigmoid. Its metadata hold labels, task, thresholds, bands and
-hashes. Opset and IR version are those of `orbitune.exporting.graph_builder`.
+hashes. Opset and IR version are those of `orbitune.exporting.graph_builder`, or of
+`orbitune.exporting.traced_graph` for a model that only transformers computes.
 """
 
 import json
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from orbitune.exporting.vit_graph import INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from orbitune.exporting.reference import Predict, ReferenceModel
-    from orbitune.exporting.vit_graph import ViTGraph
 
 
 def write_onnx(reference: "ReferenceModel", path: Path) -> None:
@@ -27,8 +27,12 @@ def write_onnx(reference: "ReferenceModel", path: Path) -> None:
     Args:
         reference: the model to export.
         path: file to write.
+
+    Raises:
+        UntraceableError: PyTorch cannot translate a model that only transformers computes.
     """
-    _save(reference.graph, reference, path=path)
+    known = reference.setup.backbone.family.why_plain is None
+    _save(reference.graph.write() if known else reference.traced, reference, path=path)
 
 
 def write_fp16(reference: "ReferenceModel", path: Path) -> None:
@@ -38,7 +42,7 @@ def write_fp16(reference: "ReferenceModel", path: Path) -> None:
         reference: the model to export.
         path: file to write.
     """
-    _save(replace(reference.graph, dtype=np.float16), reference, path=path)
+    _save(replace(reference.graph, dtype=np.float16).write(), reference, path=path)
 
 
 def write_int8(reference: "ReferenceModel", path: Path) -> None:
@@ -50,7 +54,12 @@ def write_int8(reference: "ReferenceModel", path: Path) -> None:
         reference: the model to export.
         path: file to write.
     """
-    _save(reference.quantized_graph, reference, path=path, merge_tokens=json.dumps(reference.merge_after))
+    _save(
+        reference.quantized_graph.write(),
+        reference,
+        path=path,
+        merge_tokens=json.dumps(reference.merge_after),
+    )
 
 
 def open_onnx(path: Path, reference: "ReferenceModel") -> "Predict":
@@ -72,11 +81,11 @@ def open_onnx(path: Path, reference: "ReferenceModel") -> "Predict":
     return lambda tiles: session.run([OUTPUT], {INPUT: tiles})[0]
 
 
-def _save(graph: "ViTGraph", reference: "ReferenceModel", *, path: Path, **properties: str) -> None:
-    """Save a graph with the metadata that a user of the file alone needs."""
+def _save(model: Any, reference: "ReferenceModel", *, path: Path, **properties: str) -> None:
+    """Save an onnx.ModelProto with the metadata that a user of the file alone needs."""
     import onnx
 
-    bundle, model, decision = reference.bundle, graph.write(), reference.bundle.decision
+    bundle, decision = reference.bundle, reference.bundle.decision
     metadata = {
         "labels": json.dumps(bundle.classes),
         "task": bundle.task.name,

@@ -142,6 +142,21 @@ class ReferenceModel:
         return self._graph_of(model)
 
     @cached_property
+    def traced(self) -> Any:
+        """Return the graph of a model that only transformers computes, as an onnx.ModelProto in fp32."""
+        from orbitune.evaluation.network import plain_network
+        from orbitune.exporting.traced_graph import trace
+
+        family = self.setup.backbone.family
+        return trace(
+            plain_network(self.merged(), family, transform=self.transform),
+            decision=self.bundle.decision,
+            activation=self.bundle.task.activation,
+            tiles=self.setup.tiles.read(self.setup.splits["train"][:2]),
+            title=family.title,
+        )
+
+    @cached_property
     def quantized_graph(self) -> "ViTGraph":
         """Return the writer of the graph in int8: channels scaled, tokens merged if asked."""
         from orbitune.exporting.quantization import quantize

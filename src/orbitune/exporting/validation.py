@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Strict
 
-from orbitune.errors import RunError
 from orbitune.evaluation.significance import round_up_images
 from orbitune.evaluation.tasks.score_loss import ScoreLoss
 from orbitune.exporting.reference import Predict, ReferenceModel, predict_in_batches
+from orbitune.exporting.refusals import ExportRefusedError, ExportUndecidedError
 from orbitune.records import JsonTuple, Record
 from orbitune.training.meter import folder_bytes
 
@@ -24,18 +24,6 @@ _BATCH = 64
 TIMING_SECONDS = 0.5  # of calls with a single tile
 _OF_LOSS = ("points_lost", "low", "high", "alone")
 _FEWEST_CALLS, _MOST_CALLS = 5, 500
-
-
-class ExportRefusedError(RunError):
-    """An exported model that differs too much from the trained model."""
-
-    kind = "refused"
-
-
-class ExportUndecidedError(ExportRefusedError):
-    """An exported model of which the validation tiles are too few to tell what it loses."""
-
-    kind = "undecided"
 
 
 class Latency(Record):

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, Strict, model_validator
 
 from orbitune.data.band_statistics import BandStatistics
-from orbitune.errors import OrbituneError, RunError
+from orbitune.errors import OrbituneError, RunError, find_repeated
+from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG
 from orbitune.models.lineage.adaptation import Adaptation
 from orbitune.models.lineage.ancestors import Ancestor, check_joined
 from orbitune.models.lineage.merging import MergeParent, MergeScore
@@ -37,9 +38,8 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
             raise ValueError(f"class {number + 1} has no name")
         if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
             raise ValueError(f"class {name!r} holds a control character")
-    written = [unicodedata.normalize("NFC", name) for name in plain]
-    if twice := next((name for name in written if written.count(name) > 1), None):
-        raise ValueError(f"two classes are named {twice!r}")
+    if twice := find_repeated([unicodedata.normalize("NFC", name) for name in plain]):
+        raise ValueError(f"two classes are named {twice[0]!r}")
     if not plain:
         raise ValueError("there are no classes")
     return plain
@@ -128,11 +128,7 @@ class ParameterCounts(Record):
 
 
 class Brightness(Record):
-    """Brightness of the training tiles.
-
-    Attributes:
-        mean, deviation: mean and standard deviation of each band, 0..255.
-    """
+    """Mean and standard deviation of each band of the training tiles, 0..255."""
 
     mean: Bands
     deviation: Bands
@@ -325,10 +321,13 @@ class ModelMetadata(StoredRecord):
     def to_json(self) -> dict[str, Any]:
         """Return the metadata as a JSON object, without the fields that are not known.
 
-        With one label a tile it is in format 3, which earlier versions read.
+        It is in format 3, which earlier versions read, unless it has what they cannot: several labels a tile,
+        or an adapter's backbone or an ancestor without its folder.
         """
         values = self.model_dump(mode="json", exclude_none=True)
-        if self.task == "single-label":
+        links = (*self.backbone.ancestors, *filter(None, [self.merged_link]))
+        hashed = self.backbone.is_hashed and ADAPTER_CONFIG in self.settings
+        if self.task == "single-label" and not hashed and all(link.folder for link in links):
             del values["task"]
             values["format"] = 3
         return values

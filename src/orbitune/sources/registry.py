@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from orbitune.errors import DataError, OrbituneError, printable
 from orbitune.hub import looks_like_path, snapshot
 from orbitune.integrity import file_hash
+from orbitune.recipe_paths import SYNTHETIC
 from orbitune.sources.band_files import is_band_folder, is_tiff_name
 from orbitune.sources.band_folders import band_folder_files, has_band_folders, open_band_folders
 from orbitune.sources.decode import BadImageError
@@ -192,12 +193,15 @@ def _any_many_bands(names: Sequence[str], read: Callable[[str], bytes]) -> bool:
     return False
 
 
-def find_source(data: str, selection: ColumnSelection | None = None) -> Source:
+def find_source(
+    data: str, selection: ColumnSelection | None = None, *, names: Sequence[str] = (SYNTHETIC,)
+) -> Source:
     """Find a data set and recognise its format.
 
     Args:
         data: path of a folder, zip or list, or a hub id, which is downloaded or found in the hub's cache.
         selection: configuration and columns to read, where the data set offers several.
+        names: built-in data that the caller reads too, to suggest for a mistyped name.
 
     Raises:
         DataError: there is no such data set, its format is not known, or it has nothing to select.
@@ -207,9 +211,8 @@ def find_source(data: str, selection: ColumnSelection | None = None) -> Source:
     if "/" in data and not looks_like_path(data):
         path, prefix = _download(data), f"hub data set {data}: "
     if not os.path.exists(path):  # noqa: PTH110  # pathlib's raises for a name that is too long
-        raise DataError(
-            missing("folder or zip", data, advice="check the path (a hub id looks like owner/name)")
-        )
+        advice = "check the path (a hub id looks like owner/name)"
+        raise DataError(missing("folder or zip", data, advice=advice, names=names))
     path = _only_zip(path) or path
     for source_format in SOURCE_FORMATS:
         if source_format.matches(path):

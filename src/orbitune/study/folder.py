@@ -15,7 +15,7 @@ from orbitune.records import RecordError, StoredRecord
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
 from orbitune.study.records import Plan
-from orbitune.study.renaming import rename_runs
+from orbitune.study.renaming import Renaming, find_renamings
 from orbitune.training.checkpoint import read_state
 from orbitune.training.run_folder import check_inputs, divergence
 from orbitune.training.setup import prepare_training
@@ -85,22 +85,30 @@ class StudyFolder:
             Names of the runs whose recipe was stored before, so that their results can be reused.
 
         Raises:
-            RunError: the folder holds runs of other recipes, other inputs or another number of trials.
+            RunError: the folder holds runs of other recipes, other inputs or another number of trials, or the
+                place of a renamed run is taken. Nothing is changed then.
         """
-        rename_runs(specs, self.path)
-        known = {spec.name for spec in specs if self._matches(spec)}
+        renamings = find_renamings(specs, self.path)
+        known = {spec.name for spec in specs if self._matches(spec, renamings.get(spec.name))}
+        for renaming in renamings.values():
+            renaming.apply()
         for spec in specs:
             recipe, file = spec.recipe, self.recipe_file(spec)
+            if spec.name not in known and file.is_file():
+                self.plan_file(spec.arm).unlink(missing_ok=True)
             if spec.name in known and recipe.epochs is None:  # older versions stored the default
                 recipe = recipe.replace(epochs=Recipe.make(read_yaml(file)).epochs)
             recipe.save(file)
         return known
 
-    def _matches(self, spec: RunSpec) -> bool:
-        """Return whether the stored recipe of a run is that of `spec`.
+    def _matches(self, spec: RunSpec, renaming: Renaming | None) -> bool:
+        """Return whether the stored recipe of a run is that of `spec`, as that of a renamed run is.
 
         Raises a RunError if the recipe must not change.
         """
+        if renaming:
+            self._check_trials(renaming.begun)
+            return True
         file = self.recipe_file(spec)
         if not file.is_file():
             return False
@@ -113,12 +121,15 @@ class StudyFolder:
         if moved and begun:
             self._check_inputs(spec)
         if differences or (moved and not begun):
-            self.plan_file(spec.arm).unlink(missing_ok=True)
             return False
+        self._check_trials(begun)
+        return True
+
+    def _check_trials(self, begun: bool) -> None:
+        """Check that a run that has begun has as many trials."""
         trials = self._settings().tune
         if begun and trials != self.trials:
             raise self._conflict("with other trials", [f"--tune {self.trials}, not {trials}"])
-        return True
 
     def _check_inputs(self, spec: RunSpec) -> None:
         """Check that moved data, split files and backbone have the same content."""

@@ -6,26 +6,62 @@ too. Runs with the same recipe are the same runs, so they are renamed, not train
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, RunError
 from orbitune.fold import Fold
 from orbitune.recipe import Recipe
 from orbitune.study.grid import FOLD, SEED, RunSpec
 from orbitune.yaml_files import read_yaml
 
 
-def rename_runs(specs: Sequence[RunSpec], folder: Path) -> None:
-    """Rename the runs, trials and plans of a study's folder whose names have changed.
+@dataclass(frozen=True)
+class Renaming:
+    """A run of an earlier session that gets another name.
+
+    Attributes:
+        run, trials, plan, recipe: old and new path of each; the plan of a point of a sweep is None.
+    """
+
+    run: tuple[Path, Path]
+    trials: tuple[Path, Path]
+    plan: tuple[Path, Path] | None
+    recipe: tuple[Path, Path]
+
+    @property
+    def begun(self) -> bool:
+        """Return whether the run or its trials have begun, under either name."""
+        return any(path.exists() for path in (*self.run, *self.trials))
+
+    @property
+    def moves(self) -> list[tuple[Path, Path]]:
+        """Return the old and new paths in their order: by the recipe, which is last, a run is known."""
+        return [move for move in (self.run, self.trials, self.plan, self.recipe) if move]
+
+    def apply(self) -> None:
+        """Rename what is there under an old name; an interrupted renaming goes on."""
+        for source, target in self.moves:
+            if source != target and source.exists():
+                source.rename(target)
+
+
+def find_renamings(specs: Sequence[RunSpec], folder: Path) -> dict[str, Renaming]:
+    """Return the runs of a study's folder whose names have changed, by their new names.
 
     Args:
         specs: all runs of the study.
         folder: the study's folder.
+
+    Raises:
+        RunError: the place of a new name is taken.
     """
     recipes = folder / "recipes"
     names = {spec.name for spec in specs}
     old = {file.stem: file for file in sorted(recipes.glob("*.yaml")) if file.stem not in names}
     stored = {name: recipe for name, file in old.items() if (recipe := _read(file))}
+    renamings: dict[str, Renaming] = {}
+    sources: dict[Path, Path] = {}
     for spec in specs:
         if (recipes / f"{spec.name}.yaml").exists():
             continue
@@ -33,18 +69,47 @@ def rename_runs(specs: Sequence[RunSpec], folder: Path) -> None:
         if found is None:
             continue
         del stored[found]
-        group = _without_label(found, SEED.name(spec.recipe.seed))
-        search = group
-        if spec.fold:
-            label = FOLD.name(Fold.parse(spec.fold).number)
-            group = _without_label(group, label)
-            search = f"{group}-{label}"
-        _move(folder / found, folder / spec.name)
-        _move(folder / "trials" / search, folder / "trials" / spec.search)
-        if spec.sweep is None:
-            arm = _without_label(group, spec.split)
-            _move(folder / "plans" / f"{arm}.json", folder / "plans" / f"{spec.arm}.json")
-        _move(old[found], recipes / f"{spec.name}.yaml")  # last: by it the run is known
+        renaming = _renaming(found, spec, folder)
+        if not renaming.run[0].exists() and not _may_hold(renaming.run[1], spec):
+            raise _taken(*renaming.run)
+        for source, target in renaming.moves:
+            if source.exists() and source != sources.setdefault(
+                target, target if target.exists() else source
+            ):
+                raise _taken(source, target)
+        renamings[spec.name] = renaming
+    return renamings
+
+
+def _renaming(found: str, spec: RunSpec, folder: Path) -> Renaming:
+    """Return the renaming of the run `found`."""
+    group = _without_label(found, SEED.name(spec.recipe.seed))
+    search = group
+    if spec.fold:
+        label = FOLD.name(Fold.parse(spec.fold).number)
+        group = _without_label(group, label)
+        search = f"{group}-{label}"
+    arm, plans, recipes = _without_label(group, spec.split), folder / "plans", folder / "recipes"
+    return Renaming(
+        run=(folder / found, folder / spec.name),
+        trials=(folder / "trials" / search, folder / "trials" / spec.search),
+        plan=None if spec.sweep else (plans / f"{arm}.json", plans / f"{spec.arm}.json"),
+        recipe=(recipes / f"{found}.yaml", recipes / f"{spec.name}.yaml"),
+    )
+
+
+def _may_hold(place: Path, spec: RunSpec) -> bool:
+    """Return whether a place is free, or an interrupted renaming has moved this run there."""
+    if not place.exists():
+        return True
+    stored = _read(place / "recipe.yaml")
+    return stored is not None and not spec.recipe.replace(learning_rate=stored.learning_rate).differences(
+        stored
+    )
+
+
+def _taken(source: Path, target: Path) -> RunError:
+    return RunError(f"{target} is in the way: this study names {source.name} so. Choose another --out.")
 
 
 def _read(file: Path) -> Recipe | None:
@@ -63,9 +128,3 @@ def _without_label(name: str, label: str) -> str:
     """Return the name of a run without one of its parts, the last one of this text."""
     head, _, tail = name.rpartition(f"-{label}")
     return head + tail if head and re.match(r"-|$", tail) else name
-
-
-def _move(source: Path, target: Path) -> None:
-    """Rename a file or folder that is there, unless the target is there already."""
-    if source.exists() and not target.exists():
-        source.rename(target)

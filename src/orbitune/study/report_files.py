@@ -42,7 +42,7 @@ def check_results(folder: Path) -> None:
     Raises:
         RunError: it does not.
     """
-    if not folder.exists():
+    if not folder.is_dir():
         raise RunError(missing("folder", folder, advice="pass that of a finished run or a study"))
     if not any((folder / file).is_file() for file in (RUN_FILE, STUDY_FILE)):
         raise RunError(f"{folder} holds no results of a finished run ({RUN_FILE}) or a study ({STUDY_FILE}).")

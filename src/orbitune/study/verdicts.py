@@ -43,14 +43,19 @@ def compare_methods(runs: Sequence[RunRecord], folder: Path) -> list[VerdictReco
     verdicts = []
     for split in dict.fromkeys(run.split for run in done):
         correct = load_predictions(done, folder, split=split).correct
-        names = {method: method_name(method) for method in correct}
         on_split = [run for run in done if run.split == split]
         for comparison in compare_pairs(correct, comparisons(list(correct))):
             if interval := _over_folds(on_split, comparison):
                 comparison = comparison.with_folds(interval)
-            sentences = [verdict_sentence(comparison, names), difference_sentence(comparison, names)]
+            sentences = comparison_sentences(comparison)
             verdicts.append(VerdictRecord(split=split, **comparison.to_json(), sentences=sentences))
     return verdicts
+
+
+def comparison_sentences(compared: Comparison) -> list[str]:
+    """Return the verdict, and whether the methods differ, as a sentence each."""
+    names = {each: method_name(each) for each in (compared.method, compared.reference)}
+    return [verdict_sentence(compared, names), difference_sentence(compared, names)]
 
 
 def _over_folds(runs: Sequence[RunRecord], compared: Comparison) -> tuple[float, float] | None:

@@ -94,8 +94,8 @@ class BackboneDescription(Record):
         size_step: number of pixels that image sizes are multiples of.
         smallest_size: smallest image size in pixels.
         tested_sizes: image sizes in pixels at which the tests train the family.
-        fast: whether the fast path computes it, and it is exported to ONNX and OpenVINO.
-        why_not_fast: why not, so that only merged weights are exported; None where it is.
+        fast: whether the fast path computes it, and it is exported in fewer bits than fp32.
+        why_not_fast: why not; None where it does.
     """
 
     family: str
@@ -136,7 +136,7 @@ def describe_backbones() -> list[BackboneDescription]:
 
 def backbones_table(described: Sequence[BackboneDescription]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of a table with one row per checkpoint."""
-    header = ["family", "checkpoint", "parameters", "licence", "image sizes", "tested", "fast path and ONNX"]
+    header = ["family", "checkpoint", "parameters", "licence", "image sizes", "tested", "fast path and int8"]
     rows = [
         [
             each.title,

@@ -8,6 +8,7 @@ from orbitune.hub import looks_like_path, snapshot
 from orbitune.models.files.embedded import demo_backbone
 from orbitune.models.files.licence import CARD
 from orbitune.models.metadata import FILE
+from orbitune.recipe_paths import DEMO
 from orbitune.recipe_settings import DEFAULT_BACKBONE
 from orbitune.suggestions import missing
 
@@ -22,13 +23,14 @@ def checkpoint_folder(name: str) -> Path:
         ModelError: there is no such folder, or no checkpoint of this id.
         OrbituneError: the default backbone cannot be downloaded.
     """
-    if name == "demo":
+    if name == DEMO:
         return demo_backbone()
     if looks_like_path(name) or "/" not in name:
         folder = Path(name).expanduser().resolve()
         if folder.is_dir():
             return folder
-        raise ModelError(missing("backbone folder", name, advice="check it, or pass a hub id (owner/name)"))
+        advice = "check it, or pass a hub id (owner/name)"
+        raise ModelError(missing("backbone folder", name, advice=advice, names=[DEMO]))
     try:
         return snapshot(name, "model", patterns=["*config.json", "model*.safetensors*", CARD, FILE])
     except OrbituneError as error:

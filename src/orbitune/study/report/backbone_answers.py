@@ -26,7 +26,12 @@ class _Answer:
     @property
     def winner(self) -> str | None:
         """Label of the best backbone; None if any other may be as good."""
-        return _label(self.best) if all(_differ(verdict) for _, verdict in self.others) else None
+        return _label(self.best) if all(verdict.differs for _, verdict in self.others) else None
+
+    @property
+    def is_tested(self) -> bool:
+        """Return whether backbones were compared, not their trained models alone."""
+        return any(verdict.tests_methods for _, verdict in self.others)
 
 
 def which_backbone_is_best(view: ReportView, split: str) -> str:
@@ -86,9 +91,11 @@ def _headline(answers: list[_Answer]) -> str:
     methods: dict[str | None, list[str]] = {}
     for answer in answers:
         methods.setdefault(answer.winner, []).append(method_name(answer.method))
+    tested = any(answer.is_tested for answer in answers)
+    unclear = "no clear winner on these tiles" if tested else "not tested beyond these trained models"
     parts = []
     for winner, names in methods.items():
-        found = "no clear winner on these tiles" if winner is None else winner
+        found = winner or unclear
         every = ", with every method" if len(answers) > 1 else ""
         parts.append(found + (every if len(methods) == 1 else f" with {fmt.listed(names)}"))
     return f"which backbone: {'; '.join(parts)}"
@@ -96,10 +103,10 @@ def _headline(answers: list[_Answer]) -> str:
 
 def _sentence(view: ReportView, answer: _Answer) -> str:
     """Return the accuracy of the best backbone, and each difference with its cost."""
-    better = [_difference(view, answer.best, other) for other in answer.others if _differ(other[1])]
-    alike = [_difference(view, answer.best, other) for other in answer.others if not _differ(other[1])]
-    found = [f"did better than {fmt.listed(better)}"] if better else []
-    found += [f"is not shown to differ from {fmt.listed(alike)}"] if alike else []
+    groups: dict[str, list[str]] = {}
+    for other in sorted(answer.others, key=lambda other: not other[1].differs):
+        groups.setdefault(_claim(other[1]), []).append(_difference(view, answer.best, other))
+    found = [f"{claim} {fmt.listed(named)}" for claim, named in groups.items()]
     return (
         f"With {method_name(answer.method)}, {_label(answer.best)} reached "
         f"{fmt.percent(answer.best.accuracy[0], view.digits)} test accuracy (95 % interval "
@@ -111,12 +118,14 @@ def _difference(view: ReportView, best: RunGroup, other: tuple[RunGroup, Verdict
     """Return a backbone with what the best one gains on it, and at what cost."""
     group, verdict = other
     sign = 1 if verdict.method == best.method else -1
-    p = fmt.p_value(verdict.differ)
+    tested = verdict.equal if verdict.tests_methods else None
+    p = fmt.p_value(verdict.differ if tested is None else tested)
     p = (p if p[0] == "<" else f"= {p}") + (" after Holm" if verdict.family > 1 else "")
+    models = "McNemar of these trained models " if tested is None else ""
     mine, theirs = MeanCost.over(best.runs), MeanCost.over(group.runs)
     return (
         f"{_label(group)} ({fmt.signed(sign * verdict.difference)} points, {intervals(verdict, sign=sign)}, "
-        f"p {p}; with {fmt.ratio(mine.cpu_seconds, theirs.cpu_seconds)} the CPU time and "
+        f"{models}p {p}; with {fmt.ratio(mine.cpu_seconds, theirs.cpu_seconds)} the CPU time and "
         f"{fmt.ratio(mine.peak_memory, theirs.peak_memory)} the peak memory)"
     )
 
@@ -135,9 +144,13 @@ def intervals(verdict: VerdictRecord, *, sign: int = 1) -> str:
     return f"95 % interval {pooled}" + "".join(f", over folds {each}" for each in folds)
 
 
-def _differ(verdict: VerdictRecord) -> bool:
-    """Return whether two arms differ: by McNemar's test and by every interval."""
-    return verdict.differs and (verdict.low > 0 or verdict.high < 0)
+def _claim(verdict: VerdictRecord) -> str:
+    """Return what is claimed of the more accurate of two backbones."""
+    if verdict.differs:
+        return "did better than"
+    if verdict.tests_methods:
+        return "is not shown to differ from"
+    return "was not tested beyond these trained models against"
 
 
 def _label(group: RunGroup) -> str:

@@ -112,9 +112,10 @@ def _comparisons(view: ReportView) -> list[str]:
     return [
         "On each backbone every method is compared with the reference; with each method every backbone is "
         "compared with each other. Holm's correction is over all "
-        f"{view.results.verdicts[0].family} comparisons of a split. A backbone is called better if McNemar's "
-        "test finds a difference at 5 % and the 95 % interval of the difference excludes zero"
-        + (", and that over folds too." if view.folds else ".")
+        f"{view.results.verdicts[0].family} comparisons of a split. A backbone is called better if the "
+        "score test, which includes the variance between seeds, finds a difference at 5 %"
+        + (", and the interval over folds too." if view.folds else ".")
+        + " McNemar's test is about the trained models alone."
     ]
 
 

@@ -5,12 +5,12 @@ from statistics import fmean
 
 from orbitune.errors import counted
 from orbitune.evaluation.robustness import Accuracy
-from orbitune.evaluation.significance import difference_sentence, verdict_sentence
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import CalibrationRecord, ClassRecord, VerdictRecord
 from orbitune.study.report.view_model import ReportView, RunGroup
+from orbitune.study.verdicts import comparison_sentences
 
 
 def verdict_table(view: ReportView) -> Table:
@@ -27,7 +27,8 @@ def verdict_table(view: ReportView) -> Table:
         f"Within {verdicts[0].margin:g} points, or better",
         "p, within",
         "p, not within",
-        "p, McNemar",
+        "p, equal",
+        "p, McNemar of these trained models",
         "Only this method correct / only the reference",
         "Test images needed",
     ]
@@ -40,7 +41,9 @@ def verdict_table(view: ReportView) -> Table:
             fmt.signed_range(verdict.bootstrap_low, verdict.bootstrap_high),
             *([_over_folds(verdict)] if view.folds else []),
             "not clear" if verdict.verdict == "cannot be told" else verdict.verdict,
-            *map(fmt.p_value, (verdict.within, verdict.beyond, verdict.differ)),
+            *map(fmt.p_value, (verdict.within, verdict.beyond)),
+            _p_equal(verdict),
+            fmt.p_value(verdict.differ),
             f"{verdict.wins:,.0f} / {verdict.losses:,.0f}",
             fmt.NOTHING if verdict.images_needed is None else f"{verdict.images_needed:,}",
         ]
@@ -49,6 +52,11 @@ def verdict_table(view: ReportView) -> Table:
     reference = "the reference" if view.backbones else method_name(verdicts[0].reference)
     holm = "; p values after Holm's correction" if any(verdict.family > 1 for verdict in verdicts) else ""
     return Table(f"Comparison with {reference}, at a one-sided level of 2.5 %{holm}", header, rows)
+
+
+def _p_equal(verdict: VerdictRecord) -> str:
+    """Return the p value of equal methods; a dash where the trained models alone were compared."""
+    return fmt.NOTHING if verdict.equal is None or not verdict.tests_methods else fmt.p_value(verdict.equal)
 
 
 def _over_folds(verdict: VerdictRecord) -> str:
@@ -62,12 +70,11 @@ def verdict_sentences(view: ReportView) -> list[str]:
     """
     verdicts = view.results.verdicts
     several = len({verdict.split for verdict in verdicts}) > 1
-    lines = []
-    for verdict in verdicts:
-        names = {arm: method_name(arm) for arm in (verdict.method, verdict.reference)}
-        where = f"{verdict.split.capitalize()} split. " if several else ""
-        lines += [where + write(verdict, names) for write in (verdict_sentence, difference_sentence)]
-    return lines
+    return [
+        f"{verdict.split.capitalize()} split. {sentence}" if several else sentence
+        for verdict in verdicts
+        for sentence in comparison_sentences(verdict)
+    ]
 
 
 def class_table(view: ReportView, split: str) -> Table:
