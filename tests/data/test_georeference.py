@@ -117,7 +117,7 @@ def test_tiles_that_say_nothing_have_no_coordinates(folder):
 
 def test_a_tile_without_coordinates_among_others_is_named(field):
     write(field / "b" / "00_01.tif", encode(tile(), "TIFF"))
-    with pytest.raises(DataError, match=r"^1 of 400 tiles have no coordinates, such as b/00_01\.tif"):
+    with pytest.raises(DataError, match=r"^1 of 400 tiles has no coordinates, such as b/00_01\.tif"):
         read_locations(load_tiles(str(field)))
 
 

@@ -5,7 +5,7 @@ import shlex
 import numpy as np
 import pytest
 from commands import orbitune
-from studies import run_record, run_result
+from studies import run_record, run_result, write_report
 
 from orbitune import Recipe, Study
 from orbitune.errors import OrbituneError, RunError
@@ -88,6 +88,7 @@ def test_leakage_is_checked_in_every_fold_and_the_page_pools_them(finished):
     assert f"Over 3 folds, colour statistics alone reach {100 * right / 60:.1f} %" in page
     assert "Train and test tiles, over 3 folds: " in page
     assert "Leakage checks of each fold" in page
+    assert "always predicting the commonest class. Both are of 3 folds." in page
 
 
 def test_every_fold_is_scored_on_its_own_corrupted_validation_tiles_and_the_page_pools_them(finished):
@@ -97,6 +98,22 @@ def test_every_fold_is_scored_on_its_own_corrupted_validation_tiles_and_the_page
     page = (folder / "report.md").read_text()
     assert "Accuracy on 6 validation tiles of 3 folds" in page
     assert f"from {100 * clean:.1f} %" in page
+
+
+def test_checks_that_an_earlier_version_made_of_the_first_fold_are_said_to_be_of_it(finished, tmp_path):
+    """Its records have no fold."""
+    results = finished[0]
+    firsts = {
+        name: [getattr(results, name)[0].model_copy(update={"fold": None})]
+        for name in ("leakage_checks", "robustness")
+    }
+    write_report(results.model_copy(update=firsts).to_json(), tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    assert "Leakage checks and robustness are of the first fold." in page
+    assert "Accuracy on 2 validation tiles of the first fold, mean" in page
+    assert "always predicting the commonest class. Both are of the first fold." in page
+    assert "- The first fold. Train and test tiles: " in page
+    assert "pooled" not in page.partition("Leakage checks and robustness")[2]
 
 
 def test_a_method_that_lacks_a_corrupted_fold_is_not_compared(finished):

@@ -71,7 +71,10 @@ class Backbone:
                 f"{self.name} reads {self.channels} bands, and the tiles have {len(bands)} "
                 f"({', '.join(bands)}): choose as many with --bands."
             )
-        return replace(self, widened_to=bands)
+        widened = replace(self, widened_to=bands)
+        if "weights_hash" in vars(self):
+            vars(widened)["weights_hash"] = self.weights_hash  # of the same files, which take long to read
+        return widened
 
     @cached_property
     def config(self) -> Any:

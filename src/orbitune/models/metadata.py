@@ -29,8 +29,7 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return class names without blanks around them.
 
     Raises:
-        ValueError: there is none; one is empty or holds a line break or another control character; or two are
-            equal.
+        ValueError: there is none, one is empty or holds a control character, or two are equal.
     """
     plain = tuple(name.strip() for name in names)
     for number, name in enumerate(plain):
@@ -128,7 +127,11 @@ class ParameterCounts(Record):
 
 
 class Brightness(Record):
-    """Mean and standard deviation of each band of the training tiles, 0..255."""
+    """Pixels of the training tiles.
+
+    Attributes:
+        mean, deviation: mean and standard deviation of each band, 0..255.
+    """
 
     mean: Bands
     deviation: Bands
@@ -237,10 +240,8 @@ class ModelMetadata(StoredRecord):
         preprocessing: of a tile, with the side of the input.
         recipe_hash: of the run.
         scores: by split; empty for an imported adapter.
-        temperature: logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599), or with
-            several labels a tile before offsets and sigmoid.
-        offsets: added to the logits of each class then (Platt 1999), with several labels a tile; None for
-            none, as until format 4.
+        temperature: divides logits before offsets and softmax or sigmoid (Guo et al. 2017, arXiv:1706.04599).
+        offsets: added to them then (Platt 1999), with several labels a tile; None for none.
         thresholds: probability from which a tile has each class, with several labels a tile; else None.
         tta: test-time augmentation of the scores and predictions.
         confusion: test tiles by true class (rows) and prediction.

@@ -60,7 +60,9 @@ def leakage_components(view: ReportView) -> list[Component]:
     splits = list(dict.fromkeys(record.split for record in view.results.leakage_checks))
     for split in splits:
         records = _records_on(view, split)
-        where = f"{fmt.capital(view.split_name(split))}. " if len(splits) > 1 else ""
+        fold = view.checked_folds if view.checks_first_fold else ""
+        names = [view.split_name(split) if len(splits) > 1 else "", fold]
+        where = f"{fmt.capital(', '.join(filter(None, names)))}. " if any(names) else ""
         sentences = _sentences(records[0]) if records[0].fold is None else _pooled_sentences(view, split)
         lines += [f"{where}{each}" for each in sentences]
         if records[0].fold is not None:

@@ -128,6 +128,8 @@ def _intervals(view: ReportView) -> list[str]:
 
 def _fold_note(view: ReportView) -> str:
     """Describe how folds are pooled, and what their intervals mean."""
+    pooled = "every fold, with the tiles of all folds pooled"
+    checked = view.checked_folds if view.checks_first_fold else pooled
     return (
         f"In {view.folds}-fold cross-validation each tile is tested once, by the model of its fold. The next "
         "fold chooses the epoch and, with tuning, the learning rate; the others train. Accuracies and "
@@ -136,8 +138,8 @@ def _fold_note(view: ReportView) -> str:
         "folds cannot estimate without bias (Bengio and Grandvalet 2004, JMLR 5:1089). The interval over "
         "folds of a comparison allows for it approximately, by the corrected resampled t test (Nadeau and "
         "Bengio 2003, doi:10.1023/A:1024068626366); a method is called better, within the margin or not only "
-        "if this interval agrees, and so is a split called harder. Leakage checks and robustness are of "
-        "every fold, with the tiles of all folds pooled."
+        "if this interval agrees, and so is a split called harder. "
+        f"Leakage checks and robustness are of {checked}."
     )
 
 

@@ -159,7 +159,7 @@ def robustness_table(view: ReportView, split: str) -> Table:
         ]
         for record in records
     ]
-    over = f" of {view.folds} folds" if view.folds else ""
+    over = f" of {view.checked_folds}" if view.folds else ""
     caption = f"Accuracy on {counted(records[0].count, 'validation tile')}{over}, mean over five severities"
     header = ["Method", "Seed", "Clean (95 % interval)", "Mean", "Loss, points", *map(fmt.capital, kinds)]
     return Table(view.with_split(caption, split), header, rows)

@@ -203,6 +203,22 @@ class ReportView:
         return self.results.grid.folds
 
     @property
+    def checks_first_fold(self) -> bool:
+        """Return whether leakage checks and robustness are of the first fold alone.
+
+        Those of earlier versions are, and their records have no fold.
+        """
+        folds = [each.fold for each in self.results.leakage_checks]
+        return bool(self.folds) and None in [*folds, *(each.fold for each in self.results.robustness)]
+
+    @property
+    def checked_folds(self) -> str:
+        """Return the folds that leakage checks and robustness are of; empty for ordinary splits."""
+        if not self.folds:
+            return ""
+        return "the first fold" if self.checks_first_fold else f"{self.folds} folds"
+
+    @property
     def timings_comparable(self) -> bool:
         """Return whether no two runs shared the machine."""
         executor = self.results.executor

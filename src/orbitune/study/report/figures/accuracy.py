@@ -119,6 +119,7 @@ def _caption(view: ReportView) -> str:
             "Dashed: a classifier that sees colour statistics only. Dotted: chance, always predicting the "
             "commonest class."
         ]
+        sentences += [f"Both are of {view.checked_folds}."] if view.folds else []
     return " ".join([*sentences, *split_origins(view)])
 
 
