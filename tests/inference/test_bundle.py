@@ -9,6 +9,7 @@ from shipped import files_with_paths
 
 from orbitune.errors import ModelError, OrbituneError, RunError
 from orbitune.evaluation.run_result import RunResult
+from orbitune.inference import ood_fitting
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_builder import build_bundle
 from orbitune.inference.bundle_model import BundleModel
@@ -244,6 +245,25 @@ def test_a_false_alarm_rate_that_the_validation_tiles_cannot_hold_is_one_line(ru
 def test_the_default_false_alarm_rate_is_the_smallest_that_is_held(tiles, rate, words, caplog):
     assert choose_rate(None, tiles) == rate
     assert caplog.text.count("not sure") == bool(words) and words in caplog.text
+
+
+def test_limits_for_cells_count_tiles_not_views_of_the_same_tile(
+    band_place, band_run, tmp_path, caplog, monkeypatch
+):
+    """Several views of a tile would make few tiles look like enough for 3 %."""
+    views = []
+
+    def compute(model, setup, *, indices, views_of=ood_fitting.compute_outputs, **more):
+        if more.get("views"):
+            views.extend(indices.tolist())
+        return views_of(model, setup, indices=indices, **more)
+
+    monkeypatch.setattr(ood_fitting, "compute_outputs", compute)
+    bundle = build_bundle(band_place / "run", tmp_path / "bundle", false_alarm_rate=0.4, progress=False)
+    tiles = bundle.metadata.ood_detector.validation_tiles
+    assert len(views) == len(set(views)) == tiles < 167
+    percent = 100 * ood_fitting.smallest_rate(tiles)
+    assert f"up to {percent:g} % of the views of tiles lie beyond each limit" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,16 @@ def test_a_bundle_keeps_task_thresholds_and_scores(label_set_run, label_set_bund
     assert "before the sigmoid. A tile has every label whose probability reaches its threshold" in card
 
 
+def test_a_run_without_a_temperature_is_calibrated_with_offsets_and_thresholds_of_the_same_fit(
+    label_set_run, tmp_path
+):
+    run = shutil.copytree(label_set_run, tmp_path / "run")
+    [stated] = run.rglob("orbitune.json")
+    values = json.loads(stated.read_text()) | {"temperature": None, "offsets": None, "thresholds": [0.9] * 3}
+    stated.write_text(json.dumps(values))
+    assert Bundle.open(run).decision == Bundle.open(label_set_run).decision
+
+
 def test_a_prediction_has_all_labels_that_reach_their_thresholds(classifier, mosaics):
     tiles = mosaics.read(np.arange(40))
     found = classifier.predict_proba(tiles)

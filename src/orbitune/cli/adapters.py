@@ -34,8 +34,8 @@ def bundle(
     false_alarm_rate: Annotated[
         float | None,
         typer.Option(
-            help="Fraction of in-distribution tiles that may be called not sure [default: 0.01, or the "
-            "smallest that the validation tiles hold]"
+            help="Fraction of in-distribution tiles that may be called not sure; times the number of "
+            "validation tiles, 5 or more [default: 0.01, or the smallest that they hold]"
         ),
     ] = None,
     as_json: Json = False,

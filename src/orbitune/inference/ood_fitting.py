@@ -123,8 +123,8 @@ def _map_limits(
     rate = max(VIEW_ALARM_RATE, smallest_rate(len(held_out)))
     if rate > VIEW_ALARM_RATE:
         _LOGGER.warning(
-            "limits for cells of a map leave out %g %% of the views by each, not %g %%: %d validation tiles "
-            "hold no lower rate",
+            "up to %g %% of the views of tiles lie beyond each limit for cells of a map, not %g %%: %d "
+            "validation tiles hold no lower rate",
             100 * rate,
             100 * VIEW_ALARM_RATE,
             len(held_out),
