@@ -60,7 +60,7 @@ def test_an_arm_of_several_comparisons_is_one_arm(tmp_path):
         ),
         (
             {"comparison": {"candidate": {"method": "lora"}}},
-            "Unknown kind of arm None. Choose from: orbitune,",
+            "Unknown kind of arm null. Choose from: orbitune,",
         ),
         (
             {"comparison": {"candidate": {**OURS, "image_sise": 3}}},
