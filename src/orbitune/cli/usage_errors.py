@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
-from pydantic import ValidationError
 
 from orbitune.errors import OrbituneError
-from orbitune.settings_errors import describe_value
 from orbitune.suggestions import ask, nearest
 
 # Typer brings Click along, or needs it, depending on its version: this is the class of either.
@@ -17,8 +15,13 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 def describe_usage(error: Any) -> str:
     """Describe an error of Click as one line, such as "--epochs: must be a whole number, not 'x'."."""
     cause = error.__cause__
-    if isinstance(error, typer.BadParameter) and isinstance(cause, ValidationError) and error.param:
-        return f"{_name_of(error.param)}: {describe_value(cause)}."
+    if isinstance(error, typer.BadParameter) and cause is not None and error.param:
+        from pydantic import ValidationError  # most commands start without it
+
+        from orbitune.settings_errors import describe_value
+
+        if isinstance(cause, ValidationError):
+            return f"{_name_of(error.param)}: {describe_value(cause)}."
     if hasattr(error, "possibilities"):
         return _unknown_option(error.option_name, error)
     return str(error.format_message())
