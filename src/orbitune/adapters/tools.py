@@ -290,7 +290,7 @@ def _score(runs: list[Path], bundles: list[Bundle], *, progress: bool) -> list[M
     from orbitune.training.evaluate import reopen
 
     rows = []
-    for run in runs:
+    for run, own in zip(runs, bundles, strict=False):
         _, setup = reopen(run, progress)
         indices = setup.splits["validation"]
         tiles, labels = setup.tiles.read(indices), setup.tiles.labels[indices]
@@ -298,8 +298,7 @@ def _score(runs: list[Path], bundles: list[Bundle], *, progress: bool) -> list[M
             float((BundleModel(bundle, setup.recipe.backbone).compute(tiles)[0].argmax(1) == labels).mean())
             for bundle in bundles
         ]
-        name = Bundle.open(run).name
-        rows.append(MergeScore(tiles=name, one=accuracies[0], other=accuracies[1], merged=accuracies[2]))
+        rows.append(MergeScore(tiles=own.name, one=accuracies[0], other=accuracies[1], merged=accuracies[2]))
     return rows
 
 

@@ -39,7 +39,9 @@ class Baseline(Record):
     test: SplitScores
 
 
-def colour_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> Baseline:
+def colour_baseline(
+    tiles: TileSet, splits: Mapping[str, np.ndarray], *, features: np.ndarray | None = None
+) -> Baseline:
     """Classify by `colour_statistics`.
 
     Logistic regression on features of a Gaussian kernel (Nystroem).
@@ -51,13 +53,14 @@ def colour_baseline(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> Baselin
     Args:
         tiles: the tiles.
         splits: indices by split, int64 (n,).
+        features: `colour_statistics` of all tiles, where they were made before.
     """
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features = colour_statistics(tiles)
+    features = colour_statistics(tiles) if features is None else features
     kernel = Nystroem(
         gamma=1 / features.shape[1], n_components=min(LANDMARKS, len(splits["train"])), random_state=0
     )

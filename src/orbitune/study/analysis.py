@@ -8,7 +8,7 @@ from typing import Any
 from orbitune.errors import OrbituneError
 from orbitune.study.disagreements import find_disagreements
 from orbitune.study.findings import DisagreementRecord, LeakageRecord
-from orbitune.study.leakage_checks import check_leakage
+from orbitune.study.leakage_checks import TileMeasures, check_leakage
 from orbitune.study.predictions import complete_runs
 from orbitune.study.records import RunRecord
 from orbitune.study.summaries import split_gaps, summarise_groups
@@ -44,10 +44,12 @@ def analyse_runs(runs: Sequence[RunRecord], folder: Path) -> dict[str, Any]:
                 firsts.setdefault(run.fold, run)
         try:
             _LOGGER.info("checking the %s split for leakage", split)
-            own = []
+            own: list[LeakageRecord] = []
+            measures = None
             for fold, run in firsts.items():
                 _, setup = reopen(folder / run.name, progress=False)
-                own.append(check_leakage(setup, split, folder=folder, fold=fold))
+                measures = measures or TileMeasures(setup.tiles)
+                own.append(check_leakage(setup, split, folder=folder, fold=fold, measures=measures))
             checks += own
             found = find_disagreements(runs, folder, split=split, tiles=setup.tiles)
         except OrbituneError as error:

@@ -42,7 +42,8 @@ def leaves_out_group(source: Source, scratch: Path) -> bool:
         source: the data set.
         scratch: folder for working copies.
     """
-    if source.selection.group_column is None or not source.format.quick_labels:
+    selection = source.selection  # columns that are named are not guessed
+    if selection.group_column is None or selection.label_column or not source.format.quick_labels:
         return False
     whole = replace(source, selection=replace(source.selection, group_column=None))
     with source.open(scratch) as manifest:

@@ -84,14 +84,17 @@ class NearDuplicates:
         return {**asdict(self), "splits": list(self.splits), "pairs": [list(pair) for pair in self.pairs]}
 
 
-def find_near_duplicates(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> list[NearDuplicates]:
+def find_near_duplicates(
+    tiles: TileSet, splits: Mapping[str, np.ndarray], *, prints: "Fingerprints | None" = None
+) -> list[NearDuplicates]:
     """Compare every two splits, each tile of the second with all of the first.
 
     Args:
         tiles: the tiles.
         splits: indices into the tiles, int64 (n,) by name, in the order train, validation, test.
+        prints: of all tiles, where they were made before.
     """
-    prints = Fingerprints.of_tiles(tiles, np.arange(len(tiles.labels)))
+    prints = prints or Fingerprints.of_tiles(tiles, np.arange(len(tiles.labels)))
     found = []
     for first, second in combinations(splits, 2):
         pairs = _nearest_pairs(prints, splits[first], second=splits[second])

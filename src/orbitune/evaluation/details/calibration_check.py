@@ -66,10 +66,12 @@ def check_calibration(calibration: Calibration, tiles: int) -> CalibrationCheck:
     table = calibration.reliability
     weights = np.array([each.count for each in table], float)
     weights /= weights.sum()
+    known = calibration.ece_if_calibrated if calibration.predictions else None  # by earlier versions not
+    chance = known or ece_of_calibrated(table, calibration.predictions or tiles)
     return CalibrationCheck(
         tiles=tiles,
         ece=calibration.ece,
-        by_chance=ece_of_calibrated(table, calibration.predictions or tiles)[1],
+        by_chance=chance[1],
         confidence=float(weights @ [each.confidence for each in table]),
         accuracy=float(weights @ [each.accuracy for each in table]),
     )
