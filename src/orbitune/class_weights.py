@@ -41,7 +41,7 @@ def _read(path: Path) -> list[tuple[str, Any]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(map(str.strip, row))]
     except OSError as error:
-        meant = did_you_mean(str(path), [BALANCED]) or (None if path.exists() else did_you_mean_path(path))
+        meant = did_you_mean(str(path), [BALANCED]) or did_you_mean_path(path)
         advice = meant or f"pass {BALANCED}, or a CSV or YAML file."
         raise OrbituneError(f"Cannot read the class weights {path}: {error.strerror}; {advice}") from None
     except (UnicodeDecodeError, csv.Error):

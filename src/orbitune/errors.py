@@ -5,7 +5,7 @@ The command line prints them as one line, with exit code 2.
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -92,6 +92,12 @@ def counted(count: int, one: str, *, several: str | None = None) -> str:
 def find_repeated(values: Sequence[T]) -> list[T]:
     """Return the values that a sequence holds already before their place."""
     return [value for place, value in enumerate(values) if value in values[:place]]
+
+
+def first_names(names: Iterable[str], most: int = 10) -> str:
+    """Return the first names of many and the number of the others, so that a message stays readable."""
+    shown = [printable(name) for name in names]
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most:,} more" if len(shown) > most else "")
 
 
 def printable(text: str) -> str:

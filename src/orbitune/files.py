@@ -316,6 +316,11 @@ def _flush(path: Path) -> None:
             os.close(descriptor)
 
 
+def holds_files(path: Path) -> bool:
+    """Return whether a path that exists is a file, or a folder with other than hidden files."""
+    return not path.is_dir() or any(not each.name.startswith(".") for each in path.iterdir())
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole.
 

@@ -55,6 +55,12 @@ def did_you_mean_path(path: str | os.PathLike[str], *, folders: bool = False) ->
     return ask(_nearest_paths(os.fspath(path), files=True, folders=folders))
 
 
+def cannot_read(content: str, path: str | os.PathLike[str], *, error: OSError) -> str:
+    """Return the message for a file that cannot be read, with the nearest ones where it does not exist."""
+    near = did_you_mean_path(path)
+    return f"Cannot read the {content} {path}: {error.strerror}{f'; {near}' if near else '.'}"
+
+
 def _nearest_paths(path: str, *, files: bool, folders: bool) -> list[str]:
     """Return the paths nearest to one that does not exist; none for one that does.
 

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from orbitune.errors import OrbituneError
-from orbitune.suggestions import did_you_mean_path
+from orbitune.suggestions import cannot_read
 
 
 def read_yaml(path: str | Path, content: str = "recipe") -> dict[str, Any]:
@@ -22,9 +22,7 @@ def read_yaml(path: str | Path, content: str = "recipe") -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        near = None if Path(path).exists() else did_you_mean_path(path)
-        end = f"; {near}" if near else "."
-        raise OrbituneError(f"Cannot read the {content} {path}: {error.strerror}{end}") from None
+        raise OrbituneError(cannot_read(content, path, error=error)) from None
     # PyYAML also raises ValueError and TypeError, on invalid dates and unhashable keys.
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise OrbituneError(f"{path} is not a YAML file.") from None

@@ -11,14 +11,12 @@ import numpy as np
 
 from orbitune.data.labels.membership import absent_classes, membership
 from orbitune.data.store_builder import BadFiles
-from orbitune.errors import DataError, counted, printable
+from orbitune.errors import DataError, counted, first_names, printable
 from orbitune.evaluation.tasks.task import Task
 from orbitune.inference.image_inputs import Bands, ImageInput, decode
 from orbitune.sources.labels.label_sets import is_divided
 from orbitune.sources.manifest import Manifest
 from orbitune.sources.registry import Source
-
-_NAMED = 10  # classes that a message names
 
 
 @dataclass(frozen=True)
@@ -116,14 +114,8 @@ def _check_classes(manifest: Manifest, members: np.ndarray, *, classes: Sequence
     counts = {name: count for name, count in found if count}
     unknown = {name: count for name, count in counts.items() if name not in classes}
     if unknown:
-        named = _listed([f"{name} ({counted(count, 'tile')})" for name, count in unknown.items()])
+        named = first_names([f"{name} ({counted(count, 'tile')})" for name, count in unknown.items()])
         raise DataError(
             f"The model does not know {len(unknown)} of the {counted(len(counts), 'class')} of the data: "
-            f"{named}. Rename or leave them out; it knows {_listed(classes)}."
+            f"{named}. Rename or leave them out; it knows {first_names(classes)}."
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return the first names, so that a message stays readable."""
-    shown = [printable(name) for name in names]
-    return ", ".join(shown[:_NAMED]) + (f" and {len(shown) - _NAMED:,} more" if len(shown) > _NAMED else "")

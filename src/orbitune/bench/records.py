@@ -2,12 +2,11 @@
 
 import re
 from dataclasses import asdict
-from typing import Annotated, Any, ClassVar
-
-from pydantic import Strict
+from typing import Any, ClassVar
 
 from orbitune.bench.ratios import paired_ratio, verdict
 from orbitune.bench.suites import ArmComparison, BenchFigure, Suite
+from orbitune.evaluation.details.class_intervals import Interval
 from orbitune.evaluation.run_result import RunData
 from orbitune.exporting.validation import Latency
 from orbitune.machine.environment import Environment
@@ -115,7 +114,7 @@ class FigureValue(Record):
     """
 
     value: float
-    interval: Annotated[tuple[float, float], Strict(False)] | None = None
+    interval: Interval | None = None
     details: JsonTuple[JsonTuple[str]]
     load: float = 0.0
 

@@ -42,6 +42,9 @@ from orbitune.integrity import (
 from orbitune.processes.child_processes import run_module
 from orbitune.training.setup import TrainingSetup, prepare_training
 
+# Measures of which less is better, with the fields of a measurement that hold them.
+_LESS_IS_BETTER = {"memory": "memory_bytes", "latency": "median_seconds"}
+
 
 def arm_order(arms: int, rounds: int) -> list[tuple[int, int]]:
     """Return (round, arm) pairs in the order in which they are run."""
@@ -220,16 +223,12 @@ def _compare(suite: Suite, comparison: ArmComparison, *, arms: Sequence[ArmRecor
     """Return the ratio of a comparison's arms, above 1 where the candidate is better."""
     names = tuple(arm.name for arm in suite.pair(comparison))
     candidate, baseline = (next(arm for arm in arms if arm.name == name) for name in names)
-    whole = None
-    if comparison.measure == "memory":  # less is better
-        ratio = paired_ratio(*([each.memory_bytes for each in arm.measured] for arm in (baseline, candidate)))
-        whole = whole_process_ratio(baseline, candidate)
-    elif comparison.measure == "latency":
-        pairs = ([each.median_seconds for each in arm.measured] for arm in (baseline, candidate))
-        ratio = paired_ratio(*pairs)
-    else:
-        speeds = ([each.images_per_second for each in arm.measured] for arm in (candidate, baseline))
-        ratio = paired_ratio(*speeds)
+    field = _LESS_IS_BETTER.get(comparison.measure)
+    sides = (baseline, candidate) if field else (candidate, baseline)
+    ratio = paired_ratio(
+        *([getattr(each, field or "images_per_second") for each in arm.measured] for arm in sides)
+    )
+    whole = whole_process_ratio(baseline, candidate) if comparison.measure == "memory" else None
     words = verdict(ratio, comparison.at_least, aim=comparison.aim)
     return RatioRecord(
         **comparison.model_dump(), arms=names, **asdict(ratio), verdict=words, whole_process=whole

@@ -17,19 +17,19 @@ from orbitune.data.folding.parts import (
     check_counts,
     describe_fold,
     describe_sizes,
-    first_names,
     fold_splits,
     random_parts,
+    too_few,
 )
 from orbitune.data.georeference import read_locations
 from orbitune.data.labels.membership import absent_classes
 from orbitune.data.labels.stratification import draw_stratified
 from orbitune.data.spatial_blocks import split_by_blocks
 from orbitune.data.tileset import TileSet
-from orbitune.errors import DataError, counted
+from orbitune.errors import DataError, counted, first_names
 from orbitune.fold import Fold
 from orbitune.sources.manifest import SPLIT_NAMES
-from orbitune.suggestions import did_you_mean_path, missing
+from orbitune.suggestions import cannot_read, missing
 
 SPLITS = ("train", "validation", "test")
 
@@ -124,9 +124,8 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
         )
     else:
         note = "own split: the train, validation and test lists that the data come with"
-    counts = tiles.membership[splits["train"]].sum(0)
-    if missing and counts.min() < MIN_TILES:
-        few = first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < MIN_TILES))
+    few = too_few(tiles.membership[splits["train"]], tiles.classes, least=MIN_TILES)
+    if missing and few:
         raise DataError(
             f"Too few tiles to split: {few}; a class needs {MIN_TILES} or more. Add some, or drop it."
         )
@@ -174,9 +173,7 @@ def draw_shots(tiles: TileSet, train: np.ndarray, *, shots: int, seed: int) -> n
         DataError: a class has fewer training tiles.
     """
     members = tiles.membership[train]
-    counts = members.sum(0)
-    if counts.min() < shots:
-        few = first_names(f"{tiles.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < shots))
+    if few := too_few(members, tiles.classes, least=shots):
         raise DataError(
             f"Too few training tiles for {shots:,} shots: {few}. Ask for fewer, or drop the class."
         )
@@ -276,10 +273,7 @@ def _lines(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        near = None if path.exists() else did_you_mean_path(path)
-        raise DataError(
-            f"Cannot read the list {path}: {error.strerror}{f'; {near}' if near else '.'}"
-        ) from None
+        raise DataError(cannot_read("list", path, error=error)) from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is not a list of file names: expected text, one name per line.") from None
     return [line.strip().replace("\\", "/") for line in lines if line.strip()]

@@ -5,11 +5,9 @@ confidence but never the predicted class. The temperature is fitted on validatio
 tiles. Everything is computed in float64.
 """
 
-from typing import Annotated
-
 import numpy as np
-from pydantic import Strict
 
+from orbitune.evaluation.details.class_intervals import Interval
 from orbitune.evaluation.details.reliability_table import (
     BINS,
     Binning,
@@ -44,7 +42,7 @@ class Calibration(Record):
 
     ece: float
     predictions: int | None = None
-    ece_if_calibrated: Annotated[tuple[float, float], Strict(False)] | None = None
+    ece_if_calibrated: Interval | None = None
     ece_equal_width: float
     brier: float
     loss: float

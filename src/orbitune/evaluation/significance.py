@@ -9,12 +9,12 @@ take as independent, so there the interval over folds must agree (see `orbitune.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Strict
 from typing_extensions import Self
 
+from orbitune.evaluation.details.class_intervals import Interval
 from orbitune.evaluation.intervals import bootstrap_difference, count_paired
 from orbitune.evaluation.paired import PairedTest
 from orbitune.records import Record
@@ -73,7 +73,7 @@ class Comparison(Record):
     family: int
     p_equal: float | None = None
     equal: float | None = None
-    over_folds: Annotated[tuple[float, float], Strict(False)] | None = None
+    over_folds: Interval | None = None
     verdict: Verdict
     images_needed: int | None
 

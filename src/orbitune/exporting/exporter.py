@@ -59,10 +59,10 @@ def export(
         What validation.json holds, with the formats that the folder held before.
 
     Raises:
-        ExportRefusedError: a file fails validation; all others are written.
-        ExportUndecidedError: the validation tiles are too few to tell of a format that was asked for; without
-            `formats` it is left out with a message.
-        UntraceableError: PyTorch cannot translate the model to a format that was asked for; likewise.
+        ExportRefusedError: a file fails validation, or PyTorch cannot translate the model to a format that
+            was asked for; all others are written.
+        ExportUndecidedError: the validation tiles are too few to tell of a format that was asked for. Without
+            `formats`, what is undecided or cannot be translated is left out with a message.
         OrbituneError: the run is not finished, a format is unknown, lacks a library or cannot hold this
             architecture, the folder holds exports of another model, or tokens cannot be merged in this model
             or these formats.
@@ -79,14 +79,11 @@ def export(
     for each in chosen:
         try:
             report = report.with_format(each.name, _export_one(each, reference, out=out, tolerance=tolerance))
-        except (ExportUndecidedError, UntraceableError) as error:
-            if formats is None:
+        except ExportRefusedError as error:
+            if formats is None and isinstance(error, ExportUndecidedError | UntraceableError):
                 log(str(error))
             else:
                 refused.append(error)
-            continue
-        except ExportRefusedError as error:
-            refused.append(error)
             continue
         report.save(out)
         log(f"{each.title}: {out / each.path}")

@@ -109,7 +109,7 @@ class SplitGap(Record):
     difference: float
     low: float
     high: float
-    over_folds: Annotated[tuple[float, float], Strict(False)] | None = None
+    over_folds: Interval | None = None
 
     @property
     def is_loss(self) -> bool:

@@ -9,6 +9,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.evaluation.run_result import RunResult
+from orbitune.files import holds_files
 from orbitune.integrity import read_checksummed_json
 from orbitune.recipe import Recipe
 from orbitune.records import RecordError, StoredRecord
@@ -73,7 +74,7 @@ class StudyFolder:
         """
         if not self.path.exists() or any((self.path / own).is_dir() for own in ("recipes", "plans")):
             return
-        if not self.path.is_dir() or any(not each.name.startswith(".") for each in self.path.iterdir()):
+        if holds_files(self.path):
             raise RunError(f"{self.path} exists and is not a study of Orbitune. Choose another --out.")
 
     def claim(self, specs: Sequence[RunSpec]) -> set[str]:

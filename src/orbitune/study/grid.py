@@ -293,7 +293,7 @@ class Grid(Record):
                     "-".join(filter(None, parts))
                     for parts in ((arm, split, fold, seed, part), (arm, split, part))
                 )
-                redrawn = REDRAWN in (split, *(self.splits if len(self.splits) == 1 else ()))
+                redrawn = split == REDRAWN or tuple(self.splits) == (REDRAWN,)
                 yield RunSpec(name, group, chosen, sweep, backbone, REDRAWN if redrawn else None)
 
     def _repeated(self, recipe: Recipe) -> Iterator[tuple[Recipe, str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError, RunError, counted
 from orbitune.evaluation.run_result import FILE, EpochMetrics, RunResult
-from orbitune.files import remove_abandoned, write_json, write_text
+from orbitune.files import holds_files, remove_abandoned, write_json, write_text
 from orbitune.machine.environment import Environment
 from orbitune.recipe import Recipe
 from orbitune.records import RecordError, unreadable
@@ -51,7 +51,7 @@ class RunFolder:
                 raise RunError(
                     f"{path} holds a run of another recipe ({'; '.join(differences)}). Choose another --out."
                 )
-        elif self.path.exists() and (not self.path.is_dir() or any(map(_visible, self.path.iterdir()))):
+        elif self.path.exists() and holds_files(self.path):
             raise RunError(f"{path} exists and is not a run of Orbitune. Choose another --out.")
         else:
             recipe.save(kept)
@@ -245,7 +245,3 @@ def read_inputs(folder: Path) -> RunInputs:
     except (OrbituneError, RecordError) as error:
         remedy = "is damaged. Restore it, or train again with another --out."
         raise unreadable(file, error, damaged=remedy) from None
-
-
-def _visible(path: Path) -> bool:
-    return not path.name.startswith(".")

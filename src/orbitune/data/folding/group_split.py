@@ -12,14 +12,13 @@ import numpy as np
 from orbitune.data.folding.parts import (
     describe_fold,
     describe_sizes,
-    first_names,
     fold_splits,
     grouped_parts,
     has_right_sizes,
 )
 from orbitune.data.spatial_blocks import FOLDS
 from orbitune.data.tileset import TileSet
-from orbitune.errors import DataError, counted, printable
+from orbitune.errors import DataError, counted, first_names, printable
 from orbitune.fold import Fold
 
 

@@ -6,22 +6,28 @@ first of five folds.
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from orbitune.data.labels.membership import with_empty
 from orbitune.data.labels.stratification import stratified_parts
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, first_names
 from orbitune.fold import Fold
 
 TOLERANCE = 0.25  # of the size of a part: 5 points of 60/20/20, which is made of five parts
 
 
-def first_names(names: Iterable[str]) -> str:
-    """Return the first ten names, so that an error message stays readable."""
-    shown = [printable(str(name)) for name in names]
-    return ", ".join(shown[:10]) + (f" and {len(shown) - 10:,} more" if len(shown) > 10 else "")
+def too_few(members: np.ndarray, classes: Sequence[str], *, least: int) -> str:
+    """Return the first classes that have fewer tiles than `least`, with their numbers; empty without any.
+
+    Args:
+        members: bool (N, C), classes of each tile.
+        classes: their names.
+        least: number of tiles that are enough.
+    """
+    counts = zip(classes, members.sum(0).tolist(), strict=True)
+    return first_names(f"{name} ({count})" for name, count in counts if count < least)
 
 
 def check_counts(members: np.ndarray, classes: Sequence[str], *, count: int) -> None:
@@ -35,11 +41,7 @@ def check_counts(members: np.ndarray, classes: Sequence[str], *, count: int) -> 
     Raises:
         DataError: a class has fewer.
     """
-    tiles = members.sum(0)
-    if tiles.min(initial=count) < count:
-        few = first_names(
-            f"{name} ({found})" for name, found in zip(classes, tiles.tolist(), strict=True) if found < count
-        )
+    if few := too_few(members, classes, least=count):
         raise DataError(f"Too few tiles for {count} folds: {few}. Ask for fewer, or drop the class.")
 
 

@@ -1,8 +1,6 @@
 """Checks of recipes against the labels of their data, before a tile is decoded."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from orbitune.data.folding.group_column import groups_in_column
 from orbitune.data.folding.group_split import check_groups, groups_in_names
@@ -10,6 +8,7 @@ from orbitune.data.folding.parts import check_counts
 from orbitune.data.labels.membership import membership
 from orbitune.data.recipe_tiles import column_selection
 from orbitune.errors import DataError, OrbituneError
+from orbitune.files import scratch
 from orbitune.fold import Fold
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
@@ -46,14 +45,14 @@ def check_labels(
     if one_label and any(recipe.task == "multi-label" for recipe in recipes):
         raise OrbituneError(SEVERAL_LABELS)
     asked = {_needs(recipe): recipe for recipe in recipes}
-    for place in dict.fromkeys((recipe.data, column_selection(recipe)) for recipe in recipes):
-        own = [each for each in asked.values() if (each.data, column_selection(each)) == place]
+    for data in dict.fromkeys((recipe.data, column_selection(recipe)) for recipe in recipes):
+        own = [each for each in asked.values() if (each.data, column_selection(each)) == data]
         if not (one_label or any(each.fold or each.split == "group" or reads_labels(each) for each in own)):
             continue
-        source = find_source(*place)
+        source = find_source(*data)
         if not source.format.quick_labels:
             continue
-        with TemporaryDirectory() as scratch, source.open(Path(scratch)) as manifest:
+        with scratch() as place, source.open(place) as manifest:
             if one_label and manifest.labels.ndim == 2:
                 raise OrbituneError(SEVERAL_LABELS)
             for recipe in own:

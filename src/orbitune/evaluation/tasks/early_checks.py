@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, first_names
 from orbitune.evaluation.tasks.known import TASKS
 from orbitune.recipe import Recipe
+from orbitune.recipe_settings import TaskName
 from orbitune.sources.manifest import Manifest
+
+_NAMED, _CLASSES = 5, 30  # names of faults, and of all classes, that a message lists
 
 
 def reads_labels(recipe: Recipe) -> bool:
@@ -23,8 +26,8 @@ def check_settings(recipe: Recipe, manifest: Manifest) -> None:
     Raises:
         OrbituneError: its loss, criterion or class weights do not suit the labels.
     """
-    several = recipe.task == "multi-label" or (recipe.task is None and manifest.labels.ndim == 2)
-    TASKS["multi-label" if several else "single-label"].resolve(recipe)
+    found: TaskName = "multi-label" if manifest.labels.ndim == 2 else "single-label"
+    TASKS[recipe.task or found].resolve(recipe)
     if isinstance(recipe.class_weights, Mapping):
         check_classes(recipe.class_weights, manifest.classes)
 
@@ -43,16 +46,11 @@ def check_classes(weights: Mapping[str, float], classes: Sequence[str]) -> None:
     missing = [name for name in classes if name not in weights]
     faults = []
     if unknown:
-        faults.append(
-            f"{_names(unknown)} {'is no class' if len(unknown) == 1 else 'are no classes'} of the data"
-        )
+        are = "is no class" if len(unknown) == 1 else "are no classes"
+        faults.append(f"{first_names(unknown, _NAMED)} {are} of the data")
     if missing:
-        faults.append(f"there is no weight for {_names(missing)}")
+        faults.append(f"there is no weight for {first_names(missing, _NAMED)}")
     if faults:
-        raise DataError(f"The class weights do not fit: {'; '.join(faults)}. Classes: {_names(classes, 30)}.")
-
-
-def _names(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names, so that a message stays readable."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(map(printable, names[:most])) + more
+        raise DataError(
+            f"The class weights do not fit: {'; '.join(faults)}. Classes: {first_names(classes, _CLASSES)}."
+        )

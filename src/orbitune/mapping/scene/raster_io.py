@@ -85,7 +85,7 @@ def open_raster(name: str, driver: str | None = None) -> Any:
             raise DataError(f"{name} is a folder without a raster: name a file.") from None
         shown = one_line(name)
         reason = one_line(first_line(error).replace(name, shown), _MAX_REASON)
-        near = None if "://" in name or path_exists(Path(name)) else did_you_mean_path(name, folders=True)
+        near = None if "://" in name else did_you_mean_path(name, folders=True)
         raise DataError(f"Cannot open {shown}: {reason}{f'; {near}' if near else '.'}") from None
     if file.count:
         return file

@@ -98,8 +98,6 @@ def open_backbone(name: str) -> Backbone:
             damaged, or the weights that its adapter was trained on are missing or have changed.
         OrbituneError: the hub id cannot be downloaded.
     """
-    if name == "demo":
-        return find_backbone(name)
     folder = checkpoint_folder(name)
     saved = _saved_folder(folder) if looks_like_path(name) else _hub_bundle(name, folder)
     if saved is None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orbitune.errors import printable
+from orbitune.errors import first_names, printable
 from orbitune.sources.labels.indicator_columns import chosen_columns, find_columns, read_sets
 from orbitune.sources.tables import SourceTable
 
@@ -45,8 +45,7 @@ def read_labels(
         DataError: there is no such column, or its values are no labels.
     """
     if columns := _class_columns(table, [files, *([group] if group else [])], chosen):
-        more = f" and {len(columns) - _NAMED:,} more" if len(columns) > _NAMED else ""
-        origin = f"columns {', '.join(map(printable, columns[:_NAMED]))}{more}"
+        origin = f"columns {first_names(columns, _NAMED)}"
         if not chosen:
             origin += (
                 " of 0 and 1, each a class; if some are none, name the others with --label-column, such as "

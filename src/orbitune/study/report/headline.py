@@ -51,9 +51,8 @@ def _against(view: ReportView, row: MethodRow, *, reference: MethodRow) -> str:
         f"{_CLAIMS[verdict].format(margin=margin)} ({', '.join(points[place] for place in places)})"
         for verdict, places in groups.items()
     ]
-    return (
-        f"{fmt.capital(row.title)} against {reference.title}: {'; '.join(claims)}{_smaller(row, reference)}."
-    )
+    clauses = "; ".join([*claims, *_smaller(row, reference)])
+    return f"{fmt.capital(row.title)} against {reference.title}: {clauses}."
 
 
 def _points(view: ReportView, verdict: VerdictRecord) -> str:
@@ -61,10 +60,10 @@ def _points(view: ReportView, verdict: VerdictRecord) -> str:
     return f"{fmt.signed(verdict.difference, 1)}{where}"
 
 
-def _smaller(row: MethodRow, reference: MethodRow) -> str:
-    """Return how many times smaller the saved file is; empty where that is nothing to name."""
+def _smaller(row: MethodRow, reference: MethodRow) -> list[str]:
+    """Return the clause on how many times smaller the saved file is; none where that is nothing to name."""
     times = reference.cost.artefact_bytes / row.cost.artefact_bytes
-    return f"; file {times:,.0f} times smaller" if reference.is_full and times >= 2 else ""
+    return [f"file {times:,.0f} times smaller"] if reference.is_full and times >= 2 else []
 
 
 def _summary(view: ReportView, others: list[MethodRow], *, reference: MethodRow) -> str:
@@ -83,7 +82,7 @@ def _summary(view: ReportView, others: list[MethodRow], *, reference: MethodRow)
     if not within:
         return f"{claim}."
     small = min(within, key=lambda row: row.cost.artefact_bytes)
-    return f"{claim}; the smallest is {small.title}{_smaller(small, reference).replace(';', ',')}."
+    return f"{claim}; the smallest is {', '.join([small.title, *_smaller(small, reference)])}."
 
 
 def _verdicts(view: ReportView) -> list[VerdictRecord]:
