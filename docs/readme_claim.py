@@ -7,6 +7,8 @@ from pathlib import Path
 
 from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison_table
+from orbitune.study.report.split_origins import split_origins
+from orbitune.study.report.view_model import ReportView
 from orbitune.study.results import read_results
 
 ROOT = Path(__file__).parent.parent
@@ -27,11 +29,11 @@ def claim(results: StudyResults) -> str:
 def _caption(results: StudyResults) -> str:
     recipe, machine = results.recipe, results.environment
     seeds = max(len(group.seeds) for group in results.summaries)
+    [drawn] = [each for each in split_origins(ReportView(results)) if each.startswith("Random")]
     rates = "tuned learning rates" if results.trials else "default learning rates"
     return (
         f"ViT-Tiny/16 on EuroSAT RGB, {recipe.image_size} pixels, {recipe.epochs} epochs, {rates}, on "
-        f"{machine.cores} CPU cores.\nThe random split was drawn anew, not by the lists of the data. "
-        f"Accuracies are means of {seeds} seeds, CPU times means of the "
+        f"{machine.cores} CPU cores.\n{drawn} Accuracies are means of {seeds} seeds, CPU times means of the "
         "runs on both splits ([report](docs/results/eurosat-study/report.md)):"
     )
 

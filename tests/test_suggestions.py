@@ -2,7 +2,9 @@
 
 import pytest
 
+from orbitune.errors import OrbituneError
 from orbitune.suggestions import did_you_mean, did_you_mean_path, missing, unknown
+from orbitune.yaml_files import read_yaml
 
 
 @pytest.mark.parametrize(
@@ -80,3 +82,8 @@ def test_an_unknown_name_is_answered_with_those_there_are():
         "Unknown method 'lorra'. Did you mean lora? Choose from: full, lora."
     )
     assert unknown("kind", None, known=["a"]) == "Unknown kind null. Choose from: a."
+
+
+def test_a_name_that_is_too_long_for_the_disk_is_one_line():
+    with pytest.raises(OrbituneError, match=r"^Cannot read the recipe a+\.yaml: File name too long\.$"):
+        read_yaml("a" * 300 + ".yaml", "recipe")

@@ -51,7 +51,6 @@ def test_the_result_says_why_transformers_computes_it(runs):
 
 
 def test_a_family_that_transformers_computes_is_exported_to_onnx_in_fp32(runs, tmp_path):
-    pytest.importorskip("onnxscript")
     place, _ = runs
     report = export(place / "hiera", ["merged", "onnx"], out=tmp_path, progress=False)
     assert report.formats["onnx"].largest_difference < 1e-4  # of any number of validation tiles
@@ -83,7 +82,6 @@ def test_without_named_formats_those_in_fewer_bits_are_left_out_with_a_note(runs
 
 
 def test_a_model_that_pytorch_cannot_translate_is_refused_in_one_line(runs, tmp_path, monkeypatch):
-    pytest.importorskip("onnxscript")
     place, _ = runs
     monkeypatch.setattr(HieraMlp, "forward", lambda self, x: torch.special.airy_ai(x))
     with pytest.raises(

@@ -119,7 +119,7 @@ def test_an_earlier_version_reads_no_thresholds_as_one_label(label_set_bundle, b
         json.loads((each.folder / "orbitune.json").read_text()) for each in (label_set_bundle, bundle)
     )
     assert several["format"] == 5 and several["task"] == "multi-label"
-    assert one["task"] == "single-label" and "thresholds" not in one
+    assert one["format"] == 5 and one["task"] == "single-label" and "thresholds" not in one
     with pytest.raises(RecordError, match="thresholds: expected 3 for task multi-label"):
         ModelMetadata.from_json({**several, "thresholds": [0.5]})
     with pytest.raises(RecordError, match="offsets: expected 3 for task multi-label"):

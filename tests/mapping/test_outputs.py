@@ -42,7 +42,10 @@ def test_paths_are_by_name_in_the_order_of_the_table():
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        ({"map": "m.tif", "relief": "r.tif"}, "Unknown output 'relief'.* Choose from: map, "),
+        (
+            {"map": "m.tif", "relief": "r.tif"},
+            "Unknown output 'relief'\\. Did you mean preview\\? Choose from: map, ",
+        ),
         ({}, "path of the map"),
     ],
 )

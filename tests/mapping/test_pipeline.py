@@ -131,20 +131,20 @@ def test_bands_far_from_the_training_tiles_are_warned_of(draw, scene, grid, tmp_
 
 
 def test_a_dense_map_of_large_fields_agrees_with_the_map_tile_by_tile(draw, fields):
-    dense, single = draw(fields, stride=8, mode="dense"), draw(fields, stride=8, mode="tiles")
+    dense, single = (draw(fields, stride=8, mode=mode, not_sure=False) for mode in ("dense", "tiles"))
     assert dense.codes.shape == (24, 24)
     inner = np.ix_(*2 * [[n for n in range(1, 23) if n not in (11, 12)]])  # away from the borders
-    assert np.mean(dense.codes[inner] == single.codes[inner]) > 0.8
+    assert np.mean(dense.codes[inner] == single.codes[inner]) > 0.9
     agreement = dense.report.agreement
-    assert agreement.cells > 150 and agreement.fraction > 0.7
+    assert agreement.cells > 150 and agreement.fraction > 0.8
     assert single.report.agreement is None
 
 
 @pytest.mark.parametrize("stride", [4, 2])
 def test_small_strides_are_dense_by_themselves(draw, fields, stride):
-    drawn = draw(fields, stride=stride)
+    drawn = draw(fields, stride=stride, not_sure=False)
     assert drawn.codes.shape == (192 // stride, 192 // stride)
-    assert drawn.report.metadata.mode == "dense" and drawn.report.agreement.fraction > 0.7
+    assert drawn.report.metadata.mode == "dense" and drawn.report.agreement.fraction > 0.8
     assert drawn.said[-1] == f"labels: every {stride} pixels, dense (tiles share tokens)"
 
 
