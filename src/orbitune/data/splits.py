@@ -11,8 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from orbitune.data.folding.group_column import groups_in_column
-from orbitune.data.folding.group_split import groups_in_names, split_by_groups
+from orbitune.data.folding.group_split import find_groups, split_by_groups
 from orbitune.data.folding.parts import (
     check_counts,
     describe_fold,
@@ -80,15 +79,8 @@ def split_tiles(
         splits, notes = _from_lists(tiles, _find_lists(split_files))
     elif split == "spatial":
         splits, notes = _spatial(tiles, seed, block_size=block_size, fold=tested)
-    elif split == "group" and group_pattern:
-        found, origin = groups_in_names(tiles.names, group_pattern), f"--group-pattern {group_pattern}"
-        splits, notes = split_by_groups(tiles, found, origin=origin, seed=seed, fold=tested)
     elif split == "group":
-        assert group_column is not None
-        found, origin = (
-            groups_in_column(tiles.names, tiles.origin, column=group_column),
-            f"--group-column {group_column}",
-        )
+        found, origin = find_groups(tiles.names, tiles.origin, pattern=group_pattern, column=group_column)
         splits, notes = split_by_groups(tiles, found, origin=origin, seed=seed, fold=tested)
     elif tested:
         splits, notes = _random_fold(tiles, tested, seed=seed)

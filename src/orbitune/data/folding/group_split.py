@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from orbitune.data.folding.group_column import groups_in_column
 from orbitune.data.folding.parts import (
     describe_fold,
     describe_sizes,
@@ -20,6 +21,7 @@ from orbitune.data.spatial_blocks import FOLDS
 from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError, counted, first_names, printable
 from orbitune.fold import Fold
+from orbitune.sources.registry import Source
 
 
 def split_by_groups(
@@ -67,6 +69,26 @@ def split_by_groups(
             "unequal size: use smaller groups, or lists with --split-files"
         )
     return splits, tuple(notes)
+
+
+def find_groups(
+    names: Sequence[str], source: Source | None, *, pattern: str | None, column: str | None
+) -> tuple[list[str], str]:
+    """Return the group of each tile, and the option that names the groups, for messages.
+
+    Args:
+        names: of the tiles.
+        source: that they are read from; None for synthetic tiles.
+        pattern: regular expression that finds the group in a name; None for the column.
+        column: of the metadata that names the group.
+
+    Raises:
+        DataError: a tile has no group.
+    """
+    if pattern:
+        return groups_in_names(names, pattern), f"--group-pattern {pattern}"
+    assert column is not None
+    return groups_in_column(names, source, column=column), f"--group-column {column}"
 
 
 def check_groups(members: np.ndarray, names: Sequence[str], *, origin: str, fold: Fold | None) -> None:

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from orbitune.data.folding.group_column import groups_in_column
-from orbitune.data.folding.group_split import check_groups, groups_in_names
+from orbitune.data.folding.group_split import check_groups, find_groups
 from orbitune.data.folding.parts import check_counts
 from orbitune.data.labels.membership import membership
 from orbitune.data.recipe_tiles import column_selection
@@ -76,14 +75,8 @@ def _check_split(recipe: Recipe, manifest: Manifest, *, source: Source) -> None:
         check_counts(members, manifest.classes, count=fold.count)
     elif fold and len(members) < fold.count:
         raise DataError(f"Too few tiles for {fold.count} folds: {len(members):,} in all. Ask for fewer.")
-    if recipe.split == "group" and recipe.group_pattern:
-        groups, origin = groups_in_names(manifest.names, recipe.group_pattern), "--group-pattern"
-    elif recipe.split == "group" and recipe.group_column:
-        groups, origin = (
-            groups_in_column(manifest.names, source, column=recipe.group_column),
-            "--group-column",
+    if recipe.split == "group":
+        groups, origin = find_groups(
+            manifest.names, source, pattern=recipe.group_pattern, column=recipe.group_column
         )
-    else:
-        return
-    chosen = recipe.group_pattern or recipe.group_column
-    check_groups(members, groups, origin=f"{origin} {chosen}", fold=fold)
+        check_groups(members, groups, origin=origin, fold=fold)
