@@ -14,7 +14,7 @@ from math import inf, sqrt
 
 import numpy as np
 
-from orbitune.evaluation.intervals import LEVEL, count_paired
+from orbitune.evaluation.statistics.intervals import LEVEL, count_paired
 
 _MAX_IMAGES = 10**7  # more than anybody labels
 
