@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from orbitune.evaluation import intervals
 from orbitune.evaluation.metrics import wilson
+from orbitune.evaluation.statistics import intervals
 from orbitune.evaluation.statistics.intervals import (
     bootstrap_accuracy,
     bootstrap_difference,

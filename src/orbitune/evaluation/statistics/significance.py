@@ -5,7 +5,7 @@ score, decides whether a method is at most a margin worse than a reference, at a
 Both agree with the 95 % interval. McNemar's test (1947) is about the trained models alone: with two equal
 methods whose seeds differ it finds a difference far too often. With several methods the p values are
 corrected by Holm's method (1979). The folds of a cross-validation share training tiles, which these tests
-take as independent, so there the interval over folds must agree (see `orbitune.evaluation.statistics.resampled`).
+take as independent, so there the interval over folds must agree (`orbitune.evaluation.statistics.resampled`).
 """
 
 from collections.abc import Mapping, Sequence
