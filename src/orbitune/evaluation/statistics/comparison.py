@@ -31,6 +31,7 @@ from orbitune.records import Record
 MARGIN = 0.5
 ALPHA = 0.025
 POWER = 0.8
+_CORRECTED = ("within", "beyond", "equal", "differ")
 
 Outcome = Literal["better", "within margin", "worse", "worse than margin", "open"]
 
@@ -45,8 +46,8 @@ class Comparison(Record):
         difference, low, high: method minus reference, and the 95 % interval of the score test, for this
             comparison alone.
         family: number of comparisons that are judged together.
-        simultaneous: interval of the score test at 1 - 5 % / `family`: with 95 % confidence it holds the truth
-            in all these comparisons at once. None in results of earlier versions.
+        simultaneous: interval of the score test at 1 - 5 % / `family`: with 95 % confidence all of them hold
+            the truth at once. None in results of earlier versions.
         bootstrap_low, bootstrap_high: the interval of this comparison alone by resampling seeds and images,
             as a check.
         wins, losses: number of images on which only the method, or only the reference, is correct; the mean
@@ -138,6 +139,15 @@ def simultaneous_level(family: int) -> float:
     return 1 - (1 - LEVEL) / family
 
 
+def correct_p_values(p_values: np.ndarray) -> np.ndarray:
+    """Return p values times the number of comparisons, at most 1 (Bonferroni).
+
+    Args:
+        p_values: (..., F), of F comparisons that are judged together.
+    """
+    return np.minimum(1.0, p_values.shape[-1] * p_values)
+
+
 def judge_interval(low: float, high: float, *, margin: float) -> Outcome:
     """Return what an interval shows of a difference, method minus reference.
 
@@ -173,13 +183,18 @@ def compare_pairs(
     """
     if not 0 < margin < 100:
         raise ValueError(f"a margin of {margin} points")
-    return [_compare(correct, pair, margin=margin, family=len(pairs)) for pair in pairs]
+    alone = [_compare(correct, pair, margin=margin, family=len(pairs)) for pair in pairs]
+    p_values = np.array([[getattr(each, f"p_{name}") for each in alone] for name in _CORRECTED])
+    return [
+        each.model_copy(update=dict(zip(_CORRECTED, own.tolist(), strict=True)))
+        for each, own in zip(alone, correct_p_values(p_values).T, strict=True)
+    ]
 
 
 def _compare(
     correct: Mapping[str, np.ndarray], pair: tuple[str, str], *, margin: float, family: int
 ) -> Comparison:
-    """Return one of `family` comparisons."""
+    """Return one of `family` comparisons, with p values that are not corrected yet."""
     method, reference = (correct[name] for name in pair)
     score = PairedTest.from_correct(method, reference)
     alone, together, resampled = (
@@ -211,10 +226,10 @@ def _compare(
         p_beyond=beyond,
         p_equal=equal,
         p_differ=differ,
-        within=min(1.0, family * within),
-        beyond=min(1.0, family * beyond),
-        equal=min(1.0, family * equal),
-        differ=min(1.0, family * differ),
+        within=within,
+        beyond=beyond,
+        equal=equal,
+        differ=differ,
         family=family,
         outcome=judge_interval(*together, margin=margin),
         images_needed=score.images_needed(-margin / 100, ALPHA / family, power=POWER),

@@ -34,7 +34,7 @@ def claim(compared: Comparison, method: str, reference: str) -> str:
     if compared.outcome == "worse than margin":
         return f"{less}, by more than {points}"
     if compared.outcome == "worse":
-        return f"{less}; whether by more than {points} is open"
+        return f"{less}, but whether by more than {points} is open"
     return f"it is open whether {method} is within {points} of {reference}"
 
 
@@ -56,7 +56,7 @@ def difference_sentence(compared: Comparison, names: Mapping[str, str] | None = 
     else:
         none = "no difference was detected" + (" over folds" if compared.over_folds else "")
         found = f"{better} did better than {worse}" if compared.differs else none
-        p = _p_value(compared.equal, compared) + _folds(compared, f", {_kind(compared)} over folds")
+        p = _p_value(compared.equal, compared) + _folds(compared, f", {interval_name(compared)} over folds")
         found += f" (score test, {p}; {models})"
     mean = " on average" if compared.seeds * compared.reference_seeds > 1 else ""
     return (
@@ -71,29 +71,33 @@ def scope(compared: Comparison) -> str:
     return "Of these models of one seed" if seeds == 1 else f"Over {seeds} seeds"
 
 
+def interval_name(compared: Comparison) -> str:
+    """Return the name of the interval that the outcome rests on."""
+    return "simultaneous 95 % interval" if compared.simultaneous and compared.family > 1 else "95 % interval"
+
+
 def round_up_images(images: int) -> int:
     """Round a number of images needed up to two digits."""
     unit = 10 ** max(0, len(str(images)) - 2)
     return -(-images // unit) * unit
 
 
+def p_of_outcome(compared: Comparison) -> float | None:
+    """Return the corrected p value that belongs to an outcome; None where it is open."""
+    if compared.outcome == "within margin":
+        return compared.within
+    if compared.outcome == "worse than margin":
+        return compared.beyond
+    return None if compared.outcome == "open" else compared.equal
+
+
 def _numbers(compared: Comparison) -> str:
     """Return difference, interval and p value of the outcome."""
     low, high = compared.interval
-    interval = f"{_kind(compared)} {low:+.2f} to {high:+.2f}"
+    interval = f"{interval_name(compared)} {low:+.2f} to {high:+.2f}"
     parts = [f"{compared.difference:+.2f} points", f"{interval}{_folds(compared, ', over folds')}"]
-    p = {
-        "better": compared.equal,
-        "within margin": compared.within,
-        "worse than margin": compared.beyond,
-        "worse": compared.equal,
-    }.get(compared.outcome)
+    p = p_of_outcome(compared)
     return ", ".join(parts if p is None else [*parts, _p_value(p, compared)])
-
-
-def _kind(compared: Comparison) -> str:
-    """Return the name of the interval that the outcome rests on."""
-    return "simultaneous 95 % interval" if compared.simultaneous and compared.family > 1 else "95 % interval"
 
 
 def _advice(compared: Comparison) -> str:
