@@ -47,7 +47,7 @@ def test_a_run_that_has_trained_keeps_its_folder(tmp_path, saved):
     (tmp_path / "run" / saved).touch()
     with pytest.raises(RunError, match=r"another recipe \(--seed: 1, not 0\)"):
         claim(tmp_path, FIRST.replace(seed=1))
-    with pytest.raises(RunError, match="backbone weights of .* are no longer the same"):
+    with pytest.raises(RunError, match=r"backbone weights of .* are no longer the same"):
         claim(tmp_path, inputs=INPUTS.model_copy(update={"backbone_weights": "other"}))
     assert Recipe.load(tmp_path / "run" / "recipe.yaml") == FIRST
 
