@@ -6,8 +6,8 @@ from orbitune.errors import RunError
 from orbitune.recipe import Recipe
 from orbitune.training.duration.extension import continue_recipe
 from orbitune.training.run_folder import RunFolder, divergence, read_inputs
-from orbitune.training.run_records import RunInputs
 from orbitune.training.stored.conflict import describe_conflict, stated_settings
+from orbitune.training.stored.records import RunInputs
 
 INPUTS = RunInputs(tiles="t", splits="s", backbone_weights="w", backbone_settings="c")
 FIRST = Recipe(epochs=5, batch_size=8, micro_batch=8, learning_rate=0.01)

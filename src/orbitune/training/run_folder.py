@@ -15,10 +15,10 @@ from orbitune.machine.environment import Environment
 from orbitune.recipe import Recipe
 from orbitune.records import RecordError, unreadable
 from orbitune.training.duration.extension import has_result, keep_state, lengthened, restore_state
-from orbitune.training.run_records import Divergence, RunInputs
 from orbitune.training.stored.conflict import describe_conflict
 from orbitune.training.stored.recipe import FILE as RECIPE
 from orbitune.training.stored.recipe import has_trained, stored_recipe
+from orbitune.training.stored.records import Divergence, RunInputs
 
 _DIVERGED, _ENVIRONMENT, _INPUTS = "diverged.json", "environment.json", "inputs.json"
 _SKIPPED = "skipped-images.json"
