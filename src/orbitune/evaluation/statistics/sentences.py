@@ -73,7 +73,9 @@ def scope(compared: Comparison) -> str:
 
 def interval_name(compared: Comparison) -> str:
     """Return the name of the interval that the outcome rests on."""
-    return "simultaneous 95 % interval" if compared.simultaneous and compared.family > 1 else "95 % interval"
+    if compared.family == 1:
+        return "95 % interval"
+    return f"{'simultaneous' if compared.simultaneous else 'uncorrected'} 95 % interval"
 
 
 def round_up_images(images: int) -> int:
