@@ -6,12 +6,15 @@ from math import log10
 
 import numpy as np
 import pytest
+from samples import tile_folder
 
+from orbitune import Recipe, plan_run
 from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError
 from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.models.methods import METHODS
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import Grid
+from orbitune.study.tune.cost import describe_costs, search_cost
 from orbitune.study.tune.rates import learning_rates, rate_at
 from orbitune.study.tune.search import (
     MOST_BEYOND,
@@ -27,6 +30,13 @@ from orbitune.training.trial import TrialResult, trial
 @pytest.fixture
 def recipe(recipe):
     return recipe.replace(method="linear", epochs=6)
+
+
+@pytest.fixture(scope="module")
+def plan(backbone, tmp_path_factory):
+    """The plan of a run of nine epochs."""
+    tiles = tile_folder(tmp_path_factory.mktemp("plan") / "tiles")
+    return plan_run(Recipe(data=str(tiles), backbone=backbone, epochs=9, batch_size=16), progress=False)
 
 
 def in_this_process(done):
@@ -268,7 +278,7 @@ def test_the_chosen_rate_is_seldom_worse_than_the_best_by_more_than_the_noise(re
     """Simulated studies: the optimum lies anywhere within the limits, tiles and seeds add noise."""
     random = np.random.default_rng(0)
     losses, edges = [], 0
-    for number in range(60):
+    for number in range(25):
         at, noise = random.uniform(-4, 0), {}
 
         def accuracy(rate, epoch, seed, at=at, noise=noise):
@@ -279,6 +289,24 @@ def test_the_chosen_rate_is_seldom_worse_than_the_best_by_more_than_the_noise(re
         losses.append(0.01 * (log10(record.chosen) - at) ** 2)
         edges += record.edge is not None
     assert np.mean(losses) < 0.002 and edges == 0
+
+
+@pytest.mark.parametrize(("rates", "trials", "epochs"), [(3, 6, 54), (5, 8, 60), (9, 12, 72)])
+def test_the_cost_of_a_search_is_known_before_it(recipe, tmp_path, plan, rates, trials, epochs):
+    """Trials and epochs where the best is not at an end, and what each rate beyond adds at most."""
+    cost = search_cost(rates, plan)
+    assert (cost.trials, cost.epochs, cost.more_trials, cost.more_epochs) == (trials, epochs, 2, 18)
+    assert cost.seconds == pytest.approx(epochs * plan.epoch_seconds)
+    assert cost.more_seconds == pytest.approx(18 * plan.epoch_seconds)
+    _, done = simulated(recipe, tmp_path / "inside", peak(-2.0), count=rates, epochs=9)
+    trained = {(rate, seed): number for rate, seed, number in done}  # the last rung of each
+    assert (len(trained), sum(trained.values())) == (trials, epochs)
+    further, done = simulated(recipe, tmp_path / "beyond", peak(-3.6 - rates / 4), count=rates, epochs=9)
+    trained = {(rate, seed): number for rate, seed, number in done}
+    assert further.added and sum(trained.values()) <= epochs + 18 * len(further.added)
+    assert describe_costs([cost, cost]).startswith(
+        f"tuning: 2 searches with {2 * trials} trials and {2 * epochs} epochs, about "
+    )
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 4, 7, 9])
