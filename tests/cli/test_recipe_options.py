@@ -40,7 +40,7 @@ def test_an_image_size_goes_before_the_sizes_of_a_preset():
 
 def test_a_contradiction_with_a_preset_names_the_preset():
     with pytest.raises(
-        OrbituneError, match="--cache-frozen .* with sizes of the preset fast"
+        OrbituneError, match=r"--cache-frozen .* with sizes of the preset fast"
     ):
         make_recipe(None, "fast", values={"cache_frozen": True}, lora={})
 
