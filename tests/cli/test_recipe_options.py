@@ -39,9 +39,7 @@ def test_an_image_size_goes_before_the_sizes_of_a_preset():
 
 
 def test_a_contradiction_with_a_preset_names_the_preset():
-    with pytest.raises(
-        OrbituneError, match=r"--cache-frozen .* with sizes of the preset fast"
-    ):
+    with pytest.raises(OrbituneError, match=r"--cache-frozen .* with sizes of the preset fast"):
         make_recipe(None, "fast", values={"cache_frozen": True}, lora={})
 
 
