@@ -43,7 +43,7 @@ def compare_statsmodels() -> None:
     from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
     from statsmodels.stats.multitest import multipletests
 
-    from orbitune.evaluation.significance import holm, mcnemar
+    from orbitune.evaluation.statistics.significance import holm, mcnemar
 
     random = np.random.default_rng(0)
     holm_difference = mcnemar_difference = 0.0

@@ -9,9 +9,9 @@ from studies import run_record, run_result, write_report
 
 from orbitune import Recipe, Study
 from orbitune.errors import OrbituneError, RunError
-from orbitune.evaluation.intervals import mean_accuracy
 from orbitune.evaluation.metrics import score
-from orbitune.evaluation.resampled import corrected_resampled_interval, unpaired_resampled_interval
+from orbitune.evaluation.statistics.intervals import mean_accuracy
+from orbitune.evaluation.statistics.resampled import corrected_resampled_interval, unpaired_resampled_interval
 from orbitune.study.corrupted_runs import pool_folds
 from orbitune.study.grid import Grid
 from orbitune.study.predictions import complete_runs, load_predictions

@@ -6,8 +6,8 @@ from studies import run_record, run_result
 
 from orbitune.errors import RunError
 from orbitune.evaluation.calibration import score_calibration
-from orbitune.evaluation.intervals import bootstrap_accuracy, bootstrap_unpaired_difference
 from orbitune.evaluation.metrics import score, wilson
+from orbitune.evaluation.statistics.intervals import bootstrap_accuracy, bootstrap_unpaired_difference
 from orbitune.recipe import Recipe
 from orbitune.study.findings import GroupSummary
 from orbitune.study.summaries import split_gaps, summarise_groups

@@ -9,7 +9,7 @@ from math import comb
 
 import numpy as np
 
-from orbitune.evaluation.intervals import LEVEL
+from orbitune.evaluation.statistics.intervals import LEVEL
 
 FEWEST_ROUNDS = 6  # whose lowest and highest ratio hold the median with 95 % or more: 1 - 2 / 2^6 = 97 %
 

@@ -7,9 +7,9 @@ from pydantic import Field, Strict
 from orbitune.evaluation.baselines import Baseline
 from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.details.class_intervals import Interval
-from orbitune.evaluation.intervals import MeanAccuracy
 from orbitune.evaluation.robustness import Robustness
-from orbitune.evaluation.significance import Comparison
+from orbitune.evaluation.statistics.intervals import MeanAccuracy
+from orbitune.evaluation.statistics.significance import Comparison
 from orbitune.records import Record, StoredRecord
 
 
@@ -101,7 +101,7 @@ class SplitGap(Record):
 
     Attributes:
         over_folds: 95 % interval over the folds of both splits, see
-            `orbitune.evaluation.resampled.unpaired_resampled_interval`; None for ordinary splits.
+            `orbitune.evaluation.statistics.resampled.unpaired_resampled_interval`; None for ordinary splits.
     """
 
     method: str

@@ -12,9 +12,9 @@ from statistics import fmean
 import numpy as np
 
 from orbitune.evaluation.calibration import fit_temperature, score_calibration
-from orbitune.evaluation.intervals import bootstrap_unpaired_difference, mean_accuracy
 from orbitune.evaluation.metrics import ClassScores, SplitScores, score
-from orbitune.evaluation.resampled import unpaired_resampled_interval
+from orbitune.evaluation.statistics.intervals import bootstrap_unpaired_difference, mean_accuracy
+from orbitune.evaluation.statistics.resampled import unpaired_resampled_interval
 from orbitune.study.findings import CalibrationRecord, ClassRecord, GroupSummary, SeedCalibration, SplitGap
 from orbitune.study.over_folds import fold_accuracies
 from orbitune.study.predictions import (

@@ -2,15 +2,15 @@
 
 The reference of methods is full fine-tuning where it was run, else the first method; backbones are compared
 with each other. Each split is judged separately, over all seeds, with the statistics of
-`orbitune.evaluation.significance`.
+`orbitune.evaluation.statistics.significance`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from orbitune.evaluation.resampled import corrected_resampled_interval
-from orbitune.evaluation.significance import (
+from orbitune.evaluation.statistics.resampled import corrected_resampled_interval
+from orbitune.evaluation.statistics.significance import (
     Comparison,
     compare_pairs,
     difference_sentence,

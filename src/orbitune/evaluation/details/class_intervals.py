@@ -10,8 +10,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Strict
 
-from orbitune.evaluation.intervals import percentile_interval
 from orbitune.evaluation.metrics import wilson
+from orbitune.evaluation.statistics.intervals import percentile_interval
 from orbitune.records import Record
 
 RESAMPLES = 2000

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from orbitune.evaluation.intervals import percentile_interval
+from orbitune.evaluation.statistics.intervals import percentile_interval
 from orbitune.records import Record
 
 BINS = 15

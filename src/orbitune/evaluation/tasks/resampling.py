@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.evaluation.intervals import percentile_interval
+from orbitune.evaluation.statistics.intervals import percentile_interval
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

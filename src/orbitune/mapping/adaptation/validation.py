@@ -7,7 +7,7 @@ import numpy as np
 
 from orbitune.errors import DataError
 from orbitune.evaluation.metrics import score
-from orbitune.evaluation.paired import PairedTest
+from orbitune.evaluation.statistics.paired import PairedTest
 from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
 from orbitune.models.lineage.adaptation import AdaptationScores
 

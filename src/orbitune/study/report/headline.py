@@ -1,6 +1,6 @@
 """The headline of a study's report: what each method loses against the reference, and what it saves."""
 
-from orbitune.evaluation.significance import Verdict
+from orbitune.evaluation.statistics.significance import Verdict
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones
 from orbitune.study.findings import VerdictRecord

@@ -150,7 +150,7 @@ def _seed_note(view: ReportView) -> list[str]:
             "Accuracies over several seeds have 95 % intervals from a bootstrap over seeds and test tiles "
             "(Owen 2007), which cover other seeds and other tiles of the same kind. Single runs have Wilson "
             "intervals (Wilson 1927). Differences have the interval of a score test that includes the "
-            "variance between seeds (see orbitune.evaluation.paired)."
+            "variance between seeds (see orbitune.evaluation.statistics.paired)."
         ]
     return [
         "Intervals are 95 % Wilson score intervals (Wilson 1927). They cover the random choice of test "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orbitune.evaluation.intervals import LEVEL
+from orbitune.evaluation.statistics.intervals import LEVEL
 
 
 def corrected_resampled_interval(

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from orbitune.evaluation import intervals
-from orbitune.evaluation.intervals import (
+from orbitune.evaluation.metrics import wilson
+from orbitune.evaluation.statistics import intervals
+from orbitune.evaluation.statistics.intervals import (
     bootstrap_accuracy,
     bootstrap_difference,
     bootstrap_unpaired_difference,
     mean_accuracy,
 )
-from orbitune.evaluation.metrics import wilson
 
 
 def right(*accuracies: int, images: int = 1000) -> np.ndarray:

@@ -5,7 +5,7 @@ score, decides whether a method is at most a margin worse than a reference, at a
 Both agree with the 95 % interval. McNemar's test (1947) is about the trained models alone: with two equal
 methods whose seeds differ it finds a difference far too often. With several methods the p values are
 corrected by Holm's method (1979). The folds of a cross-validation share training tiles, which these tests
-take as independent, so there the interval over folds must agree (see `orbitune.evaluation.resampled`).
+take as independent, so there the interval over folds must agree (`orbitune.evaluation.statistics.resampled`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,8 @@ import numpy as np
 from typing_extensions import Self
 
 from orbitune.evaluation.details.class_intervals import Interval
-from orbitune.evaluation.intervals import bootstrap_difference, count_paired
-from orbitune.evaluation.paired import PairedTest
+from orbitune.evaluation.statistics.intervals import bootstrap_difference, count_paired
+from orbitune.evaluation.statistics.paired import PairedTest
 from orbitune.records import Record
 
 MARGIN = 0.5
@@ -227,11 +227,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Holm (1979, Scandinavian Journal of Statistics 6:65-70).
     """
-    order = np.argsort(p_values)
-    steps = np.asarray(p_values, float)[order] * np.arange(len(order), 0, -1)
-    corrected = np.empty(len(order))
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(steps))
-    return [float(p) for p in corrected]
+    return [float(p) for p in holm_rows(np.asarray(p_values, float))]
+
+
+def holm_rows(p_values: np.ndarray) -> np.ndarray:
+    """Return the p values of many studies after `holm`, float64 (..., F): F comparisons a study."""
+    order = np.argsort(p_values, axis=-1)
+    steps = np.take_along_axis(p_values, order, axis=-1) * np.arange(p_values.shape[-1], 0, -1)
+    corrected = np.empty_like(p_values)
+    kept = np.minimum(1.0, np.maximum.accumulate(steps, axis=-1))
+    np.put_along_axis(corrected, order, kept, axis=-1)
+    return corrected
 
 
 def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = None) -> str:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from orbitune.evaluation.significance import (
+from orbitune.evaluation.statistics.significance import (
     Comparison,
     compare_pairs,
     difference_sentence,

@@ -62,7 +62,7 @@ def bootstrap_accuracy(correct: np.ndarray) -> list[float]:
     would underestimate the variance by (S - 1) / S (Rao and Wu 1988, doi:10.1080/01621459.1988.10478591). The
     ends are percentiles, with a fixed random seed. The interval is too narrow if few seeds differ by much
     more than the images explain, as any bootstrap of three values is; so verdicts use
-    `orbitune.evaluation.paired`.
+    `orbitune.evaluation.statistics.paired`.
 
     Args:
         correct: bool (S, N).

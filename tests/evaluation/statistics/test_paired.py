@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
-from orbitune.evaluation.paired import PairedTest, restricted_variance
+from orbitune.evaluation.statistics.paired import PairedTest, restricted_variance
 
 
 def one_seed(wins: int, losses: int, images: int) -> PairedTest:

@@ -1,0 +1,1 @@
+"""Statistics of comparisons: intervals, paired tests and verdicts over seeds and images."""
