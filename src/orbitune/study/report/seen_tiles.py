@@ -64,10 +64,7 @@ def _describe_others(groups: Sequence[RunGroup]) -> str:
     known = [each for own in scores for each in own]
     if any(each.value is None for each in known):
         return ""
-    found = [
-        f"{group.title} {fmt.percent(sum(o.count * o.value for o in own) / sum(o.count for o in own), 1)}"  # type: ignore[operator]
-        for group, own in zip(groups, scores, strict=True)
-    ]
+    found = [f"{group.title} {fmt.percent(_mean(own), 1)}" for group, own in zip(groups, scores, strict=True)]
     folds = {run.fold: other.count for run, other in zip(groups[0].runs, scores[0], strict=True)}
     tiles = counted(sum(folds.values()), "test tile")
     return f"Without them, test {known[0].score} on {tiles} is: {', '.join(found)}"
@@ -80,3 +77,8 @@ def _others(run: RunRecord) -> OtherTiles:
         return test.seen.others
     name, value = next(iter(test.summary().headline().items()))
     return OtherTiles(count=0 if test.seen else test.count, score=name, value=None if test.seen else value)
+
+
+def _mean(others: Sequence[OtherTiles]) -> float:
+    """Return the mean score over the tiles of some runs."""
+    return sum(each.count * (each.value or 0.0) for each in others) / sum(each.count for each in others)
