@@ -37,7 +37,7 @@ def score_merged(runs: Sequence[Path], bundles: Sequence[Bundle], *, progress: b
         tiles, labels = setup.tiles.read(indices), setup.tiles.labels[indices]
         models = (BundleModel(bundle, setup.recipe.backbone) for bundle in bundles)
         correct = np.stack([model.compute(tiles)[0].argmax(1) == labels for model in models])
-        overlaps = [find_own(place, setup.tiles, indices) for place in runs]
+        overlaps = [find_own(place, setup.tiles, indices=indices) for place in runs]
         seen = [overlap.trained for overlap in overlaps if overlap is not None]
         rows.append(
             _score(

@@ -122,7 +122,7 @@ def measure(
         copies = _copies(training, tiles, outputs=outputs, found=found, others=correct[~known])
         measured |= {"copies": copies, "not_compared": None}
     if known.any():
-        measured["others"] = score_others(task, logits, labels, seen=known, decision=decision)
+        measured["others"] = score_others(task, logits, labels=labels, seen=known, decision=decision)
     return measured
 
 

@@ -81,7 +81,7 @@ def evaluate(run: str | Path, split: str = "test", *, progress: bool = True) -> 
     labels, decision = setup.tiles.labels[indices], model.decision
     return with_seen(
         setup.task.score(logits, labels, classes=setup.tiles.classes, decision=decision),
-        find_own(folder, setup.tiles, indices),
+        find_own(folder, setup.tiles, indices=indices),
         task=setup.task,
         logits=logits,
         labels=labels,

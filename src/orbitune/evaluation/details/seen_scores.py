@@ -32,12 +32,12 @@ def with_seen(
     """
     if overlap is None or not overlap.any.any():
         return scores
-    others = score_others(task, logits, labels, seen=overlap.any, decision=decision)
+    others = score_others(task, logits, labels=labels, seen=overlap.any, decision=decision)
     return scores.model_copy(update={"seen": SeenCounts.of(overlap, others)})
 
 
 def score_others(
-    task: Task, logits: np.ndarray, labels: np.ndarray, *, seen: np.ndarray, decision: Decision
+    task: Task, logits: np.ndarray, *, labels: np.ndarray, seen: np.ndarray, decision: Decision
 ) -> OtherTiles:
     """Return the main score of the tiles that were not seen, bool (N,)."""
     rest, probabilities = ~seen, task.probabilities(logits, decision)

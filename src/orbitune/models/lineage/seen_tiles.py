@@ -78,7 +78,7 @@ def describe_held_out(
     return tuple(notes)
 
 
-def find_own(place: Path, tiles: TileSet, indices: np.ndarray) -> Overlap | None:
+def find_own(place: Path, tiles: TileSet, *, indices: np.ndarray) -> Overlap | None:
     """Return which tiles a model, or one that it comes from, has seen; None if it is not known.
 
     Args:

@@ -11,7 +11,7 @@ from orbitune.records import JsonTuple, Record
 RENAMED_DATA = {"white": "scale_max"}  # older names of the fields of `TrainingData`
 
 
-def name_split(split: str | None, origin: str | None, fold: str | None = None) -> str:
+def name_split(split: str | None, origin: str | None, *, fold: str | None = None) -> str:
     """Return what a split is called wherever scores on its tiles are shown.
 
     Args:
@@ -80,4 +80,4 @@ class TrainingData(Record):
         """Return what the split is called, see `name_split`."""
         if self.split_origin is None and self.split_files:
             return "split of file lists"
-        return name_split(self.split, self.split_origin, self.fold)
+        return name_split(self.split, self.split_origin, fold=self.fold)
