@@ -6,7 +6,8 @@ from pydantic import Field
 
 from orbitune.evaluation.run_result import RunData, RunResult
 from orbitune.machine.environment import Environment
-from orbitune.models.metadata import RENAMED_DATA, BackboneRecord, ParameterCounts
+from orbitune.models.lineage.training_data import RENAMED_DATA
+from orbitune.models.metadata import BackboneRecord, ParameterCounts
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import Record, StoredRecord, rename_keys
 from orbitune.study.findings import (
