@@ -41,7 +41,7 @@ def test_balanced_is_a_word_even_beside_a_file_of_that_name(tmp_path):
 def test_other_weights_are_another_recipe():
     one, two = (Recipe(class_weights={"a": 1, "b": weight}) for weight in (2, 3))
     assert one.hash != two.hash
-    assert one.differences(two) == ["--class-weights: a=1,b=2, not a=1,b=3"]
+    assert [*map(str, one.differences(two))] == ["--class-weights: a=1,b=2, not a=1,b=3"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import ValidationError, model_validator
@@ -194,8 +194,8 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         text = json.dumps(values | local, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def differences(self, other: "Recipe") -> list[str]:
-        """Return the settings in which two recipes differ, as `--option: mine, not theirs`.
+    def differences(self, other: "Recipe") -> "list[Difference]":
+        """Return the settings in which two recipes differ.
 
         Equal recipes have none. Paths of data, split files and backbone are left out: a run compares their
         content by hash. Open settings do not differ from what older versions stored, or meant, for them.
@@ -213,7 +213,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             if recipe.has_unused_block_size:
                 values["block_size"] = None
         settings = [name for name in mine if name not in PATH_FIELDS and mine[name] != theirs[name]]
-        return [line for name in settings for line in _differences(name, mine[name], theirs=theirs[name])]
+        return [each for name in settings for each in _differences(name, mine[name], theirs=theirs[name])]
 
     @property
     def path_fields(self) -> dict[str, str | None]:
@@ -221,14 +221,33 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         return {name: getattr(self, name) for name in PATH_FIELDS}
 
 
-def _differences(name: str, mine: Any, *, theirs: Any) -> Iterator[str]:
+class Difference(NamedTuple):
+    """A setting in which two recipes differ; as text `--option: mine, not theirs`."""
+
+    setting: str
+    mine: Any
+    theirs: Any
+
+    def __str__(self) -> str:
+        return f"{option_of(self.setting)}: {_shown(self.mine)}, not {_shown(self.theirs)}"
+
+    @property
+    def option_of_theirs(self) -> str:
+        """Return the option with the value of the other recipe, such as --epochs 4."""
+        option = option_of(self.setting)
+        if isinstance(self.theirs, bool):
+            return option if self.theirs else option.replace("--", "--no-", 1)
+        return f"{option} {_shown(self.theirs)}"
+
+
+def _differences(name: str, mine: Any, *, theirs: Any) -> Iterator[Difference]:
     """Yield how two values of a setting differ; those of a group of settings one by one."""
     if name == "lora":
         for part in mine:
             if mine[part] != theirs[part]:
                 yield from _differences(f"{name}.{part}", mine[part], theirs=theirs[part])
         return
-    yield f"{option_of(name)}: {_shown(mine)}, not {_shown(theirs)}"
+    yield Difference(name, mine, theirs)
 
 
 def _shown(value: Any) -> str:
@@ -238,7 +257,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         value = [f"{name}={each:g}" for name, each in value.items()]
     if isinstance(value, list):
-        return one_line(",".join(map(_shown, value)), 80)
+        pairs = [":".join(map(_shown, each)) if isinstance(each, list) else _shown(each) for each in value]
+        return one_line(",".join(pairs), 80)
     return "none" if value is None else str(value)
 
 

@@ -128,6 +128,7 @@ def test_a_fitted_recipe_is_stored_for_a_resumed_run(tmp_path):
     assert fitted.image_size == 32
     assert lines == []
     assert fit(4 * GB, None) == fitted
+    (tmp_path / "run" / "log.jsonl").touch()  # it has trained
     with pytest.raises(RunError, match="another recipe or budget"):
         fit(3 * GB, None)
 
@@ -164,6 +165,7 @@ def test_a_fit_of_version_0_1_is_repeated(tmp_path):
     said: list[str] = []
     again = fit_recipe(requested, Budget(10**9), folder=tmp_path, say=said.append)
     assert again.micro_batch == 2 and said == ["micro-batches of 2 tiles"]
+    (tmp_path / "log.jsonl").touch()  # the run has trained
     with pytest.raises(RunError, match="another recipe or budget"):
         fit_recipe(requested, Budget(2 * 10**9), folder=tmp_path, say=said.append)
 

@@ -13,6 +13,12 @@ def claim(folder, recipe):
     return StudyFolder(folder, trials=0).claim(Grid.of().runs([recipe]))
 
 
+def begin(run):
+    """What a run leaves that has trained."""
+    run.mkdir(parents=True)
+    (run / "log.jsonl").touch()
+
+
 def test_a_study_whose_recipes_state_the_default_number_of_epochs_goes_on_with_it(tmp_path):
     """As earlier versions wrote them."""
     claim(tmp_path, Recipe(epochs=3))
@@ -83,7 +89,7 @@ def test_a_refused_study_renames_nothing(tmp_path, begun):
 def test_a_refused_study_keeps_the_plans_of_others(tmp_path):
     specs = [Recipe(), Recipe(method="linear")]
     StudyFolder(tmp_path, trials=0).claim(Grid.of().runs(specs))
-    (tmp_path / "linear").mkdir()
+    begin(tmp_path / "linear")
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "lora.json").write_text("{}")
     before = tree(tmp_path)
@@ -123,6 +129,18 @@ def test_an_interrupted_renaming_goes_on(tmp_path, moved):
 @pytest.mark.parametrize(("before", "now"), [("none", 3), (5, "none")])
 def test_other_epochs_are_another_study(tmp_path, before, now):
     claim(tmp_path, Recipe(epochs=None if before == "none" else before))
-    (tmp_path / "lora").mkdir()
+    begin(tmp_path / "lora")
     with pytest.raises(RunError, match=rf"another recipe \(--epochs: {now}, not {before}\)"):
         claim(tmp_path, Recipe(epochs=None if now == "none" else now))
+
+
+@pytest.mark.parametrize("attempt", ["lora", "trials/lora/lr-1e-3"])
+def test_a_study_that_failed_before_its_first_run_trained_is_begun_again(tmp_path, attempt):
+    claim(tmp_path, Recipe(epochs=5))
+    (tmp_path / attempt).mkdir(parents=True)
+    Recipe(epochs=5).save(tmp_path / attempt / "recipe.yaml")
+    assert claim(tmp_path, Recipe(epochs=7)) == set()
+    assert Recipe.load(tmp_path / "recipes" / "lora.yaml").epochs == 7
+    (tmp_path / attempt / "log.jsonl").touch()
+    with pytest.raises(RunError, match="of another recipe"):
+        claim(tmp_path, Recipe(epochs=5))

@@ -8,7 +8,7 @@ from orbitune.errors import DivergedError
 from orbitune.models.checkpoint_io import TOLERANCE, tolerance
 from orbitune.recipe import Recipe
 from orbitune.training.run import train
-from orbitune.training.run_records import Divergence
+from orbitune.training.stored.records import Divergence
 from orbitune.training.trainer import Trainer
 
 

@@ -173,7 +173,7 @@ def test_the_recipe_of_a_version_without_tasks_is_one_of_single_labels(recipe, t
     one = prepare_training(old, progress=False).recipe
     older = one.model_copy(update={"task": None, "loss": None, "best_by": None})
     assert one.differences(older) == []
-    assert "--task: multi-label, not single-label" in recipe.differences(older)
+    assert "--task: multi-label, not single-label" in map(str, recipe.differences(older))
 
 
 def test_a_study_of_several_labels_is_refused_in_one_line(recipe, tmp_path):

@@ -124,7 +124,8 @@ def make_recipe(
     """
     read = {name: value for name, value in (read_yaml(file) if file else {}).items() if name not in values}
     read = anchor(read, file.parent) if file else {}
-    chosen = method or values.get("method") or read.get("method") or Recipe.model_fields["method"].default
+    stated = method or values.get("method") or read.get("method")
+    chosen = stated or Recipe.model_fields["method"].default
     if isinstance(chosen, str):
         find_method(chosen)  # before anything is imported to train it
     if read.get("method", chosen) != chosen:
@@ -132,7 +133,7 @@ def make_recipe(
     asked = preset(preset_name, chosen) if preset_name else {}
     if "sizes" in {*read, *values}:
         asked.pop("image_size", None)  # sizes end with their own
-    base = {**asked, **read, **anchor(values), "method": chosen}
+    base = {**asked, **read, **anchor(values), **({"method": stated} if stated else {})}
     if lora and isinstance(kept := base.get("lora", {}), dict):
         base["lora"] = {**kept, **lora}
 

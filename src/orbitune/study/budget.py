@@ -19,6 +19,7 @@ from orbitune.study.budget_records import Budget, StoredFit
 from orbitune.study.plan import plan_apart
 from orbitune.study.records import Plan
 from orbitune.training.setup import check_recipes
+from orbitune.training.stored.recipe import has_trained
 
 MEMORY_MARGIN = 0.95  # fraction of the budget that is planned for: a run allocates in another order
 MIN_EPOCH_FRACTION = 0.75  # with fewer of the requested epochs left, smaller images cost less accuracy
@@ -262,18 +263,20 @@ def fit_recipe(
         RunError: no plan fits, the folder holds a run that was fitted from another recipe or budget, or its
             budget.json cannot be read.
     """
-    file = folder / "budget.json"
+    file, fits = folder / "budget.json", False
     if file.exists():
         try:
             stored = StoredFit.read(file)
         except (OrbituneError, RecordError) as error:
             raise unreadable(file, error, damaged="is damaged; remove it to fit the recipe again.") from None
-        if differences := [*recipe.differences(stored.requested), *budget.differences(stored.budget)]:
+        differences = [*recipe.differences(stored.requested), *budget.differences(stored.budget)]
+        if differences and has_trained(folder):
             raise RunError(
                 f"{folder} holds a run that was fitted from another recipe or budget "
-                f"({'; '.join(differences)}). Choose another --out."
+                f"({'; '.join(map(str, differences))}). Choose another --out."
             )
-    else:
+        fits = not differences
+    if not fits:
         fit = fit_budget(recipe, budget, measure=measure)
         stored = StoredFit(
             requested=recipe,

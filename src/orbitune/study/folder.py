@@ -20,6 +20,7 @@ from orbitune.study.renaming import Renaming, find_renamings
 from orbitune.training.checkpoint import read_state
 from orbitune.training.run_folder import check_inputs, divergence
 from orbitune.training.setup import prepare_training
+from orbitune.training.stored.recipe import has_trained
 from orbitune.yaml_files import read_yaml
 
 _SETTINGS = "study.json"
@@ -113,7 +114,7 @@ class StudyFolder:
         file = self.recipe_file(spec)
         if not file.is_file():
             return False
-        begun = (self.path / spec.name).exists() or (self.path / "trials" / spec.search).exists()
+        begun = any(map(has_trained, self._places(spec)))
         stored = Recipe.make(read_yaml(file))
         differences = spec.recipe.differences(stored)
         moved = spec.recipe.path_fields != stored.path_fields
@@ -132,17 +133,21 @@ class StudyFolder:
         if begun and trials != self.trials:
             raise self._conflict("with other trials", [f"--tune {self.trials}, not {trials}"])
 
+    def _places(self, spec: RunSpec) -> list[Path]:
+        """Return the folders of a run and of the trials of its learning rate."""
+        return [self.path / spec.name, *(self.path / "trials" / spec.search).glob("*")]
+
     def _check_inputs(self, spec: RunSpec) -> None:
         """Check that moved data, split files and backbone have the same content."""
-        trials = (self.path / "trials" / spec.search).glob("*")
-        begun = [place for place in (self.path / spec.name, *trials) if (place / "inputs.json").is_file()]
+        begun = [place for place in self._places(spec) if (place / "inputs.json").is_file()]
         if begun:
             inputs = prepare_training(spec.recipe, progress=False).inputs()
             for place in begun:
                 check_inputs(place, inputs)
 
-    def _conflict(self, kind: str, differences: Sequence[str]) -> RunError:
-        return RunError(f"{self.path} holds a study {kind} ({'; '.join(differences)}). Choose another --out.")
+    def _conflict(self, kind: str, differences: Sequence[object]) -> RunError:
+        differ = "; ".join(map(str, differences))
+        return RunError(f"{self.path} holds a study {kind} ({differ}). Choose another --out.")
 
     def store_jobs(self, jobs: int) -> None:
         """Store the number of trials and the most parallel runs in study.json."""

@@ -19,8 +19,8 @@ from orbitune.evaluation.baselines import colour_baseline, colour_statistics, co
 from orbitune.extras import MissingExtraError
 from orbitune.records import RecordError
 from orbitune.study.findings import LeakageChecks, LeakageRecord
-from orbitune.training.run_records import RunInputs
 from orbitune.training.setup import TrainingSetup
+from orbitune.training.stored.records import RunInputs
 
 _EXAMPLES = 3  # near-duplicate pairs that are named
 

@@ -14,30 +14,27 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orbitune.data.labels.early_checks import SEVERAL_LABELS
-from orbitune.errors import OrbituneError, RunError, find_repeated
-from orbitune.evaluation.run_result import RunResult
+from orbitune.errors import OrbituneError, find_repeated
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
 from orbitune.fold import Fold
 from orbitune.messages import StderrHandler
 from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
-from orbitune.recipe_paths import data_name
 from orbitune.study.analysis import analyse_runs
-from orbitune.study.arms import split_arm
 from orbitune.study.corrupted_runs import score_corrupted
-from orbitune.study.executor import Executor, LocalExecutor, Outcome
+from orbitune.study.executor import Executor, LocalExecutor
 from orbitune.study.folder import StudyFolder, count_test_reads
-from orbitune.study.grid import Grid, RunSpec
+from orbitune.study.grid import Grid
 from orbitune.study.live_table import LiveTable
 from orbitune.study.own_lists import with_own_lists
-from orbitune.study.records import ExecutorRecord, Plan, RunRecord, StudyBackbone, StudyResults
+from orbitune.study.records import ExecutorRecord, Plan, RunRecord, StudyResults
 from orbitune.study.report import write_report
 from orbitune.study.results import write_results
+from orbitune.study.run_records import record_run, shared_fields
 from orbitune.study.stages import Stages
 from orbitune.study.tune import Trial, chosen_learning_rates, make_trials
 from orbitune.suggestions import unknown
-from orbitune.training.run_folder import read_environment
 from orbitune.training.setup import check_recipes
 from orbitune.training.tracking.trackers import make_trackers
 
@@ -189,7 +186,7 @@ class Study:
             robustness = score_corrupted(
                 specs, outcomes, folder=path, tiles=self.robustness, executor=executor, observer=table
             )
-            runs = [_record_run(spec, plans[spec.arm], outcome=outcomes[spec.name]) for spec in specs]
+            runs = [record_run(spec, plans[spec.arm], outcome=outcomes[spec.name]) for spec in specs]
             measured = self._collect(runs, searches, executor=executor)
             results = StudyResults(**measured, robustness=robustness, **analyse_runs(runs, path))
         write_results(results, path)
@@ -201,7 +198,7 @@ class Study:
     ) -> dict[str, Any]:
         """Return the measured fields of `StudyResults`."""
         varied = {"method", "learning_rate", *self.grid.varied}
-        shared = _shared_fields(runs, self.folder.path, varied=varied)
+        shared = shared_fields(runs, self.folder.path, varied=varied)
         return {
             "command": self.command,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -282,64 +279,3 @@ def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] |
     for name in names:
         find_method(name)
     return tuple(recipes)
-
-
-def _record_run(spec: RunSpec, plan: Plan | OrbituneError, *, outcome: Outcome) -> RunRecord:
-    """Return a run as results.json stores it; the points of a sweep have no plan."""
-    fields = {
-        **spec.fields(),
-        "plan": plan if isinstance(plan, Plan) and not spec.sweep else None,
-        "status": outcome.status,
-        "error": outcome.message,
-        "result": outcome.value,
-    }
-    if outcome.value is not None:
-        fields["image_size"] = outcome.value["recipe"]["image_size"]  # resolved
-    return RunRecord.model_validate(fields)
-
-
-def _shared_fields(runs: Sequence[RunRecord], folder: Path, *, varied: set[str]) -> dict[str, Any]:
-    """Return what all runs share: environment, data, backbone and recipe.
-
-    Args:
-        runs: all runs of the study.
-        folder: the study's folder.
-        varied: recipe fields in which the runs differ.
-
-    Raises:
-        RunError: no run is done, or two of them were trained on different tiles.
-    """
-    done = [run for run in runs if run.status == "done"]
-    if not done:
-        raise RunError(
-            "No run of the study succeeded: " + "; ".join(dict.fromkeys(str(r.error) for r in runs))
-        )
-    first = done[0].finished
-    for run in done:
-        if run.finished.data.fingerprint != first.data.fingerprint:
-            raise RunError(
-                f"{done[0].name} and {run.name} of {folder} saw other tiles: the data was changed "
-                "while the study went on. Restore it, or remove the folder of one of them."
-            )
-    backbones: dict[str | None, RunResult] = {}
-    for run in done:
-        backbones.setdefault(split_arm(run.method)[1], run.finished)
-    if len(backbones) > 1:  # settings that each backbone resolves in its own way, such as the image size
-        recipes = [run.finished.recipe for run in done if not run.sweep]
-        varied = varied | {
-            name
-            for name in Recipe.model_fields
-            if any(getattr(each, name) != getattr(first.recipe, name) for each in recipes)
-        }
-    return {
-        "environment": read_environment(folder / done[0].name),
-        "data": {**first.data.to_json(), "name": data_name(first.recipe.data)},
-        "backbone": _backbone(first),
-        "backbones": {label: _backbone(run) for label, run in backbones.items() if label},
-        "recipe": first.recipe,
-        "varied": [name for name in Recipe.model_fields if name in varied],
-    }
-
-
-def _backbone(result: RunResult) -> StudyBackbone:
-    return StudyBackbone(**result.backbone.to_json(), parameters=result.parameters.backbone)

@@ -20,8 +20,9 @@ from orbitune.training.frozen_cache import cache_frozen_layers
 from orbitune.training.meter import reset_peak_rss
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.setup import TrainingSetup, prepare_training
+from orbitune.training.stored.conflict import stated_settings
+from orbitune.training.stored.recipe import stored_recipe
 from orbitune.training.trainer import Trainer
-from orbitune.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -127,11 +128,11 @@ def open_run(recipe: Recipe, out: str | Path, *, progress: bool) -> Iterator[Act
     Raises:
         OrbituneError: see `train`.
     """
-    _check_block_size(recipe, Path(out) / "recipe.yaml")
+    _check_block_size(recipe, Path(out))
     setup = prepare_training(continue_recipe(recipe, Path(out)), progress)
     accelerator = make_accelerator()
     with accelerator.main_process_first():
-        folder = RunFolder(out, setup.recipe, inputs=setup.inputs())
+        folder = RunFolder(out, setup.recipe, inputs=setup.inputs(), stated=stated_settings(recipe))
     leads = accelerator.is_main_process
     with folder.locked() if leads else nullcontext(), ProgressDisplay(progress and leads) as display:
         if folder.extended:
@@ -139,23 +140,23 @@ def open_run(recipe: Recipe, out: str | Path, *, progress: bool) -> Iterator[Act
         yield ActiveRun(setup, folder, accelerator, display)
 
 
-def _check_block_size(recipe: Recipe, file: Path) -> None:
+def _check_block_size(recipe: Recipe, folder: Path) -> None:
     """Check that the size of blocks has an effect; that of a run of an earlier version is a warning.
 
     Args:
         recipe: as requested.
-        file: of the run's recipe, if there is a run.
+        folder: of the run.
 
     Raises:
         OrbituneError: the recipe has one without effect, and the run does not.
     """
-    kept = Recipe.make(read_yaml(file)) if file.is_file() else None
+    kept = stored_recipe(folder)
     if kept is None or not kept.has_unused_block_size or recipe.block_size not in (None, kept.block_size):
         recipe.expect_used()
     if kept and kept.has_unused_block_size:
         _LOGGER.warning(
             "--block-size %g of the run in %s has no effect with --split %s",
             kept.block_size,
-            file.parent,
+            folder,
             kept.split,
         )

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ from orbitune.files import holds_files, remove_abandoned, write_json, write_text
 from orbitune.machine.environment import Environment
 from orbitune.recipe import Recipe
 from orbitune.records import RecordError, unreadable
-from orbitune.training.duration.extension import extends, has_result, keep_state, restore_state
-from orbitune.training.run_records import Divergence, RunInputs
-from orbitune.yaml_files import read_yaml
+from orbitune.training.duration.extension import has_result, keep_state, lengthened, restore_state
+from orbitune.training.stored.conflict import describe_conflict
+from orbitune.training.stored.recipe import FILE as RECIPE
+from orbitune.training.stored.recipe import has_trained, stored_recipe
+from orbitune.training.stored.records import Divergence, RunInputs
 
 _DIVERGED, _ENVIRONMENT, _INPUTS = "diverged.json", "environment.json", "inputs.json"
+_SKIPPED = "skipped-images.json"
 PATIENCE = 5.0  # seconds; a process that was asked to stop finishes its step first
 
 
@@ -29,38 +32,67 @@ class RunFolder:
         path: the folder; created if missing.
         recipe: the resolved recipe.
         inputs: hashes of what the recipe names, see `TrainingSetup.inputs`.
+        stated: settings that the user stated, for messages; None for all.
 
     Raises:
-        RunError: the folder belongs to another recipe or other inputs, holds files that are no run, or a run
-            that cannot be extended.
+        RunError: the folder belongs to a run of another recipe or other inputs that has trained, holds files
+            that are no run, or a run that cannot be extended.
 
     Attributes:
         extended: whether a finished run in the folder is extended from now on.
     """
 
-    def __init__(self, path: str | Path, recipe: Recipe, *, inputs: RunInputs) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        recipe: Recipe,
+        *,
+        inputs: RunInputs,
+        stated: Collection[str] | None = None,
+    ) -> None:
         self.path = Path(path)
         self.checkpoint = self.path / "checkpoint" / "state.safetensors"
         self.best = self.path / "checkpoint" / "best.safetensors"
         self._recipe = recipe
-        kept = self.path / "recipe.yaml"
-        known = Recipe.make(read_yaml(kept)) if kept.is_file() else None
-        self.extended = known is not None and extends(recipe, known) and has_result(self.path, known)
-        if known:
-            if not self.extended and (differences := recipe.differences(known)):
-                raise RunError(
-                    f"{path} holds a run of another recipe ({'; '.join(differences)}). Choose another --out."
-                )
-        elif self.path.exists() and holds_files(self.path):
+        known = stored_recipe(self.path)
+        if known is None and self.path.exists() and holds_files(self.path):
             raise RunError(f"{path} exists and is not a run of Orbitune. Choose another --out.")
-        else:
-            recipe.save(kept)
+        longer = lengthened(known, recipe) if known and has_result(self.path, known) else None
+        differences = recipe.differences(longer or known) if known else []
+        self.extended = longer is not None and not differences
+        if known and self._is_void(differences, inputs):
+            known = None
+        if differences and known:
+            raise RunError(
+                describe_conflict(self.path, differences, stated=stated, extended=longer is not None)
+            )
+        if known is None:
+            recipe.save(self.path / RECIPE)
         self._claim(inputs)
         if self.extended:
             restore_state(self.path, self._checkpoint_files)
         # The paths are of the same content, at another place.
         if known and (self.extended or known.path_fields != recipe.path_fields):
-            recipe.save(kept)
+            recipe.save(self.path / RECIPE)
+
+    def _is_void(self, differences: Sequence[object], inputs: RunInputs) -> bool:
+        """Remove what an attempt left that ended before it trained, if this run is not the same.
+
+        Returns:
+            Whether the folder is now as a new one.
+
+        Raises:
+            RunError: another process has just begun to train in it.
+        """
+        file = self.path / _INPUTS
+        if has_trained(self.path) or not (differences or (file.is_file() and _changed(self.path, inputs))):
+            return False
+        with self._locked():
+            if has_trained(self.path):
+                return False
+            for name in (RECIPE, _INPUTS, _ENVIRONMENT, _SKIPPED):
+                (self.path / name).unlink(missing_ok=True)
+        return True
 
     def _claim(self, inputs: RunInputs) -> None:
         file = self.path / _INPUTS
@@ -85,16 +117,27 @@ class RunFolder:
         """Keep other processes out; the lock ends with the process.
 
         Raises:
-            RunError: another process works in this folder.
+            RunError: another process works in this folder, or has made it that of another recipe.
         """
+        with self._locked():
+            kept = stored_recipe(self.path)
+            if kept is None or self._recipe.differences(kept):
+                raise self._in_use()
+            self._drop_leftovers()
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         from filelock import Timeout
 
         try:
             with self._acquire_lock():
-                self._drop_leftovers()
                 yield
         except Timeout:
-            raise RunError(f"{self.path} is in use by another process; wait for it, or stop it.") from None
+            raise self._in_use() from None
+
+    def _in_use(self) -> RunError:
+        return RunError(f"{self.path} is in use by another process; wait for it, or stop it.")
 
     def _acquire_lock(self) -> AbstractContextManager[Any]:
         """Return the lock, held.
@@ -140,7 +183,7 @@ class RunFolder:
         """Restore the log and the recipe of the finished run; return its number of epochs."""
         result = RunResult.load(self.path)
         self.write_log(result.history)
-        result.recipe.model_copy(update=self._recipe.path_fields).save(self.path / "recipe.yaml")
+        result.recipe.model_copy(update=self._recipe.path_fields).save(self.path / RECIPE)
         return len(result.history)
 
     def _drop_leftovers(self) -> None:
@@ -162,7 +205,7 @@ class RunFolder:
         environment.write(self.path / _ENVIRONMENT)
         if skipped:
             lines = [{"file": name, "reason": reason} for name, reason in skipped]
-            write_json(self.path / "skipped-images.json", lines)
+            write_json(self.path / _SKIPPED, lines)
 
     def write_log(self, history: Sequence[EpochMetrics]) -> None:
         """Write log.jsonl, one line per epoch, as a whole."""
@@ -226,11 +269,20 @@ def check_inputs(folder: Path, inputs: RunInputs) -> None:
     Raises:
         RunError: some have changed; the message names them.
     """
-    if changed := inputs.differences(read_inputs(folder)):
+    if changed := _changed(folder, inputs):
         raise RunError(
             f"The {' and '.join(changed)} of {folder} are no longer the same: its data, split files or "
             f"backbone were changed since it began. Restore them, or train again with another --out."
         )
+
+
+def _changed(folder: Path, inputs: RunInputs) -> list[str]:
+    """Return which inputs of a run are no longer those of now.
+
+    Raises:
+        RunError: as `read_inputs`.
+    """
+    return inputs.differences(read_inputs(folder))
 
 
 def read_inputs(folder: Path) -> RunInputs:

@@ -10,7 +10,7 @@ from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.integrity import read_json
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_there
-from orbitune.training.duration.extension import extends
+from orbitune.training.duration.extension import lengthened
 from orbitune.training.run_folder import log_text, read_environment, read_inputs
 from orbitune.yaml_files import read_yaml
 
@@ -42,7 +42,8 @@ def _check_recipe(folder: Path, result: RunResult) -> None:
     file = folder / "recipe.yaml"
     values = read_yaml(file)
     kept, trained = Recipe.make(values), result.recipe
-    if extends(kept, trained):
+    longer = lengthened(trained, kept)
+    if longer and not kept.differences(longer):
         raise RunError(
             f"{folder} is being extended to {kept.epochs} epochs: finish that with the same command first."
         )

@@ -38,7 +38,7 @@ from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.band_names import COLOURS
 from orbitune.training.class_balance import describe_weights, loss_weights
 from orbitune.training.duration.defaults import describe_passes, resolve_length, steps_per_pass
-from orbitune.training.run_records import RunInputs
+from orbitune.training.stored.records import RunInputs
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,8 @@ follows Chen, Petrick and Sahiner (2012, Academic Radiology 19:1158-1165).
 """
 
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,9 @@ class SeedVariance:
 @dataclass(frozen=True)
 class PairedTest:
     """The score test of a method against a reference; accuracies are in 0..1.
+
+    `difference`, `standard_error` and `tails` also take arrays in place of the numbers, one element for each
+    of many simulated studies.
 
     Attributes:
         images: number of images.
@@ -97,11 +101,12 @@ class PairedTest:
             images: number of test images.
         """
         variance = self.design_effect * restricted_variance(self.wins, self.losses, truth=truth) / images
-        variance += sum(spread.between for spread in self.seeds)
+        variance = variance + sum(spread.between for spread in self.seeds)
         known = sum((spread.between + spread.noise / images) ** 2 / spread.df for spread in self.seeds)
-        if known == 0:
-            return sqrt(variance), inf
-        return sqrt(variance), max(variance**2 / known, min(spread.df for spread in self.seeds))
+        least = min((spread.df for spread in self.seeds), default=0)
+        with np.errstate(divide="ignore", invalid="ignore"):  # without seeds, df are infinite
+            df: Any = np.where(known == 0, np.inf, np.maximum(np.divide(variance**2, known), least))
+        return np.sqrt(variance), df[()]
 
     def p_values(self, truth: float) -> tuple[float, float]:
         """Return one-sided p values of a true difference <= `truth` and >= `truth`.
@@ -109,11 +114,16 @@ class PairedTest:
         Args:
             truth: in -1..1 and not 0, where the statistic may be 0 / 0.
         """
-        from scipy.stats import t
+        above, below = self.tails(truth)
+        return float(above), float(below)
+
+    def tails(self, truth: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the p values of `p_values` as arrays."""
+        from scipy.special import stdtr
 
         error, df = self.standard_error(truth, self.images)
         statistic = (self.difference - truth) / error
-        return float(t.sf(statistic, df)), float(t.cdf(statistic, df))
+        return stdtr(df, -statistic), stdtr(df, statistic)
 
     def p_equal(self) -> float:
         """Return the two-sided p value of equal accuracies; 1 if no image tells the methods apart."""
@@ -183,5 +193,5 @@ def restricted_variance(wins: float, losses: float, *, truth: float) -> float:
     By maximum likelihood, with `truth` as the true difference.
     """
     linear = (2 - wins + losses) * truth - wins - losses
-    lost = (sqrt(linear**2 + 8 * losses * truth * (1 - truth)) - linear) / 4
-    return max(0.0, 2 * lost + truth * (1 - truth))
+    lost = (np.sqrt(linear**2 + 8 * losses * truth * (1 - truth)) - linear) / 4
+    return np.maximum(0.0, 2 * lost + truth * (1 - truth))

@@ -227,11 +227,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Holm (1979, Scandinavian Journal of Statistics 6:65-70).
     """
-    order = np.argsort(p_values)
-    steps = np.asarray(p_values, float)[order] * np.arange(len(order), 0, -1)
-    corrected = np.empty(len(order))
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(steps))
-    return [float(p) for p in corrected]
+    return [float(p) for p in holm_rows(np.asarray(p_values, float))]
+
+
+def holm_rows(p_values: np.ndarray) -> np.ndarray:
+    """Return the p values of many studies after `holm`, float64 (..., F): F comparisons a study."""
+    order = np.argsort(p_values, axis=-1)
+    steps = np.take_along_axis(p_values, order, axis=-1) * np.arange(p_values.shape[-1], 0, -1)
+    corrected = np.empty_like(p_values)
+    kept = np.minimum(1.0, np.maximum.accumulate(steps, axis=-1))
+    np.put_along_axis(corrected, order, kept, axis=-1)
+    return corrected
 
 
 def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = None) -> str:

@@ -14,9 +14,8 @@ from orbitune.files import replacing
 from orbitune.models.files.checksummed_safetensors import check_checksum
 from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
-from orbitune.yaml_files import read_yaml
+from orbitune.training.stored.recipe import KEPT_STATE, has_trained, stored_recipe
 
-KEPT_STATE = "training-state"  # folder of the state of a finished run
 LARGEST_KEPT_STATE = 64_000_000  # bytes; full fine-tuning of ViT-Base would keep 1.4 GB with each run
 
 
@@ -27,15 +26,14 @@ def continue_recipe(recipe: Recipe, folder: Path) -> Recipe:
 
     Args:
         recipe: recipe as requested.
-        folder: run folder; the recipe is unchanged if it holds no run.
+        folder: run folder; the recipe is unchanged if it holds no run that has trained.
 
     Raises:
         OrbituneError: the recipe or the result of the run is damaged.
     """
-    file = folder / "recipe.yaml"
-    if not file.is_file():
+    run = stored_recipe(folder) if has_trained(folder) else None
+    if run is None:
         return recipe
-    run = Recipe.make(read_yaml(file))
     if recipe.epochs is None:
         length = ("epochs", "passes", "patience", "restarts")
         return recipe.replace(**{name: getattr(recipe, name) or getattr(run, name) for name in length})
@@ -69,10 +67,14 @@ def has_result(folder: Path, recipe: Recipe) -> bool:
     return (folder / FILE).is_file() and read_recipe(folder).epochs == recipe.epochs
 
 
-def extends(recipe: Recipe, run: Recipe) -> bool:
-    """Return whether a resolved recipe is the extension of another one."""
-    longer = run.model_copy(update={"epochs": recipe.epochs, "restarts": recipe.restarts})
-    return recipe.restarts == (*(run.restarts or ()), run.epochs) and not recipe.differences(longer)
+def lengthened(run: Recipe, recipe: Recipe) -> Recipe | None:
+    """Return the recipe of a run with the length of a resolved one that goes on from its last epoch.
+
+    A recipe without other differences from it is an extension of the run. None for one that does not go on.
+    """
+    if recipe.restarts != (*(run.restarts or ()), run.epochs):
+        return None
+    return run.model_copy(update={"epochs": recipe.epochs, "restarts": recipe.restarts})
 
 
 def keep_state(folder: Path, files: Sequence[Path], *, recipe: Recipe, epochs: int) -> None:
