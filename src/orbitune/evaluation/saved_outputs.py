@@ -15,6 +15,7 @@ from orbitune.evaluation.tasks.task import Decision
 from orbitune.files import replacing
 from orbitune.integrity import with_checksum, without_checksum
 from orbitune.models.checkpoint_io import open_saved
+from orbitune.models.files.run_weights import describe_missing, holds_weights
 from orbitune.models.metadata import ModelMetadata
 from orbitune.models.methods import find_method
 
@@ -35,6 +36,8 @@ def open_model(run: Path, result: RunResult) -> tuple[Path, ModelMetadata]:
         OrbituneError: a file is missing or damaged, or the model is of another run.
     """
     folder = run / find_method(result.recipe.method).folder
+    if not holds_weights(run):
+        raise RunError(describe_missing(run))
     metadata = open_saved(folder)
     if metadata.recipe_hash not in (None, result.recipe_hash):
         raise RunError(
@@ -105,6 +108,11 @@ def write_predictions(run: Path, splits: dict[str, Predictions], *, recipe_hash:
         archive.comment = with_checksum(b"")  # as long as the one that takes its place
     with replacing(run / _PREDICTIONS) as temporary:
         temporary.write_bytes(with_checksum(content.getvalue()[: -len(with_checksum(b""))]))
+
+
+def holds_predictions(run: Path) -> bool:
+    """Return whether a run folder has predictions, damaged or not."""
+    return (run / _PREDICTIONS).is_file()
 
 
 def read_predictions(run: Path, split: str, *, classes: int | None = None) -> Predictions:
