@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -27,20 +27,30 @@ from orbitune.training.stored.records import RunInputs
 from orbitune.yaml_files import read_yaml
 
 _SETTINGS = "study.json"
+_SEARCH = 2  # see `StudySettings.search`
 
 
 class StudySettings(StoredRecord):
     """Settings of a study that its recipes do not hold: the content of study.json.
 
     Attributes:
-        tune: number of learning rates that are tried for each method, >= 0.
+        tune: number of learning rates that are tried first for each method, >= 0.
         jobs: most runs at once in any session, >= 1.
+        search: rule by which learning rates were searched: 1 compared some of the epochs with one seed (0.2
+            and before), 2 is that of `orbitune.study.tune`.
     """
 
+    FORMAT: ClassVar[int] = 2
     UNVERSIONED: ClassVar[int | None] = 1
 
     tune: NonNegativeInt
     jobs: PositiveInt
+    search: PositiveInt = _SEARCH
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Mark the search of an earlier version."""
+        return {**values, "search": 1}
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class StudyFolder:
 
     Attributes:
         path: the folder; each run is in the folder of its name below it.
-        trials: number of learning rates that are tried, see `orbitune.study.tune`.
+        trials: number of learning rates that are tried first, see `orbitune.study.tune`.
     """
 
     path: Path
@@ -135,10 +145,12 @@ class StudyFolder:
         return True
 
     def _check_trials(self, begun: bool) -> None:
-        """Check that a run that has begun has as many trials."""
-        trials = self._settings().tune
-        if begun and trials != self.trials:
-            raise self._conflict("with other trials", [f"--tune {self.trials}, not {trials}"])
+        """Check that a run that has begun was tuned alike."""
+        settings = self._settings()
+        if begun and settings.tune != self.trials:
+            raise self._conflict("with other trials", [f"--tune {self.trials}, not {settings.tune}"])
+        if begun and self.trials and settings.search != _SEARCH:
+            raise self._conflict("tuned by an earlier version", ["its learning rates may differ"])
 
     def _places(self, spec: RunSpec) -> list[Path]:
         """Return the folders of a run and of the trials of its learning rate."""
@@ -147,13 +159,13 @@ class StudyFolder:
     def _check_inputs(self, spec: RunSpec) -> None:
         """Check that moved data, split files and backbone have the same content."""
         begun = [place for place in self._places(spec) if (place / "inputs.json").is_file()]
-        if not begun:
-            return
         named = ("backbone", "seed", *DataSettings.model_fields)  # what the hashes follow from
-        key = tuple(getattr(spec.recipe, name) for name in named)
-        if key not in self._inputs:
-            self._inputs[key] = prepare_training(spec.recipe, progress=False).inputs()
         for place in begun:
+            stored = stored_recipe(place) or spec.recipe  # trials have seeds of their own
+            recipe = stored.model_copy(update=spec.recipe.path_fields)
+            key = tuple(getattr(recipe, name) for name in named)
+            if key not in self._inputs:
+                self._inputs[key] = prepare_training(recipe, progress=False).inputs()
             check_inputs(place, self._inputs[key])
 
     def recorded_precision(self, specs: Sequence[RunSpec]) -> str | None:

@@ -33,7 +33,7 @@ from orbitune.study.report import write_report
 from orbitune.study.results import write_results
 from orbitune.study.run_records import record_run, shared_fields
 from orbitune.study.stages import Stages
-from orbitune.study.tune import Trial, chosen_learning_rates, make_trials
+from orbitune.study.tune.search import Search, check_count, chosen_learning_rates, make_searches
 from orbitune.suggestions import unknown
 from orbitune.training.setup import check_recipes
 from orbitune.training.stored.record import drop_weights
@@ -83,8 +83,8 @@ class Study:
         shots: sweep over training tiles per class; "all" for all tiles.
         ranks: sweep over ranks, for the methods that have one.
         image_sizes: sweep over input sizes in pixels.
-        tune: number of learning rates tried per method, backbone and split, see `orbitune.study.tune`; 0 for
-            none.
+        tune: number of learning rates that a search tries first, one for each method, backbone and split,
+            see `orbitune.study.tune`; 0 for no tuning.
         jobs: number of runs at once; None lets the executor choose.
         executor: `local`, or `ray` for the machines of a Ray cluster.
         robustness: number of validation tiles on which the first seed of each method is scored with
@@ -139,8 +139,7 @@ class Study:
             )
         if executor not in EXECUTORS:
             raise OrbituneError(unknown("executor", executor, known=EXECUTORS))
-        if tune == 1 or tune < 0:
-            raise OrbituneError("--tune must be at least 2, or 0 for no tuning.")
+        check_count(tune)
         if jobs is not None and jobs < 1:
             raise OrbituneError("--jobs must be 1 or more.")
         if robustness < 0:
@@ -196,10 +195,9 @@ class Study:
             stages = stages.with_one_precision(plans)
             _expect_one_label(plans.values())
             planned = [spec for spec in specs if isinstance(plans[spec.arm], Plan)]
-            searches = (
-                make_trials(planned, self.folder.trials, folder=path / "trials") if self.folder.trials else []
-            )
-            stages.tune(searches)
+            rates = self.folder.trials
+            searches = make_searches(planned, rates, folder=path / "trials") if rates else []
+            stages.tune(searches, plans)
             outcomes = stages.train(plans, chosen_learning_rates(searches))
             robustness = score_corrupted(
                 specs, outcomes, folder=path, tiles=self.robustness, executor=executor, observer=table
@@ -222,7 +220,7 @@ class Study:
                     drop_weights(self.folder.path / name)
 
     def _collect(
-        self, runs: Sequence[RunRecord], searches: Sequence[Sequence[Trial]], *, executor: Executor
+        self, runs: Sequence[RunRecord], searches: Sequence[Search], *, executor: Executor
     ) -> dict[str, Any]:
         """Return the measured fields of `StudyResults`."""
         varied = {"method", "learning_rate", *self.grid.varied}
@@ -240,7 +238,8 @@ class Study:
                 timings_comparable=self.folder.max_jobs == 1,
             ),
             "runs": runs,
-            "trials": [trial.record() for trials in searches for trial in trials],
+            "trials": [record for search in searches for record in search.trial_records()],
+            "searches": [search.record() for search in searches],
             "test_reads": {run.name: count_test_reads(self.folder.path / run.name) for run in runs},
         }
 

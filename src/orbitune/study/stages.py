@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, RunError
 from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
 from orbitune.study.folder import StudyFolder
 from orbitune.study.grid import RunSpec, TuningKey
 from orbitune.study.records import Plan
-from orbitune.study.tune import Trial, search_learning_rates
+from orbitune.study.tune.cost import describe_costs, search_cost
+from orbitune.study.tune.search import Search, search_learning_rates
+from orbitune.study.tune.trials import Trial
 from orbitune.training.stored.record import drop_weights
 
 _LOGGER = logging.getLogger(__name__)
@@ -79,11 +81,26 @@ class Stages:
             describe_result=_describe_plan,
         )
 
-    def tune(self, searches: Sequence[list[Trial]]) -> None:
-        """Search the learning rate of each arm and split."""
+    def tune(self, searches: Sequence[Search], plans: Mapping[str, Plan | OrbituneError]) -> None:
+        """Search the learning rate of each arm and split; log first how long it takes.
+
+        Args:
+            searches: one per arm, split and fold.
+            plans: plan of each arm that is searched.
+        """
+        if not searches:
+            return
+        seconds: dict[str, float] = {}
+        costs = []
+        for search in searches:
+            plan = plans[search.spec.arm]
+            assert isinstance(plan, Plan)
+            seconds[search.spec.arm] = plan.epoch_seconds
+            costs.append(search_cost(len(search.first), plan))
+        _LOGGER.info("%s", describe_costs(costs))
 
         def run_trials(trials: Sequence[Trial]) -> None:
-            tasks = {self._trial_task(trial): trial for trial in trials}
+            tasks = {self._trial_task(trial, seconds[trial.spec.arm]): trial for trial in trials}
             run_tasks(
                 self.executor,
                 list(tasks),
@@ -91,8 +108,7 @@ class Stages:
                 on_end=lambda task, outcome: tasks[task].store(outcome),
             )
 
-        if searches:
-            search_learning_rates(searches, run_trials)
+        search_learning_rates(searches, run_trials)
 
     def train(
         self,
@@ -104,6 +120,9 @@ class Stages:
         Args:
             plans: plan or error of each arm.
             rates: tuned learning rate or error of each arm and split; empty without tuning.
+
+        Raises:
+            RunError: a finished run has another learning rate than its search chose.
         """
         outcomes: dict[str, Outcome] = {}
         tasks, finished = [], 0
@@ -115,6 +134,7 @@ class Stages:
             elif isinstance(rate, OrbituneError):
                 outcomes[spec.name] = Outcome(error=rate)
             elif stored:
+                _expect_rate(spec, stored, rate)
                 outcomes[spec.name] = stored
                 finished += 1
             else:
@@ -130,8 +150,8 @@ class Stages:
         run_tasks(self.executor, tasks, observer=self.observer, on_end=store)
         return outcomes
 
-    def _trial_task(self, trial: Trial) -> Task:
-        task = trial.task(self.folder.recipe_file(trial.spec))
+    def _trial_task(self, trial: Trial, epoch_seconds: float) -> Task:
+        task = trial.task(self.folder.recipe_file(trial.spec), epoch_seconds)
         return replace(task, arguments=(*task.arguments, *self._precision_options(trial.spec)))
 
     def _recipe_options(self, spec: RunSpec) -> tuple[str, ...]:
@@ -153,6 +173,16 @@ class Stages:
             folder=out,
             epochs=spec.recipe.max_epochs,
             seconds=None if spec.sweep else plan.seconds,  # points of a sweep have other costs
+        )
+
+
+def _expect_rate(spec: RunSpec, stored: Outcome, rate: float | None) -> None:
+    """Raise a RunError if a finished run has another learning rate than its search chose."""
+    trained = stored.value["recipe"]["learning_rate"] if stored.value and rate else rate
+    if trained != rate:
+        raise RunError(
+            f"{spec.name} was trained with learning rate {trained:g}, and the search chose {rate:g}: its "
+            "trials are of another machine or version. Choose another --out."
         )
 
 
