@@ -134,6 +134,7 @@ class RunRecord(Record):
         sweep: `shots`, `ranks` or `image_sizes` for a point of a sweep; None for the comparison.
         error: why it is not done.
         plan: expected cost; None for the points of a sweep.
+        environment: versions, code and machine of a finished run; None in files of earlier versions.
     """
 
     name: str
@@ -150,6 +151,7 @@ class RunRecord(Record):
     error: str | None = None
     plan: Plan | None = None
     result: RunResult | None = None
+    environment: Environment | None = None
 
     @property
     def finished(self) -> RunResult:

@@ -7,7 +7,7 @@ started again: finished runs are not repeated, and unfinished ones resume from t
 import logging
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,7 +23,7 @@ from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
 from orbitune.study.analysis import analyse_runs
 from orbitune.study.corrupted_runs import score_corrupted
-from orbitune.study.executor import Executor, LocalExecutor
+from orbitune.study.executor import Executor, LocalExecutor, Outcome
 from orbitune.study.folder import StudyFolder, count_test_reads
 from orbitune.study.grid import Grid
 from orbitune.study.live_table import LiveTable
@@ -36,6 +36,7 @@ from orbitune.study.stages import Stages
 from orbitune.study.tune.search import Search, check_count, chosen_learning_rates, make_searches
 from orbitune.suggestions import unknown
 from orbitune.training.setup import check_recipes
+from orbitune.training.stored.record import drop_weights
 from orbitune.training.tracking.trackers import make_trackers
 
 
@@ -55,6 +56,7 @@ def _make_ray(jobs: int | None, folder: Path, *, to_logs: bool) -> Executor:
     return RayExecutor(jobs, folder)
 
 
+KEEP = ("all", "records")
 EXECUTORS: dict[str, _ExecutorFactory] = {"local": _make_local, "ray": _make_ray}
 
 
@@ -87,6 +89,8 @@ class Study:
         executor: `local`, or `ray` for the machines of a Ray cluster.
         robustness: number of validation tiles on which the first seed of each method is scored with
             corruptions, see `orbitune.evaluation.robustness`; 0 for none.
+        keep: `all` of every run, or `records`: results, predictions and settings without weights, from which
+            a study goes on, and is reported, on any machine.
         track: names of trackers that log every run, see `orbitune.training.tracking.trackers.TRACKERS`.
         command: command that reproduces the study, for the report; by default one with the same settings.
 
@@ -111,6 +115,7 @@ class Study:
         jobs: int | None = None,
         executor: str = "local",
         robustness: int = 0,
+        keep: str = "all",
         track: Sequence[str] = (),
         command: str | None = None,
     ) -> None:
@@ -139,9 +144,11 @@ class Study:
             raise OrbituneError("--jobs must be 1 or more.")
         if robustness < 0:
             raise OrbituneError("--robustness takes a number of tiles, or 0 for none.")
+        if keep not in KEEP:
+            raise OrbituneError(unknown("value of --keep", keep, known=KEEP))
         make_trackers(track, out)  # checks that they are known and installed
         self.folder, self.track = StudyFolder(Path(out), tune), tuple(track)
-        self.jobs, self.executor, self.robustness = jobs, executor, robustness
+        self.jobs, self.executor, self.robustness, self.keep = jobs, executor, robustness, keep
         self.command = command or self._default_command()
 
     def run(self, progress: bool = True) -> StudyResults:
@@ -173,8 +180,19 @@ class Study:
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)
         with _messages_shown(progress), closing(executor), LiveTable(live) as table:
             self.folder.store_jobs(executor.slots)
-            stages = Stages(self.folder, specs, known, executor, table, self.track)
+            drop = self.keep == "records" and not self.robustness  # which reads the weights
+            stages = Stages(
+                self.folder,
+                specs,
+                known,
+                executor,
+                table,
+                self.track,
+                precision=self.folder.recorded_precision(specs),
+                drop=drop,
+            )
             plans = stages.plan()
+            stages = stages.with_one_precision(plans)
             _expect_one_label(plans.values())
             planned = [spec for spec in specs if isinstance(plans[spec.arm], Plan)]
             rates = self.folder.trials
@@ -184,12 +202,22 @@ class Study:
             robustness = score_corrupted(
                 specs, outcomes, folder=path, tiles=self.robustness, executor=executor, observer=table
             )
-            runs = [record_run(spec, plans[spec.arm], outcome=outcomes[spec.name]) for spec in specs]
+            self._drop_weights(outcomes)
+            runs = [
+                record_run(spec, plans[spec.arm], outcome=outcomes[spec.name], folder=path) for spec in specs
+            ]
             measured = self._collect(runs, searches, executor=executor)
             results = StudyResults(**measured, robustness=robustness, **analyse_runs(runs, path))
         write_results(results, path)
         write_report(results, path)
         return results
+
+    def _drop_weights(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Remove the weights of all finished runs, where their records are kept alone."""
+        if self.keep == "records":
+            for name, outcome in outcomes.items():
+                if outcome.value is not None:
+                    drop_weights(self.folder.path / name)
 
     def _collect(
         self, runs: Sequence[RunRecord], searches: Sequence[Search], *, executor: Executor
@@ -236,6 +264,8 @@ class Study:
         for option, number in numbers.items():
             words += [option, str(number)] if number else []
         words += [word for name in self.track for word in ("--track", name)]
+        if self.keep != "all":
+            words += ["--keep", self.keep]
         if self.executor != "local":
             words += ["--executor", self.executor]
         return shlex.join([*words, "--out", str(self.folder.path)])
