@@ -12,12 +12,13 @@ def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = Non
         compared: the comparison.
         names: display names of methods; by default as in the comparison.
     """
-    found = f"{claim(compared, *_names(compared, names))} ({_numbers(compared)})"
+    method, reference = _names(compared, names)
+    found = f"{claim(compared, method=method, reference=reference)} ({_numbers(compared)})"
     advice = f"; {_advice(compared)}" if compared.outcome in ("worse", "open") else ""
     return f"{scope(compared)}, {found}{advice}."
 
 
-def claim(compared: Comparison, method: str, reference: str) -> str:
+def claim(compared: Comparison, *, method: str, reference: str) -> str:
     """Return what the interval of a comparison shows, without a full stop.
 
     Args:

@@ -42,7 +42,8 @@ def _answer(view: ReportView, row: MethodRow, *, reference: MethodRow) -> str:
     clauses = []
     for each in verdicts:
         where = f"on the {view.split_name(each.split)} " if len(view.splits) > 1 else ""
-        clauses.append(f"{where}{claim(each, row.title, reference.title)} ({_interval(each)})")
+        found = claim(each, method=row.title, reference=reference.title)
+        clauses.append(f"{where}{found} ({_interval(each)})")
     tiles = ", ".join(dict.fromkeys(f"{each.images:,}" for each in verdicts))
     return f"{scope(verdicts[0])} and {tiles} test tiles, {fmt.listed(clauses)}."
 
