@@ -44,6 +44,7 @@ from orbitune.study.report.gallery import disagreement_gallery
 from orbitune.study.report.headline import write_headline
 from orbitune.study.report.leakage import leakage_components
 from orbitune.study.report.seen_tiles import warn_seen
+from orbitune.study.report.split_gaps import gap_notes, gap_sentences, gap_tables
 from orbitune.study.report.view_model import ReportView
 
 
@@ -95,6 +96,7 @@ def _sections(view: ReportView, folder: Path) -> Iterator[Section]:
     """Yield the sections in order; one without components is left out of the page."""
     styles = method_styles(view)
     yield Section("Verdicts", _verdicts(view))
+    yield Section("Gap between the splits", _gaps(view))
     yield Section("Accuracy against cost", [cost_figure(view, styles)] * (len(view.rows) > 1))
     yield from _sweeps(view, styles)
     yield Section("Classes", _classes(view))
@@ -126,6 +128,11 @@ def _verdicts(view: ReportView) -> list[Component]:
         tables.verdict_table(view),
         Collapsible("Verdicts in sentences", [sentences]),
     ]
+
+
+def _gaps(view: ReportView) -> list[Component]:
+    notes = [BulletList([*gap_sentences(view), *gap_notes(view)])] if view.results.gaps else []
+    return [*gap_tables(view), *notes]
 
 
 def _sweeps(view: ReportView, styles: Styles) -> Iterator[Section]:
