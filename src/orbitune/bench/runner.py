@@ -34,7 +34,6 @@ from orbitune.cache import cache_folder
 from orbitune.evaluation.run_result import RunResult
 from orbitune.files import write_json
 from orbitune.integrity import (
-    code_hash,
     file_hash,
     read_cached_json,
     read_checksummed_json,
@@ -92,7 +91,7 @@ class Bench:
         setups = [prepare_training(arm.recipe, progress) for arm in arms]
         setup = setups[0] if setups else prepare_training(self.suite.run_recipe(), progress)
         run = RunResult.load(Path(self.suite.run)) if self.suite.run else None
-        machine = BenchEnvironment.measure(code=code_hash())
+        machine = BenchEnvironment.measure()
         kept = cache_folder("bench") / _key(self.suite, machine, setup=setup)
         measured = self._measure(arms, kept, say=say)
         figures = self._figures(kept, say)

@@ -242,6 +242,10 @@ class RunResult(StoredRecord):
         """Return the recipe to read its tiles with, as the run read them; earlier versions knew one task."""
         return self.recipe if self.recipe.task else self.recipe.replace(task="single-label")
 
+    def at(self, paths: dict[str, str | None]) -> "RunResult":
+        """Return the result with other paths of the same data, split files and backbone."""
+        return self.model_copy(update={"recipe": self.recipe.model_copy(update=paths)})
+
     @property
     def named_split(self) -> dict[str, str | None]:
         """Return the fields of `TrainingData` on its split; earlier versions stored its origin as a note."""
