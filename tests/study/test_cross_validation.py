@@ -27,7 +27,7 @@ CLASSES = ["a", "b", "c"]
 def finished(recipe, forked, tmp_path_factory):
     """The results of a study of three random folds, tuned and corrupted in each, and its folder."""
     folder = tmp_path_factory.mktemp("study-folds") / "s"
-    study = Study(recipe.replace(split="random"), folder, methods=["linear"], folds=3, tune=2, robustness=2)
+    study = Study(recipe.replace(split="random"), folder, methods=["linear"], folds=3, tune=3, robustness=2)
     return study.run(progress=False), folder
 
 
@@ -125,10 +125,10 @@ def test_a_method_that_lacks_a_corrupted_fold_is_not_compared(finished):
 def test_a_study_of_folds_is_continued_and_its_command_has_them(recipe, finished, caplog):
     results, folder = finished
     caplog.set_level("INFO", logger="orbitune")
-    study = Study(recipe.replace(split="random"), folder, methods=["linear"], folds=3, tune=2, robustness=2)
+    study = Study(recipe.replace(split="random"), folder, methods=["linear"], folds=3, tune=3, robustness=2)
     assert study.run(progress=False).runs == results.runs
     assert "3 of 3 runs were already finished" in caplog.messages
-    assert f"--recipe {folder}/recipes/linear-fold1.yaml --methods linear --folds 3 --tune 2" in study.command
+    assert f"--recipe {folder}/recipes/linear-fold1.yaml --methods linear --folds 3 --tune 3" in study.command
 
 
 def test_the_terminal_and_the_page_say_of_which_fold_the_sizes_are(finished):
@@ -260,7 +260,7 @@ def test_methods_differ_only_if_their_difference_holds_over_folds(tmp_path):
     """All mistakes are of one fold: its training tiles may be the reason."""
     verdict = judged(tmp_path, full=(0, 0, 0), lora=(0, 0, 20))
     assert verdict.equal < 0.001 and verdict.beyond < 0.025 and not verdict.differs
-    assert (verdict.verdict, verdict.images_needed) == ("cannot be told", None)
+    assert (verdict.outcome, verdict.images_needed) == ("open", None)
     interval = "over folds -213.45 to +169.01)"
     assert verdict.sentences[0].endswith(f", {interval}; more test images alone would not decide.")
     assert verdict.sentences[1].endswith(
@@ -271,7 +271,7 @@ def test_methods_differ_only_if_their_difference_holds_over_folds(tmp_path):
 
 def test_methods_differ_if_every_fold_says_so(tmp_path):
     verdict = judged(tmp_path, full=(0, 0, 0), lora=(20, 20, 21))
-    assert verdict.differs and verdict.verdict == "no"
+    assert verdict.differs and verdict.outcome == "worse than margin"
     assert (
         "full fine-tuning did better than LoRA (score test, p < 0.001, 95 % interval over folds"
         in verdict.sentences[1]
@@ -281,9 +281,9 @@ def test_methods_differ_if_every_fold_says_so(tmp_path):
 
 def test_a_method_is_within_the_margin_only_if_folds_agree(tmp_path):
     """LoRA wins on the pooled tiles, by one fold."""
-    assert judged(tmp_path, full=(20, 0, 0), lora=(0, 0, 0)).verdict == "cannot be told"
+    assert judged(tmp_path, full=(20, 0, 0), lora=(0, 0, 0)).outcome == "open"
     (tmp_path / "even").mkdir()
-    assert judged(tmp_path / "even", full=(20, 20, 20), lora=(0, 0, 0)).verdict == "yes"
+    assert judged(tmp_path / "even", full=(20, 20, 20), lora=(0, 0, 0)).outcome == "better"
 
 
 def gap_between(folder, *, random, spatial):

@@ -4,6 +4,7 @@
 # ruff: noqa: RUF001
 
 import json
+import shutil
 
 import pytest
 from commands import orbitune
@@ -11,12 +12,13 @@ from samples import backbone_folder
 from studies import Large, comparison_table, conclusions_text, write_report
 
 from orbitune import Recipe, Study
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, RunError
 from orbitune.study import report
 from orbitune.study.grid import Grid
 from orbitune.study.report import seen_warnings
 from orbitune.study.results import read_results
 from orbitune.training.run import train
+from orbitune.training.trial import TrialResult
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def backbones(backbone, tmp_path_factory):
 def finished(recipe, backbones, forked, tmp_path_factory):
     """The results of a study of two backbones, and its folder."""
     folder = tmp_path_factory.mktemp("study-backbones") / "s"
-    study = Study(recipe, folder, methods=["linear"], backbones=backbones, tune=2)
+    study = Study(recipe, folder, methods=["linear"], backbones=backbones, tune=3)
     return study.run(progress=False), folder
 
 
@@ -55,7 +57,10 @@ def test_each_backbone_is_planned_tuned_trained_and_recorded(finished, backbones
     assert [(run.method, run.status) for run in results.runs] == [(arm, "done") for arm in arms]
     assert [run.finished.recipe.backbone for run in results.runs] == backbones
     assert sorted(file.stem for file in (folder / "plans").iterdir()) == arms
-    assert [trial.method for trial in results.trials if trial.chosen] == arms
+    assert [search.method for search in results.searches] == arms
+    assert [trial.method for trial in results.trials if trial.chosen] == [
+        arm for arm in arms for _ in range(2)
+    ]
     assert [each.description for each in results.backbones.values()] == [
         run.finished.backbone.description for run in results.runs
     ]
@@ -79,7 +84,7 @@ def test_a_study_that_gains_a_backbone_and_loses_it_again_trains_no_run_twice(
 
     def study(*chosen):
         caplog.clear()
-        started = Study(recipe, folder, methods=["linear"], backbones=chosen, seeds=[0, 1], tune=2)
+        started = Study(recipe, folder, methods=["linear"], backbones=chosen, seeds=[0, 1], tune=3)
         return started.run(progress=False)
 
     def content(name, search):
@@ -102,11 +107,25 @@ def test_a_study_that_gains_a_backbone_and_loses_it_again_trains_no_run_twice(
 def test_a_study_of_backbones_is_continued(recipe, finished, backbones, caplog):
     results, folder = finished
     caplog.set_level("INFO", logger="orbitune")
-    again = Study(recipe, folder, methods=["linear"], backbones=backbones, tune=2).run(progress=False)
+    again = Study(recipe, folder, methods=["linear"], backbones=backbones, tune=3).run(progress=False)
     assert again.runs == results.runs and again.command == results.command
     assert "2 of 2 runs were already finished" in caplog.messages
     assert f"--recipe {folder}/recipes/linear@backbone.yaml --methods linear" in again.command
-    assert f"--backbones {','.join(backbones)} --tune 2" in again.command
+    assert f"--backbones {','.join(backbones)} --tune 3" in again.command
+
+
+def test_a_run_is_not_kept_beside_a_search_that_chooses_another_rate(recipe, finished, backbones, tmp_path):
+    """As after trials of another machine: some runs of a method would have one rate and some another."""
+    results, folder = finished
+    shutil.copytree(folder, tmp_path / "s")
+    [chosen, _] = [search.chosen for search in results.searches]
+    for file in (tmp_path / "s" / "trials" / "linear@backbone").glob(f"{chosen:g}-seed*/trial.json"):
+        trial = TrialResult.read(file)
+        worse = tuple(epoch.model_copy(update={"validation_accuracy": -1.0}) for epoch in trial.history)
+        trial.model_copy(update={"history": worse}).write(file)
+    study = Study(recipe, tmp_path / "s", methods=["linear"], backbones=backbones, tune=3)
+    with pytest.raises(RunError, match=f"linear@backbone was trained with learning rate {chosen:g}, and the"):
+        study.run(progress=False)
 
 
 def test_a_backbone_that_is_not_there_is_named_before_anything_is_trained(recipe, backbones, tmp_path):
@@ -142,7 +161,9 @@ def test_the_better_backbone_is_named_with_its_difference_and_its_cost(large):
     assert headline == "Which backbone: large, with every method."
     assert answer.startswith("With full fine-tuning, large reached ")
     assert "and did better than small (" in answer
-    assert "p < 0.001 after Holm; with 1.00× the CPU time and 1.00× the peak memory)" in answer
+    assert (
+        "p < 0.001 corrected for 4 comparisons; with 1.00× the CPU time and 1.00× the peak memory)" in answer
+    )
 
 
 def test_backbones_that_the_tiles_do_not_tell_apart_are_not_ranked(large):
@@ -159,7 +180,7 @@ def test_with_one_seed_no_backbone_is_called_better():
     headline, answer, *_ = conclusions_text(values).splitlines()
     assert headline == "Which backbone: not tested beyond these trained models, with every method."
     assert "and was not tested beyond these trained models against small (" in answer
-    assert "McNemar of these trained models p < 0.001 after Holm; with" in answer
+    assert "McNemar of these trained models p < 0.001 corrected for 4 comparisons; with" in answer
 
 
 def test_methods_are_judged_on_each_backbone(large):
@@ -173,11 +194,11 @@ def test_methods_are_judged_on_each_backbone(large):
     ]
 
 
-def test_one_holm_family_holds_all_comparisons_and_the_report_says_so(large, tmp_path):
+def test_one_family_holds_all_comparisons_and_the_report_says_so(large, tmp_path):
     assert {verdict["family"] for verdict in large["verdicts"]} == {4}
     write_report(large, tmp_path)
     page = (tmp_path / "report.md").read_text()
-    assert "Holm's correction is over all 4 comparisons of a split." in page
+    assert "All 4 comparisons of a split are judged together." in page
     assert "| LoRA on large | LoRA on small |" in page
     figure = (tmp_path / "figures" / "accuracy.svg").read_text()
     assert figure.index(">small<") > figure.index(">full fine-tuning<")  # headings are drawn as ticks

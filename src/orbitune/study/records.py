@@ -1,10 +1,11 @@
 """Records of results.json: what a study measured and concluded."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from orbitune.evaluation.run_result import RunData, RunResult
+from orbitune.evaluation.statistics.comparison import ALPHA
 from orbitune.machine.environment import Environment
 from orbitune.models.lineage.training_data import RENAMED_DATA
 from orbitune.models.metadata import BackboneRecord, ParameterCounts
@@ -19,8 +20,9 @@ from orbitune.study.findings import (
     VerdictRecord,
 )
 from orbitune.study.grid import Grid
+from orbitune.study.status import Status
+from orbitune.study.tune.records import SearchRecord, TrialRecord
 
-Status = Literal["done", "failed", "diverged"]
 _RENAMED = {"alarms": "leakage_checks", "engine": "executor"}  # in format 3
 
 
@@ -111,6 +113,13 @@ class Plan(StoredRecord):
         """Duration of the whole run: training and evaluation."""
         return self.train_seconds + self.evaluation_seconds
 
+    @property
+    def epoch_seconds(self) -> float:
+        """Duration of one more epoch, with its evaluation on validation."""
+        sizes = self.data.sizes
+        evaluated = (self.recipe.max_epochs + 1) * sizes["validation"] + sizes["test"]
+        return self.seconds_per_epoch + sizes["validation"] / evaluated * self.evaluation_seconds
+
 
 class RunRecord(Record):
     """One run of a study.
@@ -125,6 +134,7 @@ class RunRecord(Record):
         sweep: `shots`, `ranks` or `image_sizes` for a point of a sweep; None for the comparison.
         error: why it is not done.
         plan: expected cost; None for the points of a sweep.
+        environment: versions, code and machine of a finished run; None in files of earlier versions.
     """
 
     name: str
@@ -141,29 +151,13 @@ class RunRecord(Record):
     error: str | None = None
     plan: Plan | None = None
     result: RunResult | None = None
+    environment: Environment | None = None
 
     @property
     def finished(self) -> RunResult:
         """Result of a run that is done."""
         assert self.result is not None
         return self.result
-
-
-class TrialRecord(Record):
-    """A learning rate tried for a method on a split; no scores if it failed."""
-
-    method: str
-    split: str
-    fold: str | None = None
-    seed: int
-    learning_rate: float
-    epochs: int
-    validation_accuracy: float | None
-    seconds: float | None
-    test_reads: int | None
-    chosen: bool
-    status: Status
-    error: str | None = None
 
 
 class StudyResults(StoredRecord):
@@ -179,10 +173,12 @@ class StudyResults(StoredRecord):
         varied: fields of the recipe in which the runs differ.
         grid: values that were varied.
         executor: None in files of format 1.
+        trials: of the searches for learning rates.
+        searches: how each chose; empty without tuning, and in files of 0.2 and before.
         test_reads: how often each run has read the test split.
     """
 
-    FORMAT: ClassVar[int] = 4
+    FORMAT: ClassVar[int] = 5
 
     command: str
     created: str
@@ -196,6 +192,7 @@ class StudyResults(StoredRecord):
     executor: ExecutorRecord | None = None
     runs: list[RunRecord] = Field(min_length=1)
     trials: list[TrialRecord] = Field(default_factory=list)
+    searches: list[SearchRecord] = Field(default_factory=list)
     test_reads: dict[str, int] = Field(default_factory=dict)
     summaries: list[GroupSummary] = Field(default_factory=list)
     gaps: list[SplitGap] = Field(default_factory=list)
@@ -212,6 +209,8 @@ class StudyResults(StoredRecord):
             values["data"] = rename_keys(data, RENAMED_DATA)
         if isinstance(shared := values.get("recipe"), dict):
             values["recipe"] = shared = upgrade(shared)
+        if isinstance(verdicts := values.get("verdicts"), list):
+            values["verdicts"] = [{**_outcome(each), **each} for each in verdicts]
         if not isinstance(runs := values.get("runs"), list):
             return values
         runs = [_upgrade_run(run, version) if isinstance(run, dict) else run for run in runs]
@@ -248,6 +247,17 @@ class StudyResults(StoredRecord):
     def compared(self, split: str) -> list[RunRecord]:
         """Return the finished runs of the comparison on one split, without sweeps."""
         return [run for run in self.done if run.split == split and run.sweep is None]
+
+
+def _outcome(verdict: dict[str, Any]) -> dict[str, str]:
+    """Return the outcome of a comparison up to format 4, which had a verdict on the margin alone."""
+    if verdict.get("verdict") == "no":
+        return {"outcome": "worse than margin"}
+    differs = (verdict.get("equal") or 1) <= 2 * ALPHA and not verdict.get("over_folds")
+    if differs and verdict["difference"] > 0:
+        return {"outcome": "better"}
+    undecided = "worse" if differs else "open"
+    return {"outcome": "within margin" if verdict.get("verdict") == "yes" else undecided}
 
 
 def _upgrade_run(run: dict[str, Any], version: int) -> dict[str, Any]:

@@ -307,6 +307,7 @@ def check_recipes(*recipes: Recipe, one_label: bool = False) -> None:
         check_data(data, selection)  # first: an adapter of a backbone may have to be merged
     backbones = {name: open_backbone(name) for name in dict.fromkeys(each.backbone for each in anchored)}
     for recipe in anchored:
+        backbones[recipe.backbone].check_weights()
         check_sizes(recipe, backbones[recipe.backbone])
     check_labels(anchored, one_label=one_label, reads_labels=reads_labels, check_settings=check_settings)
 
