@@ -127,7 +127,7 @@ def _summarise(folder: Path) -> AdapterSummary:
         bytes=bundle.bytes,
         test_accuracy=scores.get("accuracy"),
         test_mean_average_precision=scores.get("mAP"),
-        test_tiles=test and test.count,
+        test_tiles=test.count if test else None,
         split=metadata.data.split_name if test else None,
     )
 
