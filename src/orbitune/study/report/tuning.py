@@ -14,8 +14,8 @@ def warn_edges(view: ReportView) -> list[str]:
     """Return one warning for each search whose best rate is at the edge of those tried."""
     return [
         f"Warning: the best learning rate of {_name(view, search)}, {search.best:g}, is at the {search.edge} "
-        f"edge of those that trained all epochs: a {'lower' if search.edge == 'low' else 'higher'} one may do "
-        "better, and the method may be judged too low."
+        f"edge of those that trained all epochs: a {search.edge}er one may do better, and the method may be "
+        "judged too low."
         for search in view.results.searches
         if search.edge and search.best is not None
     ]
