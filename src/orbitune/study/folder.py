@@ -13,6 +13,7 @@ from orbitune.files import holds_files
 from orbitune.integrity import read_checksummed_json
 from orbitune.recipe import Recipe
 from orbitune.records import RecordError, StoredRecord
+from orbitune.study.design.fixed import Design
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
 from orbitune.study.records import Plan
@@ -32,12 +33,14 @@ class StudySettings(StoredRecord):
     Attributes:
         tune: number of learning rates that are tried for each method, >= 0.
         jobs: most runs at once in any session, >= 1.
+        design: what was fixed before the test split was read; None where an earlier version stored it.
     """
 
     UNVERSIONED: ClassVar[int | None] = 1
 
     tune: NonNegativeInt
     jobs: PositiveInt
+    design: Design | None = None
 
 
 @dataclass(frozen=True)
@@ -149,9 +152,21 @@ class StudyFolder:
         differ = "; ".join(map(str, differences))
         return RunError(f"{self.path} holds a study {kind} ({differ}). Choose another --out.")
 
-    def store_jobs(self, jobs: int) -> None:
-        """Store the number of trials and the most parallel runs in study.json."""
-        StudySettings(tune=self.trials, jobs=max(jobs, self.max_jobs)).write(self.path / _SETTINGS)
+    def store(self, jobs: int, design: Design) -> None:
+        """Store the number of trials, the most parallel runs and the design in study.json."""
+        settings = StudySettings(tune=self.trials, jobs=max(jobs, self.max_jobs), design=design)
+        settings.write(self.path / _SETTINGS)
+
+    @property
+    def design(self) -> Design | None:
+        """What an earlier session fixed; None where there was none."""
+        return self._settings().design
+
+    @property
+    def test_was_read(self) -> bool:
+        """Whether any run of the folder has read its test split."""
+        recipes = (self.path / "recipes").glob("*.yaml")
+        return any(count_test_reads(self.path / file.stem) for file in recipes)
 
     @property
     def max_jobs(self) -> int:

@@ -9,6 +9,7 @@ from orbitune.machine.environment import Environment
 from orbitune.models.metadata import RENAMED_DATA, BackboneRecord, ParameterCounts
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import Record, StoredRecord, rename_keys
+from orbitune.study.design.fixed import Design
 from orbitune.study.findings import (
     DisagreementRecord,
     GroupSummary,
@@ -179,6 +180,7 @@ class StudyResults(StoredRecord):
         grid: values that were varied.
         executor: None in files of format 1.
         test_reads: how often each run has read the test split.
+        design: what was fixed beforehand; None in results of earlier versions.
     """
 
     FORMAT: ClassVar[int] = 4
@@ -202,6 +204,7 @@ class StudyResults(StoredRecord):
     leakage_checks: list[LeakageRecord] = Field(default_factory=list)
     disagreements: list[DisagreementRecord] = Field(default_factory=list)
     robustness: list[RobustnessRecord] = Field(default_factory=list)
+    design: Design | None = None
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
