@@ -64,7 +64,7 @@ def compare_optuna() -> None:
     """Count the epochs of successive halving in every order of five trials."""
     import optuna
 
-    from orbitune.study.tune import halving_rungs
+    from orbitune.study.tune.search import halving_rungs
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     curves = {  # validation accuracy of five learning rates over nine epochs

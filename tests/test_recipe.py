@@ -124,9 +124,9 @@ def test_the_original_preset_is_the_published_study():
     assert preset("original", "full")["learning_rate"] == 5e-5
 
 
-def test_the_fast_preset_has_small_images_and_flips_for_every_method():
+def test_the_fast_preset_has_growing_small_images_and_flips_for_every_method():
     fast = Recipe.make(preset("fast", "lora"))
-    assert (fast.image_size, fast.augment) == ("auto", "flips")
+    assert (fast.sizes, fast.epochs, fast.augment) == ((("half", 0.5), ("auto", 0.5)), 4, "flips")
     assert preset("fast", "full") == preset("fast", "lora")
 
 

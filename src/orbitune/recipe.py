@@ -86,7 +86,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             raise ContradictionError(f"{{{groups[0]}}} needs {{split}} group")
         if self.sizes and self.image_size not in (None, self.sizes[-1][0]):
             raise ContradictionError(
-                f"{{sizes}} end at {self.sizes[-1][0]} pixels, {{image_size}} is {self.image_size}"
+                f"{{sizes}} end at {self.sizes[-1][0]}, {{image_size}} is {self.image_size}"
             )
         return self
 

@@ -228,10 +228,10 @@ class OptimisationSettings(Settings):
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="Fraction of the steps with linear warm-up")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW")
-    sizes: tuple[tuple[int, float], ...] | None = Field(
+    sizes: tuple[tuple[int | Literal["native", "half", "auto"], float], ...] | None = Field(
         None,
-        description="Progressive resizing: input sizes with their fraction of the steps, such as "
-        "56:0.5,112:0.5",
+        description="Progressive resizing: input sizes, in pixels, native, auto or half of auto, with their "
+        "fraction of the steps, such as 56:0.5,112:0.5",
     )
     augment: Literal["sensor", "flips", "none"] | None = Field(
         None,

@@ -107,7 +107,10 @@ def test_the_update_of_a_merger_is_the_weighted_mean_and_is_scored_beside_its_pa
         "other",
     ]
     assert files_with_paths(tmp_path / "merged") == []
-    seen = [set(read_seen(place).tolist()) for place in (runs / "run", runs / "other", tmp_path / "merged")]
+    seen = [
+        set(read_seen(place).trained.tolist())
+        for place in (runs / "run", runs / "other", tmp_path / "merged")
+    ]
     assert seen[2] == seen[0] | seen[1]
     assert all(0 <= getattr(row, name) <= 1 for row in scores for name in ("one", "other", "merged"))
     model = Bundle.open(tmp_path / "merged").model(Bundle.open(runs / "run").backbone())

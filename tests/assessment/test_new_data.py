@@ -166,15 +166,13 @@ def test_copies_are_found_for_a_bundle_and_for_a_run_of_earlier_versions(run, bu
     for row in range(0, len(names), 7):
         (tmp_path / "new" / names[row]).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(tiles / names[row], tmp_path / "new" / names[row])
-    validation = set(read_predictions(run, "validation").indices)
     copied = [row for row in range(0, len(names), 7) if row not in test]
     earlier = shutil.copytree(run, tmp_path / "run")
     (earlier / "training-tiles.json").unlink()
     found = evaluate(earlier, data=tmp_path / "new", progress=False).copies
     assert (found.count, found.compared_with) == (len(copied), "the run's tiles outside its test split")
     found = evaluate(bundle.folder, data=tmp_path / "new", progress=False).copies
-    assert found.count == len([row for row in copied if row not in validation])
-    assert found.compared_with == "training tiles of the model"
+    assert (found.count, found.compared_with) == (len(copied), "training and validation tiles of the model")
 
 
 def test_without_the_training_data_the_missing_comparison_is_said(run, unseen, tmp_path, monkeypatch):
@@ -190,15 +188,18 @@ def test_without_the_training_data_the_missing_comparison_is_said(run, unseen, t
 def test_a_bundle_knows_its_training_tiles_where_their_data_is_gone(
     bundle, run, tiles, tmp_path, monkeypatch
 ):
-    count = RunResult.load(run).data.sizes["train"]
+    sizes = RunResult.load(run).data.sizes
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
     # Where the backbone lies is kept in the cache, too.
     new = evaluate(bundle.folder, data=tiles, backbone=run.parent / "backbone", progress=False)
-    assert new.copies is None and new.seen == count
-    assert (new.others.count, new.others.score) == (new.scores.count - count, "accuracy")
+    assert new.copies is None and (new.seen, new.validated) == (sizes["train"], sizes["validation"])
+    assert (new.others.count, new.others.score) == (sizes["test"], "accuracy")
+    tiles_ = f"{new.scores.count} tiles"
     warning = (
-        f"warning: {count} tiles have the pixels of tiles that the model, or a run that it started from, was "
-        f"trained on; without them accuracy is {new.others.value:.2%} ({new.others.count} tiles)"
+        f"warning: {sizes['train']} of {tiles_} were training tiles of the model, or of one that it comes "
+        f"from, and {sizes['validation']} of {tiles_} were validation tiles of the model, or of one that it "
+        f"comes from, which choose epochs and fit thresholds; without them accuracy is "
+        f"{new.others.value:.2%} ({sizes['test']} tiles)"
     )
     assert new.remarks()[0] == new.warnings()[0] == warning
 
@@ -206,7 +207,7 @@ def test_a_bundle_knows_its_training_tiles_where_their_data_is_gone(
 def test_tiles_known_by_their_checksums_alone_leave_one_statement(evaluated):
     new = evaluated[0].model_copy(update={"seen": 3})
     assert new.copies.count == 0 and not any("no tile is a near-duplicate" in line for line in new.remarks())
-    assert [line for line in new.remarks() if "trained on" in line] == new.warnings()
+    assert [line for line in new.remarks() if "training tiles of the model" in line] == new.warnings()
 
 
 def test_the_score_without_training_tiles_is_that_of_the_other_tiles_and_warned_of_first(

@@ -10,6 +10,7 @@ from orbitune.bench.figures import (
     accuracy_loss,
     corrupted_accuracy,
     corrupted_errors_gone,
+    test_accuracy,
     time_to_accuracy,
 )
 from orbitune.errors import OrbituneError
@@ -88,3 +89,18 @@ def test_the_accuracy_in_time_is_that_of_the_best_epoch_that_ended_in_time(pair)
 def test_a_time_without_any_epoch_is_an_error(pair):
     with pytest.raises(OrbituneError, match=r"No epoch ended within 0\.01 s"):
         accuracy_in_time.measure(pair[0], seconds=0.01, seeds=1, recipe={"epochs": 1})
+
+
+@pytest.mark.slow
+def test_the_test_accuracy_is_that_of_whole_trainings_by_seed(pair):
+    measured = test_accuracy.measure(pair[0], seconds=600, seeds=2)
+    first = RunResult.load(Path(pair[0]))
+    details = dict(measured["details"])
+    assert first.recipe.seed == 0 and details["seeds"].startswith(f"{first.test.accuracy:.2%} after ")
+    assert details["test tiles"] == f"{first.test.count:,}" and details["seeds"].count("% after") == 2
+
+
+@pytest.mark.slow
+def test_a_training_that_takes_longer_than_allowed_is_an_error(pair):
+    with pytest.raises(OrbituneError, match=r"seed 0 took \d+ s: allow more than 0\.01 s"):
+        test_accuracy.measure(pair[0], seconds=0.01, seeds=1)

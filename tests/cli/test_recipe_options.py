@@ -1,8 +1,10 @@
 """Options of the recipe: one for each field, and which source overrides which."""
 
+import pytest
 from commands import orbitune
 
 from orbitune.cli.recipe_options import make_recipe
+from orbitune.errors import OrbituneError
 from orbitune.recipe import Recipe
 from orbitune.recipe_settings import LoraSettings
 
@@ -27,8 +29,18 @@ def test_options_go_before_the_recipe_file_and_the_file_before_the_preset(tmp_pa
 
 
 def test_sizes_go_before_the_image_size_of_a_preset():
-    recipe = make_recipe(None, "fast", values={"sizes": "64:0.5,112:0.5"}, lora={})
-    assert recipe.sizes[-1][0] == 112 and recipe.image_size is None and recipe.augment == "flips"
+    recipe = make_recipe(None, "original", values={"sizes": "64:0.5,112:0.5"}, lora={})
+    assert recipe.sizes[-1][0] == 112 and recipe.image_size is None and recipe.augment == "none"
+
+
+def test_an_image_size_goes_before_the_sizes_of_a_preset():
+    recipe = make_recipe(None, "fast", values={"image_size": 96}, lora={})
+    assert recipe.image_size == 96 and recipe.sizes is None and recipe.augment == "flips"
+
+
+def test_a_contradiction_with_a_preset_names_the_preset():
+    with pytest.raises(OrbituneError, match=r"--cache-frozen .* with sizes of the preset fast"):
+        make_recipe(None, "fast", values={"cache_frozen": True}, lora={})
 
 
 def test_the_rate_of_a_recipe_file_is_not_carried_over_to_another_method(tmp_path):

@@ -134,6 +134,57 @@ def test_weights_that_would_leave_the_backbone_random_are_refused(tmp_path, dama
         load_weights(find_backbone(str(folder)), CLASSES, seed=0)
 
 
+def reshape(folder):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if ".1." in name and name.endswith("dense.weight"))
+    tensors[name] = tensors[name][:, :-1].contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("model_type", ["vit", "deit", "dinov2", "dinov2_with_registers", "ijepa"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
+        (truncate, r"model\.safetensors cannot be loaded: .*Restore it"),
+        (drop_a_layer, r"fit its config\.json: \d+ tensors, such as \S+\.1\.\S+, are missing"),
+        (reshape, r"fit its config\.json: the tensor \S+ is missing or of another shape"),
+    ],
+)
+def test_weights_are_checked_by_their_headers(tmp_path, model_type, damage, message):
+    """So that nothing is imported, and no tile decoded, for a checkpoint that was not downloaded whole."""
+    folder = backbone_folder(tmp_path / "b", model_type)
+    backbone = find_backbone(str(folder))
+    backbone.check_weights()
+    damage(folder)
+    with pytest.raises(ModelError, match=message) as caught:
+        backbone.check_weights()
+    assert str(caught.value).count("cannot be loaded") <= 1
+
+
+@pytest.mark.parametrize("model_type", ["clip", "swin", "vit_mae", "dinov3_vit"])
+def test_weights_of_families_that_transformers_computes_have_whole_files(tmp_path, model_type):
+    folder = backbone_folder(tmp_path / "b", model_type)
+    backbone = find_backbone(str(folder))
+    backbone.check_weights()
+    truncate(folder)
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        backbone.check_weights()
+
+
+def test_tensors_under_names_that_are_not_known_are_left_to_transformers(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = backbone_folder(tmp_path / "b")
+    renamed = {
+        name.replace("vit.", "base."): t for name, t in load_file(folder / "model.safetensors").items()
+    }
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    find_backbone(str(folder)).check_weights()
+
+
 def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(ModelError, match="There is no backbone folder"):
         find_backbone(str(tmp_path / "nothing"))

@@ -27,7 +27,7 @@ CLASSES = ["a", "b", "c"]
 def finished(recipe, forked, tmp_path_factory):
     """The results of a study of three random folds, tuned and corrupted in each, and its folder."""
     folder = tmp_path_factory.mktemp("study-folds") / "s"
-    study = Study(recipe.replace(split="random"), folder, methods=["linear"], folds=3, tune=2, robustness=2)
+    study = Study(recipe.replace(split="random"), folder, methods=["linear"], folds=3, tune=3, robustness=2)
     return study.run(progress=False), folder
 
 
@@ -125,10 +125,10 @@ def test_a_method_that_lacks_a_corrupted_fold_is_not_compared(finished):
 def test_a_study_of_folds_is_continued_and_its_command_has_them(recipe, finished, caplog):
     results, folder = finished
     caplog.set_level("INFO", logger="orbitune")
-    study = Study(recipe.replace(split="random"), folder, methods=["linear"], folds=3, tune=2, robustness=2)
+    study = Study(recipe.replace(split="random"), folder, methods=["linear"], folds=3, tune=3, robustness=2)
     assert study.run(progress=False).runs == results.runs
     assert "3 of 3 runs were already finished" in caplog.messages
-    assert f"--recipe {folder}/recipes/linear-fold1.yaml --methods linear --folds 3 --tune 2" in study.command
+    assert f"--recipe {folder}/recipes/linear-fold1.yaml --methods linear --folds 3 --tune 3" in study.command
 
 
 def test_the_terminal_and_the_page_say_of_which_fold_the_sizes_are(finished):

@@ -1,8 +1,11 @@
 """Recipes that a study's folder holds are those of its runs."""
 
+from contextlib import nullcontext
+
 import pytest
 
 from orbitune.errors import RunError
+from orbitune.integrity import write_checksummed_json
 from orbitune.recipe import Recipe
 from orbitune.study import grid
 from orbitune.study.folder import StudyFolder
@@ -77,13 +80,23 @@ def tree(folder):
 @pytest.mark.parametrize("begun", ["lora", "trials/lora"])
 def test_a_refused_study_renames_nothing(tmp_path, begun):
     claim(tmp_path, Recipe())
-    StudyFolder(tmp_path, trials=2).store_jobs(1)
+    StudyFolder(tmp_path, trials=2).store(1)
     (tmp_path / begun).mkdir(parents=True)
     (tmp_path / begun / "result.json").write_text("{}")
     before = tree(tmp_path)
     with pytest.raises(RunError, match="with other trials"):
         grown(tmp_path, tune=3)
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(("tune", "refused"), [(3, True), (0, False)])
+def test_a_study_that_an_earlier_version_tuned_is_not_continued(tmp_path, tune, refused):
+    """Its learning rates were compared after some of the epochs with one seed."""
+    StudyFolder(tmp_path, trials=tune).claim(Grid.of().runs([Recipe()]))
+    (tmp_path / "lora").mkdir()
+    write_checksummed_json(tmp_path / "study.json", {"tune": tune, "jobs": 1})
+    with pytest.raises(RunError, match="tuned by an earlier version") if refused else nullcontext():
+        grown(tmp_path, tune=tune)
 
 
 def test_a_refused_study_keeps_the_plans_of_others(tmp_path):

@@ -48,6 +48,14 @@ def test_the_table_has_a_column_per_method(recipe):
     assert all(len(row) == 3 for row in rows)
 
 
+def test_a_plan_of_a_tuned_study_has_the_trials_and_the_time_of_each_search(recipe):
+    plan = plan_run(recipe, progress=False)
+    rows = {row[0]: row[1:] for row in plan_table([plan], tune=3)[1]}
+    assert rows["tuning: trials"] == ["6"] and rows["tuning: epochs"] == ["12"]
+    assert {"tuning: time", "tuning: each rate more, at most"} <= rows.keys()
+    assert not any(row[0].startswith("tuning") for row in plan_table([plan])[1])
+
+
 def test_a_plan_with_growing_sizes_measures_each_of_them(recipe):
     plan = plan_run(recipe.replace(sizes="16:0.5,32:0.5"), progress=False)
     assert plan.steps_measured > plan_run(recipe, progress=False).steps_measured

@@ -4,6 +4,7 @@
 # ruff: noqa: RUF001
 
 import json
+import shutil
 
 import pytest
 from commands import orbitune
@@ -11,12 +12,13 @@ from samples import backbone_folder
 from studies import Large, comparison_table, conclusions_text, write_report
 
 from orbitune import Recipe, Study
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, RunError
 from orbitune.study import report
 from orbitune.study.grid import Grid
 from orbitune.study.report import seen_warnings
 from orbitune.study.results import read_results
 from orbitune.training.run import train
+from orbitune.training.trial import TrialResult
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def backbones(backbone, tmp_path_factory):
 def finished(recipe, backbones, forked, tmp_path_factory):
     """The results of a study of two backbones, and its folder."""
     folder = tmp_path_factory.mktemp("study-backbones") / "s"
-    study = Study(recipe, folder, methods=["linear"], backbones=backbones, tune=2)
+    study = Study(recipe, folder, methods=["linear"], backbones=backbones, tune=3)
     return study.run(progress=False), folder
 
 
@@ -55,7 +57,10 @@ def test_each_backbone_is_planned_tuned_trained_and_recorded(finished, backbones
     assert [(run.method, run.status) for run in results.runs] == [(arm, "done") for arm in arms]
     assert [run.finished.recipe.backbone for run in results.runs] == backbones
     assert sorted(file.stem for file in (folder / "plans").iterdir()) == arms
-    assert [trial.method for trial in results.trials if trial.chosen] == arms
+    assert [search.method for search in results.searches] == arms
+    assert [trial.method for trial in results.trials if trial.chosen] == [
+        arm for arm in arms for _ in range(2)
+    ]
     assert [each.description for each in results.backbones.values()] == [
         run.finished.backbone.description for run in results.runs
     ]
@@ -79,7 +84,7 @@ def test_a_study_that_gains_a_backbone_and_loses_it_again_trains_no_run_twice(
 
     def study(*chosen):
         caplog.clear()
-        started = Study(recipe, folder, methods=["linear"], backbones=chosen, seeds=[0, 1], tune=2)
+        started = Study(recipe, folder, methods=["linear"], backbones=chosen, seeds=[0, 1], tune=3)
         return started.run(progress=False)
 
     def content(name, search):
@@ -102,11 +107,25 @@ def test_a_study_that_gains_a_backbone_and_loses_it_again_trains_no_run_twice(
 def test_a_study_of_backbones_is_continued(recipe, finished, backbones, caplog):
     results, folder = finished
     caplog.set_level("INFO", logger="orbitune")
-    again = Study(recipe, folder, methods=["linear"], backbones=backbones, tune=2).run(progress=False)
+    again = Study(recipe, folder, methods=["linear"], backbones=backbones, tune=3).run(progress=False)
     assert again.runs == results.runs and again.command == results.command
     assert "2 of 2 runs were already finished" in caplog.messages
     assert f"--recipe {folder}/recipes/linear@backbone.yaml --methods linear" in again.command
-    assert f"--backbones {','.join(backbones)} --tune 2" in again.command
+    assert f"--backbones {','.join(backbones)} --tune 3" in again.command
+
+
+def test_a_run_is_not_kept_beside_a_search_that_chooses_another_rate(recipe, finished, backbones, tmp_path):
+    """As after trials of another machine: some runs of a method would have one rate and some another."""
+    results, folder = finished
+    shutil.copytree(folder, tmp_path / "s")
+    [chosen, _] = [search.chosen for search in results.searches]
+    for file in (tmp_path / "s" / "trials" / "linear@backbone").glob(f"{chosen:g}-seed*/trial.json"):
+        trial = TrialResult.read(file)
+        worse = tuple(epoch.model_copy(update={"validation_accuracy": -1.0}) for epoch in trial.history)
+        trial.model_copy(update={"history": worse}).write(file)
+    study = Study(recipe, tmp_path / "s", methods=["linear"], backbones=backbones, tune=3)
+    with pytest.raises(RunError, match=f"linear@backbone was trained with learning rate {chosen:g}, and the"):
+        study.run(progress=False)
 
 
 def test_a_backbone_that_is_not_there_is_named_before_anything_is_trained(recipe, backbones, tmp_path):
@@ -194,11 +213,15 @@ def test_a_backbone_that_was_trained_on_held_out_tiles_is_warned_of_first_and_at
     seen = {part: sum(each.seen[part] for each in data) for part in ("test", "validation")}
     assert seen["test"] == seen["validation"] == 36  # each training tile is tested once
     assert not any(run.finished.data.seen for run in results.runs if run.method.endswith("dinov2"))
-    warning = (
-        "Warning: strong was trained on 36 of 60 test tiles and 36 of 60 validation tiles. Its scores are "
-        "too high, and so are its differences from other backbones."
+    assert sum(each.validated.get("test", 0) for each in data) == 12  # and so are those that validated it
+    [warning] = seen_warnings(results)
+    others = [run.finished.test.seen.others for run in results.runs if run.method.endswith("strong")]
+    assert sum(each.count for each in others) == 12
+    assert warning == (
+        "Warning: 36 of 60 test tiles and 36 of 60 validation tiles were training tiles of strong, and 12 of "
+        "60 test tiles were validation tiles of strong, which choose epochs and fit thresholds: its scores "
+        "are too high, and so are its differences from other backbones."
     )
-    assert seen_warnings(results) == [warning]
     assert report.conclusions_text(results).startswith(warning)
     page = (tmp_path / "s" / "report.md").read_text()
     opening, rest = page.split("| Method and backbone |", 1)
@@ -214,4 +237,4 @@ def test_a_backbone_whose_training_tiles_are_not_known_is_warned_of(large):
     assert conclusions_text(values).startswith(
         "Warning: it is not known whether large was trained on held-out tiles: the training tiles of its runs"
     )
-    assert "small was" not in conclusions_text(values)
+    assert "whether small was" not in conclusions_text(values)

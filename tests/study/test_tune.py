@@ -1,19 +1,30 @@
-"""Every method gets the same trials; the best validation score wins."""
+"""One search for the learning rate of every method, decided by whole runs with two seeds."""
 
+import json
+from dataclasses import dataclass, field
+from math import log10
+
+import numpy as np
 import pytest
+from samples import tile_folder
 
-from orbitune.errors import DivergedError, OrbituneError, RunError
+from orbitune import Recipe, plan_run
+from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError
+from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.models.methods import METHODS
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import Grid
-from orbitune.study.tune import (
+from orbitune.study.tune.cost import describe_costs, search_cost
+from orbitune.study.tune.rates import learning_rates, rate_at
+from orbitune.study.tune.search import (
+    MOST_BEYOND,
+    SEEDS,
     chosen_learning_rates,
     halving_rungs,
-    learning_rates,
-    make_trials,
+    make_searches,
     search_learning_rates,
 )
-from orbitune.training.trial import trial
+from orbitune.training.trial import TrialResult, trial
 
 
 @pytest.fixture
@@ -21,15 +32,22 @@ def recipe(recipe):
     return recipe.replace(method="linear", epochs=6)
 
 
+@pytest.fixture(scope="module")
+def plan(backbone, tmp_path_factory):
+    """The plan of a run of nine epochs."""
+    tiles = tile_folder(tmp_path_factory.mktemp("plan") / "tiles")
+    return plan_run(Recipe(data=str(tiles), backbone=backbone, epochs=9, batch_size=16), progress=False)
+
+
 def in_this_process(done):
-    """An executor that trains trials in this process and records their epochs."""
+    """An executor that trains trials in this process and records rate, seed and epochs of each."""
 
     def work(trials):
         for each in trials:
-            done.append((each.spec.recipe.method, each.number, each.epochs))
+            done.append((each.learning_rate, each.seed, each.epochs))
             try:
                 result = trial(
-                    each.spec.recipe.replace(learning_rate=each.learning_rate),
+                    each.spec.recipe.replace(learning_rate=each.learning_rate, seed=each.seed),
                     each.folder,
                     epochs=each.epochs,
                     progress=False,
@@ -41,103 +59,329 @@ def in_this_process(done):
     return work
 
 
+@dataclass
+class Simulation:
+    """An executor whose trials get the scores of a curve over the logarithm of the learning rate.
+
+    Attributes:
+        accuracy: validation accuracy at log10 of a rate, an epoch and a seed; None where it diverges.
+        tiles: number of validation tiles.
+        stop_after: number of trials after which the session is interrupted.
+    """
+
+    accuracy: object
+    tiles: int = 5400
+    stop_after: int | None = None
+    done: list = field(default_factory=list)
+
+    def __call__(self, trials):
+        for each in trials:
+            if len(self.done) == self.stop_after:
+                raise Interrupted("enough")
+            self.done.append((each.learning_rate, each.seed, each.epochs))
+            scores = [
+                self.accuracy(log10(each.learning_rate), epoch, each.seed)
+                for epoch in range(1, each.epochs + 1)
+            ]
+            if None in scores:
+                each.store(Outcome(error=DivergedError("the loss is not finite")))
+                continue
+            result = TrialResult(
+                recipe=each.spec.recipe,
+                history=tuple(metrics(epoch, score) for epoch, score in enumerate(scores, 1)),
+                validation_tiles=self.tiles,
+                seconds=1.0,
+                test_reads=0,
+            )
+            each.folder.mkdir(parents=True, exist_ok=True)
+            result.write(each.folder / "trial.json")
+            each.store(Outcome(result.to_json()))
+
+
+def metrics(epoch, score):
+    return EpochMetrics(
+        epoch=epoch,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        validation_loss=1.0,
+        validation_accuracy=score,
+        learning_rate=0.1,
+        train_seconds=1.0,
+        evaluation_seconds=0.1,
+    )
+
+
+def peak(at, *, height=0.98, slope=0.1):
+    """A curve with its maximum at 10 ** `at` in every epoch and with every seed."""
+    return lambda rate, epoch, seed: height - slope * (rate - at) ** 2
+
+
 def search_of(recipe, folder, count=3, **settings):
-    return make_trials(Grid().runs([recipe.replace(**settings)]), count, folder=folder)
+    return make_searches(Grid().runs([recipe.replace(**settings)]), count, folder=folder)
 
 
-def test_the_grid_is_powers_of_three_around_the_default():
-    assert learning_rates(0.002, 3) == [0.000667, 0.002, 0.006]
-    assert learning_rates(0.01, 5) == [0.00111, 0.00333, 0.01, 0.03, 0.09]
-    assert learning_rates(0.01, 2) == [0.00333, 0.01]
+def simulated(recipe, folder, accuracy, *, count=3, tiles=5400, **settings):
+    """The record of a search over a curve, and the trials that it took."""
+    searches, simulation = search_of(recipe, folder, count, **settings), Simulation(accuracy, tiles)
+    search_learning_rates(searches, simulation)
+    return searches[0].record(), simulation.done
 
 
-@pytest.mark.parametrize("count", range(2, 12))
-def test_every_grid_holds_the_default_and_as_many_rates_as_asked(count):
-    assert 0.01 in learning_rates(0.01, count)
-    assert len(set(learning_rates(0.01, count))) == count
+def test_all_methods_share_one_lattice_of_rates():
+    assert learning_rates(1e-4, 3) == [3e-5, 1e-4, 3e-4]
+    assert learning_rates(2e-3, 5) == [3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
+    assert learning_rates(0.01, 4) == [1e-3, 3e-3, 1e-2, 3e-2]
+    tried = {rate for method in METHODS.values() for rate in learning_rates(method.learning_rate, 5)}
+    assert all(f"{rate:e}".startswith(("1.000000e", "3.000000e")) for rate in tried)
+
+
+@pytest.mark.parametrize("count", range(3, 12))
+def test_a_grid_has_as_many_rates_as_asked_and_the_default_near_its_middle(count):
+    for method in METHODS.values():
+        rates = learning_rates(method.learning_rate, count)
+        assert len(set(rates)) == count and rates == sorted(rates)
+        assert 0.5 < rates[count // 2] / method.learning_rate < 2
 
 
 @pytest.mark.parametrize(
     ("trials", "epochs", "expected"),
     [
-        (3, 9, [(3, 3)]),
-        (9, 9, [(9, 1), (3, 3)]),
-        (5, 9, [(5, 1), (2, 3)]),
-        (27, 81, [(27, 3), (9, 9), (3, 27)]),  # eta = 3 in the paper, without its last rung
-        (3, 4, [(3, 2)]),
-        (9, 1, [(9, 1), (3, 1)]),
+        (3, 9, [(3, 9)]),
+        (5, 9, [(5, 3), (3, 9)]),
+        (9, 9, [(9, 3), (3, 9)]),
+        (27, 81, [(27, 9), (9, 27), (3, 81)]),
+        (5, 4, [(5, 2), (3, 4)]),
+        (5, 1, [(5, 1), (3, 1)]),
     ],
 )
-def test_a_third_continues_for_three_times_the_epochs_until_one_is_left(trials, epochs, expected):
+def test_three_finalists_train_all_epochs_and_more_rates_a_third_of_them_before(trials, epochs, expected):
     assert halving_rungs(trials, epochs) == expected
 
 
-def test_every_method_and_split_gets_as_many_trials_around_its_own_rate(recipe, tmp_path):
-    specs = Grid(seeds=(0, 1)).runs([recipe.replace(method=method) for method in ("full", "linear")])
-    full, linear = make_trials(specs, 3, folder=tmp_path)
-    assert [each.learning_rate for each in full] == learning_rates(METHODS["full"].learning_rate, 3)
-    assert [each.learning_rate for each in linear] == learning_rates(METHODS["linear"].learning_rate, 3)
-    assert {each.spec.recipe.seed for each in full + linear} == {0}  # never once for each seed
-    assert [
-        each.learning_rate for each in search_of(recipe, tmp_path, learning_rate=0.5)[0]
-    ] == learning_rates(0.5, 3)
+def test_every_method_gets_the_same_search_around_its_own_rate(recipe, tmp_path):
+    specs = Grid(seeds=(0, 1, 2)).runs([recipe.replace(method=name) for name in ("full", "linear", "lora")])
+    searches = make_searches(specs, 5, folder=tmp_path)
+    assert [search.spec.arm for search in searches] == ["full", "linear", "lora"]  # not once for each seed
+    for search in searches:
+        simulation = Simulation(peak(log10(METHODS[search.spec.arm].learning_rate)))
+        search_learning_rates([search], simulation)
+        record = search.record()
+        assert list(record.first) == learning_rates(METHODS[search.spec.arm].learning_rate, 5)
+        assert [epochs for *_, epochs in simulation.done] == [2] * 5 + [6] * 6
+    [search] = search_of(recipe, tmp_path, learning_rate=0.5)
+    assert [rate_at(place) for place in search.first] == [0.1, 0.3, 1.0]
 
 
-def test_the_best_on_validation_is_chosen_and_every_trial_recorded(recipe, tmp_path):
-    done, searches = [], search_of(recipe, tmp_path)
-    search_learning_rates(searches, in_this_process(done))
-    records = [each.record() for each in searches[0]]
-    assert done == [("linear", 1, 2), ("linear", 2, 2), ("linear", 3, 2)]
-    [winner] = [record for record in records if record.chosen]
-    assert winner.validation_accuracy == max(record.validation_accuracy for record in records)
-    assert chosen_learning_rates(searches) == {("linear", "default", None): winner.learning_rate}
-    for record in records:
-        assert (record.status, record.epochs, record.seed, record.test_reads) == ("done", 2, 0, 0)
-        assert record.seconds > 0
-    assert not list(tmp_path.rglob("checkpoint"))  # what only a trial under way needs
+def test_the_choice_rests_on_whole_runs_with_two_seeds(recipe, tmp_path):
+    early = peak(-3.0, height=0.9)  # lower rates look better at first
+
+    def accuracy(rate, epoch, seed):
+        return early(rate, epoch, seed) if epoch < 6 else peak(-2.0)(rate, epoch, seed) + 0.001 * seed
+
+    record, done = simulated(recipe, tmp_path, accuracy, count=5)
+    assert record.chosen == 0.01 and record.edge is None
+    assert {epochs for rate, seed, epochs in done if seed == 1} == {6}
+    for finalist in record.finalists:
+        assert len(finalist.scores) == SEEDS == 2
+        assert {seed for rate, seed, epochs in done if (rate, epochs) == (finalist.learning_rate, 6)} == {
+            0,
+            1,
+        }
+    rates = [finalist.learning_rate for finalist in record.finalists]
+    place = rates.index(record.chosen)
+    assert 0 < place < len(rates) - 1  # both neighbours were trained to the end too
 
 
-def test_continued_trials_train_from_their_checkpoint(recipe, tmp_path):
-    done, searches = [], search_of(recipe, tmp_path, count=5, epochs=9)
-    search_learning_rates(searches, in_this_process(done))
-    assert [epochs for *_, epochs in done] == [1] * 5 + [3] * 2
-    best = sorted(searches[0], key=lambda each: each.epochs)[-2:]
-    assert all(len(each.result.history) == 3 for each in best)
-    assert sum(each.chosen for each in searches[0]) == 1 and any(each.chosen for each in best)
+@pytest.mark.parametrize("count", [3, 5])
+@pytest.mark.parametrize(("best", "chosen"), [(-3.5, 3e-4), (-1.0, 0.1)])
+def test_rates_are_added_until_the_best_has_two_neighbours(recipe, tmp_path, count, best, chosen):
+    record, _ = simulated(recipe, tmp_path, peak(best), count=count)
+    assert record.chosen == chosen not in learning_rates(0.01, 3)
+    assert record.edge is None
+    rates = [finalist.learning_rate for finalist in record.finalists]
+    assert rates[0] < chosen < rates[-1]
+    if count == 3:
+        assert set(record.added) == set(rates) - set(learning_rates(0.01, 3))
 
 
-def test_finished_trials_are_not_repeated(recipe, tmp_path):
-    first, again = (
-        search_of(recipe, tmp_path, count=5, epochs=9),
-        search_of(recipe, tmp_path, count=5, epochs=9),
+@pytest.mark.parametrize(("best", "edge"), [(-9.0, "low"), (5.0, "high")])
+def test_where_the_limit_is_reached_the_record_says_edge(recipe, tmp_path, best, edge):
+    record, _ = simulated(recipe, tmp_path, peak(best, slope=0.01))
+    assert record.edge == edge and len(record.added) == MOST_BEYOND
+    assert record.chosen in (record.finalists[0].learning_rate, record.finalists[-1].learning_rate)
+
+
+def test_a_rate_that_diverges_is_an_end_of_the_search(recipe, tmp_path):
+    def accuracy(rate, epoch, seed):
+        return None if rate > -1.6 else peak(-1.0)(rate, epoch, seed)
+
+    record, _ = simulated(recipe, tmp_path, accuracy)
+    assert (record.chosen, record.edge, record.added) == (0.01, None, ())
+    assert record.finalists[-1].mean is None
+
+
+def test_where_all_rates_diverge_lower_ones_are_tried(recipe, tmp_path):
+    def accuracy(rate, epoch, seed):
+        return None if rate > -3.2 else peak(-3.5)(rate, epoch, seed)
+
+    record, _ = simulated(recipe, tmp_path, accuracy)
+    assert (record.chosen, record.edge) == (3e-4, None)
+
+
+@pytest.mark.parametrize(("tiles", "chosen"), [(5_400, 0.01), (5_000_000, 0.03)])
+def test_a_difference_within_the_noise_of_the_validation_tiles_is_a_tie(recipe, tmp_path, tiles, chosen):
+    accuracies = {-2.5: 0.9793, -2.0: 0.9795, -1.5: 0.98, -1.0: 0.95}  # by 3 of 5,400 tiles
+
+    def accuracy(rate, epoch, seed):
+        return accuracies[round(2 * rate) / 2]
+
+    record, _ = simulated(recipe, tmp_path, accuracy, tiles=tiles)
+    assert (record.best, record.chosen) == (0.03, chosen)
+    tied = [finalist.learning_rate for finalist in record.finalists if finalist.tied]
+    assert tied == ([0.003, 0.01, 0.03] if chosen == 0.01 else [0.03])
+
+
+def test_a_difference_within_the_spread_of_the_seeds_is_a_tie(recipe, tmp_path):
+    def accuracy(rate, epoch, seed):
+        means = {-2.5: 0.970, -2.0: 0.972, -1.5: 0.975, -1.0: 0.90}
+        return means[round(2 * rate) / 2] + (0.01 if seed else -0.01)
+
+    record, _ = simulated(recipe, tmp_path, accuracy, tiles=10**9)
+    assert record.spread == pytest.approx(0.01 * 2**0.5)
+    assert record.standard_error == pytest.approx(0.01, rel=0.01)
+    assert (record.best, record.chosen) == (0.03, 0.01)
+
+
+def test_small_gains_each_within_the_noise_do_not_keep_the_search_at_its_start(recipe, tmp_path):
+    record, _ = simulated(recipe, tmp_path, peak(-3.5, slope=0.0008))
+    tied = [finalist.learning_rate for finalist in record.finalists if finalist.tied]
+    assert record.best == 3e-4 and record.edge is None
+    assert record.chosen == tied[len(tied) // 2] and 3e-4 in tied
+
+
+def test_one_unstable_rate_does_not_tie_the_others(recipe, tmp_path):
+    def accuracy(rate, epoch, seed):
+        if rate > -1.6:
+            return 0.9 if seed else 0.3
+        return peak(-3.0)(rate, epoch, seed) + 0.0001 * seed
+
+    record, _ = simulated(recipe, tmp_path, accuracy)
+    assert record.chosen == 1e-3
+
+
+def test_a_choice_by_loss_is_tied_by_the_seeds_alone(recipe, tmp_path):
+    record, _ = simulated(recipe, tmp_path, peak(-2.0), best_by="loss")
+    assert record.criterion == "loss" and record.standard_error == 0.0
+
+
+def test_the_chosen_rate_is_seldom_worse_than_the_best_by_more_than_the_noise(recipe, tmp_path):
+    """Simulated studies: the optimum lies anywhere within the limits, tiles and seeds add noise."""
+    random = np.random.default_rng(0)
+    losses, edges = [], 0
+    for number in range(25):
+        at, noise = random.uniform(-4, 0), {}
+
+        def accuracy(rate, epoch, seed, at=at, noise=noise):
+            truth = 0.98 - 0.01 * (rate - at) ** 2
+            return truth + noise.setdefault((rate, epoch, seed), random.normal(0, 0.001))
+
+        record, _ = simulated(recipe.replace(epochs=3), tmp_path / str(number), accuracy, count=5)
+        losses.append(0.01 * (log10(record.chosen) - at) ** 2)
+        edges += record.edge is not None
+    assert np.mean(losses) < 0.002 and edges == 0
+
+
+@pytest.mark.parametrize(("rates", "trials", "epochs"), [(3, 6, 54), (5, 8, 60), (9, 12, 72)])
+def test_the_cost_of_a_search_is_known_before_it(recipe, tmp_path, plan, rates, trials, epochs):
+    """Trials and epochs where the best is not at an end, and what each rate beyond adds at most."""
+    cost = search_cost(rates, plan)
+    assert (cost.trials, cost.epochs, cost.more_trials, cost.more_epochs) == (trials, epochs, 2, 18)
+    assert cost.seconds == pytest.approx(epochs * plan.epoch_seconds)
+    assert cost.more_seconds == pytest.approx(18 * plan.epoch_seconds)
+    _, done = simulated(recipe, tmp_path / "inside", peak(-2.0), count=rates, epochs=9)
+    trained = {(rate, seed): number for rate, seed, number in done}  # the last rung of each
+    assert (len(trained), sum(trained.values())) == (trials, epochs)
+    further, done = simulated(recipe, tmp_path / "beyond", peak(-3.6 - rates / 4), count=rates, epochs=9)
+    trained = {(rate, seed): number for rate, seed, number in done}
+    assert further.added and sum(trained.values()) <= epochs + 18 * len(further.added)
+    assert describe_costs([cost, cost]).startswith(
+        f"tuning: 2 searches with {2 * trials} trials and {2 * epochs} epochs, about "
     )
-    search_learning_rates(first, in_this_process([]))
-    done = []
-    search_learning_rates(again, in_this_process(done))
-    assert done == []
-    assert [each.record() for each in again[0]] == [each.record() for each in first[0]]
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 4, 7, 9])
+def test_an_interrupted_search_goes_on_to_the_same_bytes(recipe, tmp_path, stop_after):
+    def accuracy(rate, epoch, seed):
+        return peak(-3.5)(rate, epoch, seed) + 0.001 * seed + 0.001 * epoch
+
+    def written(searches):
+        trials = [each.to_json() for search in searches for each in search.trial_records()]
+        return json.dumps([trials, [search.record().to_json() for search in searches]])
+
+    whole = search_of(recipe, tmp_path / "whole", 5)
+    straight = Simulation(accuracy)
+    search_learning_rates(whole, straight)
+    first = Simulation(accuracy, stop_after=stop_after)
+    with pytest.raises(Interrupted):
+        search_learning_rates(search_of(recipe, tmp_path / "cut", 5), first)
+    resumed, again = search_of(recipe, tmp_path / "cut", 5), Simulation(accuracy)
+    search_learning_rates(resumed, again)
+    assert written(resumed) == written(whole)
+    assert sorted(first.done + again.done) == sorted(straight.done)  # nothing is trained twice
+
+
+def test_a_search_of_real_trials_is_recorded_and_not_repeated(recipe, tmp_path):
+    done, searches = [], search_of(recipe, tmp_path, count=5)
+    search_learning_rates(searches, in_this_process(done))
+    record, trials = searches[0].record(), searches[0].trial_records()
+    rates = sorted({*record.first, *record.added})
+    assert [(each.learning_rate, each.seed) for each in trials] == sorted(
+        {(rate, seed) for rate, seed, _ in done}
+    )
+    assert sorted({each.learning_rate for each in trials}) == rates
+    assert chosen_learning_rates(searches) == {("linear", "default", None): record.chosen}
+    assert {each.learning_rate for each in trials if each.chosen} == {record.chosen}
+    for each in trials:
+        assert (each.status, each.test_reads, len(each.scores)) == ("done", 0, each.epochs)
+        assert each.seconds > 0 and each.validation_accuracy == max(each.scores)
+    for finalist in record.finalists:
+        own = [max(each.scores) for each in trials if each.learning_rate == finalist.learning_rate]
+        assert list(finalist.scores) == own
+    assert not list(tmp_path.rglob("checkpoint"))  # what only a trial under way needs
+    again, repeated = search_of(recipe, tmp_path, count=5), []
+    search_learning_rates(again, in_this_process(repeated))
+    assert repeated == []
+    assert (again[0].record(), again[0].trial_records()) == (record, trials)
+
+
+def test_a_finalist_trains_on_from_its_first_epochs_as_if_it_had_never_paused(recipe, tmp_path):
+    searches = search_of(recipe, tmp_path / "search", count=5)
+    search_learning_rates(searches, in_this_process([]))
+    rate = searches[0].record().chosen
+    [own] = [each for each in searches[0].trial_records() if (each.learning_rate, each.seed) == (rate, 0)]
+    whole = trial(recipe.replace(learning_rate=rate), tmp_path / "whole", epochs=6, progress=False)
+    assert list(own.scores) == [each.validation_accuracy for each in whole.history]
 
 
 def test_a_trial_that_diverges_is_recorded_and_loses(recipe, tmp_path):
-    searches = search_of(recipe, tmp_path, method="full")
-    searches[0][1].learning_rate = 1e30
-    search_learning_rates(searches, in_this_process([]))
-    lost = searches[0][1].record()
-    assert (lost.status, lost.chosen, lost.validation_accuracy) == ("diverged", False, None)
-    assert "not finite" in lost.error
-    assert any(each.chosen for each in searches[0])
-    again, done = search_of(recipe, tmp_path, method="full"), []
-    again[0][1].learning_rate = 1e30
-    search_learning_rates(again, in_this_process(done))
-    assert done == [] and again[0][1].record() == lost
-
-
-def test_where_no_trial_succeeds_the_runs_end_with_why(recipe, tmp_path):
-    searches = search_of(recipe, tmp_path / "hot", count=2, method="full", learning_rate=1e30)
+    searches = search_of(recipe, tmp_path, method="full", learning_rate=1e30)
     search_learning_rates(searches, in_this_process([]))
     error = chosen_learning_rates(searches)["full", "default", None]
     assert isinstance(error, DivergedError) and "at 1e+30: Training diverged" in str(error)
-    searches = search_of(recipe, tmp_path / "none", count=2, backbone="./nothing")
+    record, trials = searches[0].record(), searches[0].trial_records()
+    assert (record.chosen, record.best, record.edge, record.spread) == (None, None, None, None)
+    assert {(each.status, each.chosen, each.validation_accuracy) for each in trials} == {
+        ("diverged", False, None)
+    }
+    assert all("not finite" in each.error for each in trials)
+    again, done = search_of(recipe, tmp_path, method="full", learning_rate=1e30), []
+    search_learning_rates(again, in_this_process(done))
+    assert done == [] and again[0].trial_records() == trials
+
+
+def test_where_no_trial_succeeds_the_runs_end_with_why(recipe, tmp_path):
+    searches = search_of(recipe, tmp_path, backbone="./nothing")
     search_learning_rates(searches, in_this_process([]))
     error = chosen_learning_rates(searches)["linear", "default", None]
     assert type(error) is RunError and "no backbone folder" in str(error)
+    assert searches[0].record().added == ()

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orbitune.adapters.merge_scores import score_merged
 from orbitune.errors import ModelError, OrbituneError, RunError, counted
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
@@ -244,7 +245,7 @@ def merge(
         write_metadata(folder, metadata)
         carry_backbone(folder, backbone)
         bundles = [first, second, replace(first, folder=folder)]
-        scores = _score([Path(one), Path(other)], bundles, progress=progress)
+        scores = score_merged([Path(one), Path(other)], bundles, progress=progress)
         write_metadata(folder, metadata.model_copy(update={"validations": tuple(scores)}))
     return scores
 
@@ -282,24 +283,6 @@ def _check_shapes(first: "Mapping[str, Factors]", second: "Mapping[str, Factors]
         one, other = first[layer], second[layer]
         if (len(one.up), one.down.shape[1]) != (len(other.up), other.down.shape[1]):
             raise ModelError(f"The updates of {layer} have different shapes: one of the adapters is damaged.")
-
-
-def _score(runs: list[Path], bundles: list[Bundle], *, progress: bool) -> list[MergeScore]:
-    """Return the accuracy of each bundle on the validation tiles of each run."""
-    from orbitune.inference.bundle_model import BundleModel
-    from orbitune.training.evaluate import reopen
-
-    rows = []
-    for run, own in zip(runs, bundles, strict=False):
-        _, setup = reopen(run, progress)
-        indices = setup.splits["validation"]
-        tiles, labels = setup.tiles.read(indices), setup.tiles.labels[indices]
-        accuracies = [
-            float((BundleModel(bundle, setup.recipe.backbone).compute(tiles)[0].argmax(1) == labels).mean())
-            for bundle in bundles
-        ]
-        rows.append(MergeScore(tiles=own.name, one=accuracies[0], other=accuracies[1], merged=accuracies[2]))
-    return rows
 
 
 def _check_compatible(one: str | Path, other: str | Path) -> None:

@@ -10,14 +10,15 @@ import numpy as np
 from orbitune.assessment.files import check_folder, write_files
 from orbitune.assessment.labelled_tiles import LabelledTiles, open_labelled
 from orbitune.assessment.outputs import Outputs, compute_outputs
-from orbitune.assessment.records import Assessment, NotSure, OtherTiles, TrainingCopies
+from orbitune.assessment.records import Assessment, NotSure, TrainingCopies
 from orbitune.assessment.training_tiles import TrainingTiles, find_training_tiles
 from orbitune.data.store_builder import BadFiles
 from orbitune.evaluation.details.score_details import ScoreDetails
+from orbitune.evaluation.details.seen_scores import score_others
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.classifier import Classifier
-from orbitune.models.lineage.seen_file import read_seen
-from orbitune.models.lineage.seen_tiles import are_seen
+from orbitune.models.lineage.overlap import SeenCounts
+from orbitune.models.lineage.seen_file import SeenTiles, read_seen
 from orbitune.recipe_paths import data_name
 from orbitune.sources.manifest import ColumnSelection
 from orbitune.sources.registry import find_source
@@ -85,7 +86,7 @@ def measure(
     *,
     outputs: Outputs,
     training: TrainingTiles | str,
-    seen: np.ndarray | None,
+    seen: SeenTiles | None,
 ) -> dict[str, Any]:
     """Return the measured fields of an `Assessment`.
 
@@ -94,7 +95,7 @@ def measure(
         tiles: that it computed.
         outputs: what it computed.
         training: the tiles to compare with, or why they cannot be compared.
-        seen: CRC-32 of the tiles that the model was trained on, uint32 (N,); None where not recorded.
+        seen: the tiles that the model has seen; None where not recorded.
     """
     bundle, labels, logits = classifier.bundle, outputs.labels, outputs.logits
     task, decision = bundle.task, bundle.decision
@@ -107,9 +108,11 @@ def measure(
         "not_sure": None if outputs.sure is None else _not_sure(outputs.sure, correct),
         "synthetic": bool(bundle.metadata.data.synthetic),
     }
-    known = np.zeros(len(correct), bool) if seen is None else are_seen(outputs.sums, seen)
+    known = np.zeros(len(correct), bool)
     if seen is not None:
-        measured["seen"] = int(known.sum())
+        overlap = seen.find(outputs.sums)
+        known, counts = overlap.any, SeenCounts.of(overlap)
+        measured |= {"seen": counts.trained, "validated": counts.validated}
     if isinstance(training, str):
         measured |= {"copies": None, "not_compared": training}
     else:
@@ -119,7 +122,7 @@ def measure(
         copies = _copies(training, tiles, outputs=outputs, found=found, others=correct[~known])
         measured |= {"copies": copies, "not_compared": None}
     if known.any():
-        measured["others"] = _score_others(bundle, logits[~known], labels[~known])
+        measured["others"] = score_others(task, logits, labels=labels, seen=known, decision=decision)
     return measured
 
 
@@ -147,7 +150,7 @@ def _copies(
         tiles: the new tiles.
         outputs: of these.
         found: as `TrainingTiles.find_copies` returns them.
-        others: whether each tile is correct that the model was not trained on, bool (n,).
+        others: whether each tile is correct that the model has not seen, bool (n,).
     """
     return TrainingCopies(
         compared_with=training.title,
@@ -158,15 +161,6 @@ def _copies(
             (str(tiles.image(int(outputs.places[new])).name), known) for known, new, _ in found[:_EXAMPLES]
         ),
     )
-
-
-def _score_others(bundle: Bundle, logits: np.ndarray, labels: np.ndarray) -> OtherTiles:
-    """Return the main score of the tiles that the model was not trained on."""
-    if not len(labels):
-        return OtherTiles(count=0, score="", value=None)
-    scores = bundle.task.score(logits, labels, classes=bundle.classes, decision=bundle.decision)
-    name, value = next(iter(scores.headline().items()))
-    return OtherTiles(count=len(labels), score=name, value=value)
 
 
 def _mean(correct: np.ndarray) -> float | None:

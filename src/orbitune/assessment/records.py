@@ -7,6 +7,7 @@ from pydantic import NonNegativeInt
 from orbitune.errors import counted
 from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.evaluation.tasks.label_set_scores import AnySplitScores, LabelSetScores
+from orbitune.models.lineage.overlap import MODEL, OtherTiles, SeenCounts, list_seen
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import JsonTuple, Record, StoredRecord
 
@@ -45,20 +46,6 @@ class TrainingCopies(Record):
     examples: JsonTuple[JsonTuple[str]]
 
 
-class OtherTiles(Record):
-    """The main score on the tiles that are no copies of training tiles.
-
-    Attributes:
-        count: number of these tiles.
-        score: name of the score: accuracy, or mAP with several labels a tile.
-        value: 0..1; None without tiles.
-    """
-
-    count: NonNegativeInt
-    score: str
-    value: Fraction | None
-
-
 class Assessment(ScoreDetails, StoredRecord):
     """Scores of a model on new labelled data: the content of evaluation.json.
 
@@ -75,8 +62,10 @@ class Assessment(ScoreDetails, StoredRecord):
         not_sure: None where the model has no out-of-distribution detector.
         copies: None where the training tiles could not be compared.
         not_compared: why not; None where they were.
-        seen: number of tiles with the pixels of a training tile of the model, or of a run that it started
-            from; None where these are not recorded.
+        seen: number of tiles with the pixels of a training tile of the model, or of one that it comes from;
+            None where these are not recorded.
+        validated: number of others with the pixels of a validation tile of theirs, which chose their epochs
+            and fitted their temperatures, thresholds and *not sure*; None likewise.
         others: the tiles that are neither near-duplicates of training tiles nor seen; None where all are.
         synthetic: whether the model was trained on synthetic tiles.
     """
@@ -94,6 +83,7 @@ class Assessment(ScoreDetails, StoredRecord):
     copies: TrainingCopies | None
     not_compared: str | None
     seen: NonNegativeInt | None = None
+    validated: NonNegativeInt | None = None
     others: OtherTiles | None = None
     synthetic: bool
 
@@ -118,9 +108,14 @@ class Assessment(ScoreDetails, StoredRecord):
         """Return what makes the scores wrong or may do so, a line each."""
         lines = []
         if known := self._known_tiles():
-            lines.append(f"warning: {known}{_without(self.others) if self.others else ''}")
+            lines.append(f"warning: {known}{'; ' + self.others.describe() if self.others else ''}")
         if self.copies is None:
             lines.append(f"warning: {self.not_compared}")
+        if self.seen is not None and self.validated is None:
+            lines.append(
+                "warning: the validation tiles of the model are not recorded, as an earlier version trained "
+                "it: whether these tiles are among them is not known"
+            )
         if self.one_label:
             lines.append(
                 "warning: each tile of the data has one label, and the model gives several: all other labels "
@@ -142,12 +137,12 @@ class Assessment(ScoreDetails, StoredRecord):
         return lines
 
     def _known_tiles(self) -> str:
-        """Return which tiles are copies of training tiles; empty where none are.
+        """Return which tiles are copies of tiles that the model has seen; empty where none are.
 
-        Checksums also know training tiles that near-duplicates were not searched among, such as those of a
-        run that the model started from.
+        Checksums also know tiles that near-duplicates were not searched among, such as those of a run that
+        the model started from.
         """
-        found, seen = self.copies, self.seen or 0
+        found, seen = self.copies, SeenCounts(trained=self.seen or 0, validated=self.validated)
         parts = []
         if found and found.count:
             copies = counted(found.count, "tile is a near-duplicate", several="tiles are near-duplicates")
@@ -155,11 +150,8 @@ class Assessment(ScoreDetails, StoredRecord):
                 f"{copies} of {found.compared_with} ({found.identical:,} identical), such as "
                 f"{found.examples[0][0]} of {found.examples[0][1]}"
             )
-        if seen > (found.identical if found else 0):
-            parts.append(
-                f"{counted(seen, 'tile has', several='tiles have')} the pixels of tiles that the model, or a "
-                "run that it started from, was trained on"
-            )
+        if seen.count > (found.identical if found else 0):
+            parts.append(list_seen({counted(self.scores.count, "tile"): seen}, MODEL))
         return ", and ".join(parts)
 
 
@@ -172,10 +164,3 @@ def _not_sure_line(found: NotSure, scores: AnySplitScores) -> str:
     ]
     of_all = f"{found.count:,} of {counted(scores.count, 'tile')} ({found.fraction:.1%})"
     return f"not sure about {of_all}: {', '.join(parts)}"
-
-
-def _without(others: OtherTiles) -> str:
-    if others.value is None:
-        return "; there are no other tiles"
-    value = f"{others.value:.2%}" if others.score == "accuracy" else f"{others.value:.4f}"
-    return f"; without them {others.score} is {value} ({counted(others.count, 'tile')})"

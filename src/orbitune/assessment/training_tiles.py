@@ -13,7 +13,9 @@ from orbitune.evaluation.run_tiles import find_run_tiles
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.inference.bundle import Bundle
 from orbitune.models.lineage.seen_file import read_seen
-from orbitune.models.lineage.seen_tiles import find_seen
+from orbitune.models.lineage.seen_tiles import find_in
+
+_SEEN = "training and validation tiles of the {}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def find_training_tiles(bundle: Bundle, *, progress: bool) -> TrainingTiles | st
         )
     if (seen := read_seen(place)) is None:
         return TrainingTiles(tiles, np.arange(len(tiles.labels)), "tiles of the training data, all splits")
-    return TrainingTiles(tiles, find_seen(tiles, seen), "training tiles of the model")
+    title = "training tiles of the model" if seen.validated is None else _SEEN.format("model")
+    return TrainingTiles(tiles, find_in(tiles, seen), title)
 
 
 def _of_run(run: Path, progress: bool) -> TrainingTiles | str:
@@ -84,5 +87,5 @@ def _of_run(run: Path, progress: bool) -> TrainingTiles | str:
     if (seen := read_seen(run)) is None:
         rows = np.setdiff1d(np.arange(len(tiles.labels)), test)
         return TrainingTiles(tiles, rows, "the run's tiles outside its test split")
-    rows = np.union1d(find_seen(tiles, seen), validation)
-    return TrainingTiles(tiles, rows, "training and validation tiles of the run")
+    rows = np.union1d(find_in(tiles, seen), validation)  # earlier versions list the training tiles alone
+    return TrainingTiles(tiles, rows, _SEEN.format("run"))

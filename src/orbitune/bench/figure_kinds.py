@@ -55,6 +55,7 @@ FIGURES = {
     "scene-memory": FigureKind("bytes"),
     "scene-risk": FigureKind("fraction", _ON_LABELS),
     "scene-time": FigureKind("s"),
+    "test-accuracy": FigureKind("fraction"),
     "time-to-accuracy": FigureKind("s"),
 }
 

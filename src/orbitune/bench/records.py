@@ -10,7 +10,8 @@ from orbitune.evaluation.details.class_intervals import Interval
 from orbitune.evaluation.run_result import RunData
 from orbitune.exporting.validation import Latency
 from orbitune.machine.environment import Environment
-from orbitune.models.metadata import RENAMED_DATA, BackboneRecord
+from orbitune.models.lineage.training_data import RENAMED_DATA
+from orbitune.models.metadata import BackboneRecord
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import JsonTuple, Record, StoredRecord, rename_keys
 

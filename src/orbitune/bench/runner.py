@@ -33,7 +33,6 @@ from orbitune.bench.suites import PREDICTION, Arm, ArmComparison, BenchFigure, S
 from orbitune.cache import cache_folder
 from orbitune.files import write_json
 from orbitune.integrity import (
-    code_hash,
     file_hash,
     read_cached_json,
     read_checksummed_json,
@@ -90,7 +89,7 @@ class Bench:
         # Errors appear, and tiles are decoded, before the first process starts.
         setups = [prepare_training(arm.recipe, progress) for arm in arms]
         setup = setups[0] if setups else prepare_training(self.suite.run_recipe(), progress)
-        machine = BenchEnvironment.measure(code=code_hash())
+        machine = BenchEnvironment.measure()
         kept = cache_folder("bench") / _key(self.suite, machine, setup=setup)
         measured = self._measure(arms, kept, say=say)
         figures = self._figures(kept, say)

@@ -182,10 +182,15 @@ def merge(
         print_json([each.to_json() for each in scores])
         return
     rows = [
-        [each.tiles, *(f"{accuracy:.2%}" for accuracy in (each.one, each.other, each.merged))]
+        [
+            f"{each.tiles}, {each.split}",
+            f"{each.count:,}",
+            *(f"{accuracy:.2%}" for accuracy in (each.one, each.other, each.merged)),
+        ]
         for each in scores
     ]
-    print_table(["validation tiles of", str(one), str(other), "merged"], rows)
+    names = (f"accuracy of {name}" for name in (one, other, "merged"))
+    print_table(["validation tiles of", "tiles", *names], rows)
     print(f"saved {out}")
 
 
@@ -195,7 +200,11 @@ def print_bundle(made: "Bundle") -> None:
     classes = counted(len(made.classes), "class")
     print(f"saved {made.folder} ({made.bytes / 1e6:.2f} MB): {metadata.method}, {classes}")
     for split, scores in metadata.scores.items():
-        print(f"{split}: " + ", ".join(f"{name} {text}" for name, text in scores.cells().items()))
+        tiles = counted(scores.count, f"{split} tile")
+        cells = ", ".join(f"{name} {text}" for name, text in scores.cells().items())
+        print(f"{split}: {cells}, {tiles} of the {metadata.data.split_name}")
+        if scores.seen:
+            print(f"warning: {scores.seen.describe(tiles, metadata.backbone.runs)}")
     if (storage := metadata.storage) and (change := storage.describe_change()):
         print(f"stored as {storage.dtype}: validation {change}")
     if detector := metadata.ood_detector:

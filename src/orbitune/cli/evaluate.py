@@ -83,8 +83,9 @@ def evaluate(
 def _print_split(run: Path, split: str, *, scores: "SplitScores") -> None:
     """Print the scores on a split of the run's own data."""
     from orbitune.evaluation.run_result import RunResult
+    from orbitune.models.lineage.overlap import MODEL
 
-    print_scores(split, scores)
+    print_scores(split, scores, whose=MODEL)
     print_table(*scores.class_table())
     result = RunResult.load(run)
     print_inputs(result.data, result.backbone.summary)

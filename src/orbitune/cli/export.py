@@ -58,6 +58,8 @@ def export_(
         print_json(report.to_json())
     else:
         print_table(*report.table())
+        for line in report.describe_tiles():
+            print(line)
 
 
 def _parse_blocks(text: str) -> list[int]:

@@ -131,8 +131,8 @@ def make_recipe(
     if read.get("method", chosen) != chosen:
         read.pop("learning_rate", None)  # it was found for the file's method, not for this one
     asked = preset(preset_name, chosen) if preset_name else {}
-    if "sizes" in {*read, *values}:
-        asked.pop("image_size", None)  # sizes end with their own
+    if {"sizes", "image_size"} & {*read, *values}:  # sizes end with their own
+        asked = {field: value for field, value in asked.items() if field not in ("sizes", "image_size")}
     base = {**asked, **read, **anchor(values), **({"method": stated} if stated else {})}
     if lora and isinstance(kept := base.get("lora", {}), dict):
         base["lora"] = {**kept, **lora}
@@ -141,6 +141,8 @@ def make_recipe(
         field, _, part = setting.partition(".")
         if part not in lora and field not in values and field in read and file:
             return f"{setting} of {file.name}"
+        if field in asked and field not in {*read, *values}:
+            return f"{setting} of the preset {preset_name}"
         option = option_of(setting)
         return option.replace("--", "--no-", 1) if values.get(field) is False else option
 

@@ -36,6 +36,9 @@ def plan(
     ] = None,
     memory_budget: MemoryBudget = None,
     time_budget: TimeBudget = None,
+    tune: Annotated[
+        int, typer.Option(help="Also the trials and time of each search of study --tune; 0 for none")
+    ] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -46,7 +49,10 @@ def plan(
     from orbitune.study.budget_records import Budget
     from orbitune.study.grid import Grid
     from orbitune.study.plan import plan_methods, plan_table
+    from orbitune.study.tune.cost import search_cost
+    from orbitune.study.tune.search import check_count
 
+    check_count(tune)
     specs = Grid.of(backbones=asked).runs(recipes)
     recipes, arms = [spec.recipe for spec in specs], [spec.arm for spec in specs]
     budget = Budget.parse(memory_budget, time_budget)
@@ -58,11 +64,12 @@ def plan(
     else:
         plans = plan_methods(recipes, not quiet)
     if as_json:
-        print_json({"plans": [plan.to_json() for plan in plans], "choices": choices})
+        tuning = {"tuning": [search_cost(tune, plan).to_json() for plan in plans]} if tune else {}
+        print_json({"plans": [plan.to_json() for plan in plans], "choices": choices, **tuning})
         return
     for choice in choices:
         print(choice)
-    print_table(*plan_table(plans))
+    print_table(*plan_table(plans, tune=tune))
     print_inputs(plans[0].data, "; ".join(dict.fromkeys(plan.backbone.summary for plan in plans)))
 
 
@@ -108,7 +115,7 @@ def train(
     if as_json:
         print_json(result.to_json())
         return
-    print_scores("test", result.test)
+    print_scores("test", result.test, whose=result.backbone.runs)
     saved = out / find_method(recipe.method).folder
     if finished:
         print(f"{saved} exists already: the run is finished")

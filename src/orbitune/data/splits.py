@@ -3,14 +3,12 @@
 Splits are disjoint, the same for the same tiles and seed, and every class has training tiles.
 """
 
-import re
-from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
+from orbitune.data.folding.file_lists import SPLITS, find_lists, read_lists
 from orbitune.data.folding.group_split import find_groups, split_by_groups
 from orbitune.data.folding.parts import (
     check_counts,
@@ -25,18 +23,14 @@ from orbitune.data.labels.membership import absent_classes
 from orbitune.data.labels.stratification import draw_stratified
 from orbitune.data.spatial_blocks import split_by_blocks
 from orbitune.data.tileset import TileSet
-from orbitune.errors import DataError, counted, first_names
+from orbitune.errors import DataError, first_names
 from orbitune.fold import Fold
-from orbitune.sources.manifest import SPLIT_NAMES
-from orbitune.suggestions import cannot_read, missing
-
-SPLITS = ("train", "validation", "test")
 
 MIN_TILES = 3  # of a class, one for each split
 
 _FRACTIONS = {"test": 0.2, "validation": 0.25}  # of the remaining training tiles, in this order: 60/20/20
-_AMBIGUOUS = -1
 _SPATIAL_LISTS = "*spatial*.txt"
+OWN_LISTS = "that the data come with"
 
 
 def split_tiles(
@@ -76,7 +70,7 @@ def split_tiles(
         raise DataError("No tile of the data has a label: name the classes of at least some tiles.")
     tested = None if fold is None else Fold.parse(fold)
     if split_files:
-        splits, notes = _from_lists(tiles, _find_lists(split_files))
+        splits, notes = read_lists(tiles, find_lists(split_files))
     elif split == "spatial":
         splits, notes = _spatial(tiles, seed, block_size=block_size, fold=tested)
     elif split == "group":
@@ -96,6 +90,35 @@ def split_tiles(
     absent = ((name, absent_classes(tiles.labels[splits[name]], tiles.classes)) for name in SPLITS[1:])
     notes = (*notes, *(f"no {name} tile of {first_names(names)}" for name, names in absent if names))
     return {name: np.sort(splits[name]).astype(np.int64) for name in SPLITS}, notes
+
+
+def describe_origin(
+    tiles: TileSet,
+    split_files: str | None,
+    *,
+    seed: int,
+    split: str = "default",
+    block_size: float | None = None,
+    fold: str | None = None,
+) -> str:
+    """Return where the split of `split_tiles` comes from; it continues "spatial split", or "split".
+
+    Args:
+        tiles, split_files, seed, split, block_size, fold: as for `split_tiles`.
+    """
+    if split_files:
+        folder = Path(split_files).expanduser()
+        names = ", ".join(path.name for path in find_lists(split_files).values())
+        return f"of the lists {f'in {folder.name}' if folder.is_dir() else names}"
+    if split == "spatial" and _spatial_lists(tiles, block_size=block_size, fold=fold):
+        return OWN_LISTS
+    if split in ("random", "spatial", "group"):
+        return f"drawn with seed {seed}"
+    own = [name for name in SPLITS if len(tiles.own_splits.get(name, ()))]
+    if not own:
+        return f"drawn at random with seed {seed}"
+    drawn = " and ".join(name for name in SPLITS if name not in own)
+    return f"{OWN_LISTS}, {drawn} drawn with seed {seed}" if drawn else OWN_LISTS
 
 
 # --- drawn at random --------------------------------------------------------------------------------------
@@ -183,16 +206,13 @@ def _spatial(
     tiles: TileSet, seed: int, *, block_size: float | None, fold: Fold | None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Split by the spatial lists in the data set's folder, else by blocks of ground."""
-    # The lists are of one split, so folds and blocks of a given size are drawn.
-    lists_apply = block_size is None and fold is None
-    folder = tiles.origin.path / "splits" if tiles.origin and lists_apply else None
-    if folder and any(folder.glob(_SPATIAL_LISTS)):
-        lists = _find_lists(str(folder), _SPATIAL_LISTS)
-        splits, notes = _from_lists(tiles, lists)
+    if folder := _spatial_lists(tiles, block_size=block_size, fold=fold):
+        lists = find_lists(str(folder), _SPATIAL_LISTS)
+        splits, notes = read_lists(tiles, lists)
         names = ", ".join(path.name for path in lists.values())
         return splits, (f"spatial split: the lists in the data's folder splits ({names})", *notes)
     locations = read_locations(tiles)
-    if locations is None and not lists_apply:
+    if locations is None and (block_size is not None or fold):
         raise DataError("The tiles have no coordinates, which blocks of ground and spatial folds need.")
     if locations is None:
         raise DataError(
@@ -203,113 +223,12 @@ def _spatial(
     return split_by_blocks(tiles, locations, seed=seed, block_size=block_size, fold=fold)
 
 
-# --- from lists of file names -----------------------------------------------------------------------------
+def _spatial_lists(tiles: TileSet, *, block_size: float | None, fold: object) -> Path | None:
+    """Return the folder of the spatial lists that the data come with; None where there are none to apply.
 
-
-def _find_lists(split_files: str, pattern: str = "*.txt") -> dict[str, Path]:
-    """Return the list file of each split."""
-    folder = Path(split_files).expanduser()
-    if folder.is_dir():
-        found = [(path.stem, path) for path in sorted(folder.glob(pattern))]
-        pairs = [(split, path) for stem, path in found for split in _splits_in(stem)]
-    elif "=" in split_files:
-        parts = [part.partition("=") for part in split_files.split(",")]
-        unknown = [name for name, _, _ in parts if name.strip() not in SPLIT_NAMES]
-        if unknown:
-            raise DataError(f"{unknown[0]!r} is not a split: write train=FILE,validation=FILE,test=FILE.")
-        pairs = [(SPLIT_NAMES[name.strip()], Path(path.strip()).expanduser()) for name, _, path in parts]
-    else:
-        advice = "pass one, or train=FILE,validation=FILE,test=FILE"
-        raise DataError(missing("folder", split_files, advice=advice))
-    for split in SPLITS:
-        number = sum(name == split for name, _ in pairs)
-        if number != 1:
-            raise DataError(
-                f"{split_files} has {number or 'no'} lists for {split}: expected exactly one .txt file for "
-                "each of train, val and test, or train=FILE,validation=FILE,test=FILE."
-            )
-    return dict(pairs)
-
-
-def _splits_in(stem: str) -> Iterator[str]:
-    """Yield the splits that a file's name mentions."""
-    for word, split in (("train", "train"), ("val", "validation"), ("test", "test")):
-        if word in stem.lower():
-            yield split
-
-
-def _from_lists(tiles: TileSet, lists: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Return the splits that lists of file names define, and notes."""
-    # Lists may also name tiles that were skipped as bad.
-    known = [*tiles.names, *(name for name, _ in tiles.skipped)]
-    index = _index(known)
-    folders = {part for name in known for part in PurePosixPath(name).parts[:-1]}
-    splits, notes = {}, []
-    for split, path in lists.items():
-        rows = np.unique([_find(name, index, folders=folders, origin=path.name) for name in _lines(path)])
-        splits[split] = rows[rows < len(tiles.names)]
-        if not len(splits[split]):
-            raise DataError(f"{path.name} lists no tile.")
-        if len(splits[split]) < len(rows):
-            bad = counted(len(rows) - len(splits[split]), "tile")
-            notes.append(f"skipped as bad: {bad} of {path.name}")
-    _expect_disjoint(tiles, splits)
-    unused = len(tiles.names) - sum(map(len, splits.values()))
-    if unused:
-        notes.append(f"in no list and unused: {unused:,} of {counted(len(tiles.names), 'tile')}")
-    return splits, tuple(notes)
-
-
-def _lines(path: Path) -> list[str]:
-    """Return the names in a list file, with slashes."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataError(cannot_read("list", path, error=error)) from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not a list of file names: expected text, one name per line.") from None
-    return [line.strip().replace("\\", "/") for line in lines if line.strip()]
-
-
-def _keys(name: str, folders: Container[str] = ()) -> Iterator[str]:
-    """Yield the keys to look a name up by: a/b/c.jpg, a/b/c, b/c.jpg, b/c, ...
-
-    Leading folders are dropped unless they are in `folders`, so River/1.jpg never matches Forest/1.jpg.
+    They are of one split, so folds and blocks of a given size are drawn.
     """
-    parts = PurePosixPath(name).parts
-    for start in range(len(parts)):
-        if start and parts[start - 1] in folders:
-            return
-        tail = "/".join(parts[start:])
-        yield tail
-        yield re.sub(r"\.[^./]+$", "", tail)
-
-
-def _index(names: Sequence[str]) -> dict[str, int]:
-    """Return the row of each key; `_AMBIGUOUS` if several tiles share it."""
-    index: dict[str, int] = {}
-    for row, name in enumerate(names):
-        for key in set(_keys(name)):
-            index[key] = _AMBIGUOUS if key in index else row
-    counts = Counter(names)  # a full name means its tile, even if another name ends with it
-    return index | {name: row for row, name in enumerate(names) if counts[name] == 1}
-
-
-def _find(name: str, index: Mapping[str, int], *, folders: Container[str], origin: str) -> int:
-    """Return the row of a listed name."""
-    row = next((index[key] for key in _keys(name, folders) if key in index), None)
-    if row is None:
-        raise DataError(f"{name}, listed in {origin}, is not among the tiles.")
-    if row == _AMBIGUOUS:
-        raise DataError(f"{name}, listed in {origin}, may be several tiles: list it with its folders.")
-    return row
-
-
-def _expect_disjoint(tiles: TileSet, splits: Mapping[str, np.ndarray]) -> None:
-    """Raise a DataError if a tile is in two splits."""
-    seen: dict[int, str] = {}
-    for split, rows in splits.items():
-        for row in rows.tolist():
-            if row in seen:
-                raise DataError(f"{tiles.names[row]} is listed for both {seen[row]} and {split}.")
-            seen[row] = split
+    if tiles.origin is None or block_size is not None or fold is not None:
+        return None
+    folder = tiles.origin.path / "splits"
+    return folder if any(folder.glob(_SPATIAL_LISTS)) else None

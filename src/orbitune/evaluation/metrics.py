@@ -49,9 +49,7 @@ class SplitScores(Scores):
 
     def summary(self) -> Scores:
         """Return the scores without those of single classes."""
-        return Scores(
-            accuracy=self.accuracy, interval=self.interval, macro_f1=self.macro_f1, count=self.count
-        )
+        return Scores(**{name: getattr(self, name) for name in Scores.model_fields})
 
     def describe(self) -> str:
         """Return accuracy with its interval, and macro-F1, in words."""

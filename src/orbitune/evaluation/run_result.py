@@ -18,12 +18,11 @@ from pydantic import (
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.tasks.label_set_scores import AnySplitScores
 from orbitune.integrity import read_checksummed_json
+from orbitune.models.lineage.training_data import RENAMED_DATA, TrainingData
 from orbitune.models.metadata import (
-    RENAMED_DATA,
     BackboneRecord,
     ClassNames,
     ParameterCounts,
-    TrainingData,
 )
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe, upgrade
@@ -100,12 +99,14 @@ class RunData(TrainingData):
         skipped: number of unreadable images that were left out.
         seen: number of validation and test tiles that the runs of a fine-tuned backbone were trained on;
             splits without any are left out. None where it is not known.
+        validated: of the other test tiles, the number that were their validation tiles; None likewise.
     """
 
     source: str
     classes: ClassNames
     skipped: NonNegativeInt = 0
     seen: dict[str, NonNegativeInt] | None = Field(default_factory=dict)
+    validated: dict[str, NonNegativeInt] | None = None
 
     @field_validator("sizes")
     @classmethod
@@ -240,6 +241,21 @@ class RunResult(StoredRecord):
     def data_recipe(self) -> Recipe:
         """Return the recipe to read its tiles with, as the run read them; earlier versions knew one task."""
         return self.recipe if self.recipe.task else self.recipe.replace(task="single-label")
+
+    def at(self, paths: dict[str, str | None]) -> "RunResult":
+        """Return the result with other paths of the same data, split files and backbone."""
+        return self.model_copy(update={"recipe": self.recipe.model_copy(update=paths)})
+
+    @property
+    def named_split(self) -> dict[str, str | None]:
+        """Return the fields of `TrainingData` on its split; earlier versions stored its origin as a note."""
+        fields = {name: getattr(self.recipe, name) for name in ("split", "split_files", "fold")}
+        return {**fields, "split_origin": self.data.split_origin}
+
+    @property
+    def split_name(self) -> str:
+        """Return what its split is called."""
+        return self.data.model_copy(update=self.named_split).split_name
 
     def save(self, folder: Path) -> None:
         """Write result.json into the run folder."""

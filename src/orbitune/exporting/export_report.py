@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from orbitune.errors import RunError
+from orbitune.errors import RunError, counted
 from orbitune.exporting.validation import ExportCheck
 from orbitune.records import JsonTuple, RecordError, StoredRecord, rename_keys, unreadable
 
@@ -98,6 +98,14 @@ class ExportReport(StoredRecord):
         """Write the report into its folder."""
         self.write(folder / FILE)
         (folder / _FILE_BEFORE_0_2).unlink(missing_ok=True)
+
+    def describe_tiles(self) -> list[str]:
+        """Return what the formats were validated on, a line for each set of tiles."""
+        found = dict.fromkeys((each.tiles, each.split) for each in self.formats.values())
+        return [
+            f"validated on {counted(tiles, 'validation tile')}" + (f" of the {split}" if split else "")
+            for tiles, split in found
+        ]
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return header and rows of a table with a row per format."""

@@ -100,6 +100,8 @@ def _export_one(
     with replacing(out / chosen.path) as temporary:
         chosen.write(reference, temporary)
         measured = measure_export(chosen.open(temporary, reference), temporary, reference=reference)
+        if seen := measured.describe_seen(reference.setup.backbone.record.runs):
+            _LOGGER.warning("%s: %s", chosen.title, seen)
         measured.check(chosen.title, difference=chosen.largest_difference, tolerance=tolerance)
     merged = () if chosen.largest_difference else reference.merge_after
     return ExportedFormat(

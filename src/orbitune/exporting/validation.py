@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Strict
 
+from orbitune.errors import counted
 from orbitune.evaluation.statistics.significance import round_up_images
 from orbitune.evaluation.tasks.score_loss import ScoreLoss
 from orbitune.exporting.reference import Predict, ReferenceModel, predict_in_batches
 from orbitune.exporting.refusals import ExportRefusedError, ExportUndecidedError
+from orbitune.models.lineage.overlap import ENOUGH, OtherTiles, SeenCounts, list_seen
 from orbitune.records import JsonTuple, Record
 from orbitune.training.meter import folder_bytes
 
@@ -64,6 +66,9 @@ class ExportCheck(Record):
         alone: number of tiles that only the exported, and only the reference model has right; None where an
             earlier version measured.
         label_losses: with several labels a tile, the mean average precision and micro-F1 lost; else empty.
+        split: name of the split of the tiles; None where an earlier version measured.
+        seen: number of the tiles that the runs of the backbone were trained on.
+        losses_on_others: the losses on the other tiles; empty where none were seen, or too few are left.
         bytes: size on disk.
         latency: of a call, by the number of tiles in it.
     """
@@ -78,6 +83,9 @@ class ExportCheck(Record):
     high: float | None = None
     alone: Annotated[tuple[int, int], Strict(False)] | None = None
     label_losses: JsonTuple[ScoreLoss] = ()
+    split: str | None = None
+    seen: int = 0
+    losses_on_others: JsonTuple[ScoreLoss] = ()
     bytes: int
     latency: dict[str, Latency]
 
@@ -134,6 +142,25 @@ class ExportCheck(Record):
             f"--tolerance {ceil(100 * worst.high) / 100:g}, which allows what may be lost."
         )
 
+    def describe_seen(self, whose: str) -> str:
+        """Return how many of the tiles the backbone was trained on, in one line; empty where none.
+
+        Args:
+            whose: name of the runs of the backbone.
+        """
+        if not self.seen:
+            return ""
+        tiles = counted(self.tiles, "validation tile")
+        line = f"{list_seen({tiles: SeenCounts(trained=self.seen)}, whose)}: they say little about new tiles"
+        rest = self.tiles - self.seen
+        if not self.losses_on_others:
+            return f"{line}; {OtherTiles(count=rest, score='', value=None).describe()}"
+        losses = (
+            f"{each.points_lost:.2f} points of {each.score} ({each.low:.2f} to {each.high:.2f})"
+            for each in self.losses_on_others
+        )
+        return f"{line}; without them it loses {' and '.join(losses)}, on {counted(rest, 'tile')}"
+
     def table_row(self) -> dict[str, str]:
         """Return the measures as cells of a table by the names of the columns."""
         row = {
@@ -157,7 +184,8 @@ def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -
         predict: of the exported model.
         path: its file or folder.
     """
-    tiles, indices = reference.setup.tiles, reference.setup.splits["validation"]
+    setup = reference.setup
+    tiles, indices = setup.tiles, setup.splits["validation"]
     wanted, labels = reference.validation_probabilities, tiles.labels[indices]
     timed = TimedPredict(predict)
     found = predict_in_batches(timed, tiles, indices=indices)
@@ -165,11 +193,18 @@ def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -
     # Labels are (N,), or (N, C) with several a tile.
     chosen, expected = (task.labels_of(each, decision).reshape(len(indices), -1) for each in (found, wanted))
     losses = task.lost_scores(found, wanted, labels=labels, decision=decision)
+    seen = setup.trained_before("validation")
+    rest, losses_on_others = ~seen, tuple[ScoreLoss, ...]()
+    if seen.any() and rest.sum() >= ENOUGH:
+        losses_on_others = task.lost_scores(found[rest], wanted[rest], labels=labels[rest], decision=decision)
     return ExportCheck(
         tiles=len(indices),
         agreement=float((chosen == expected).all(1).mean()),
         largest_difference=float(np.abs(found - wanted).max()),
         **({"label_losses": losses} if labels.ndim == 2 else _accuracy_fields(losses[0])),
+        split=setup.data.split_name,
+        seen=int(seen.sum()),
+        losses_on_others=losses_on_others,
         bytes=folder_bytes(path) if path.is_dir() else path.stat().st_size,
         latency={
             "1": timed.latency(tiles.read(indices[:1]), seconds=TIMING_SECONDS),

@@ -211,8 +211,11 @@ def _of_run(run: Path) -> Bundle:
             f"The orbitune.json of {folder} names other classes than result.json of {run}. "
             "Restore both, or train again."
         )
-    from_result = ("source", "tile_size", "scale_max", "sizes", "synthetic", "statistics", "window")
-    data = metadata.data.model_copy(update={name: getattr(result.data, name) for name in from_result})
+    from_result = {
+        name: getattr(result.data, name)
+        for name in ("source", "tile_size", "scale_max", "sizes", "synthetic", "statistics", "window")
+    }
+    data = metadata.data.model_copy(update=from_result | result.named_split)
     decision = read_decision(run, metadata)
     completed = {
         **{each.name: getattr(decision, each.name) for each in fields(decision)},

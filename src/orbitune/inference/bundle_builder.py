@@ -1,12 +1,13 @@
 """Bundle builder: stored weights, OOD detector and model card of a run."""
 
+import logging
 from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
-from orbitune.errors import RunError
+from orbitune.errors import RunError, counted
 from orbitune.evaluation.run_result import RunResult
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
@@ -16,19 +17,21 @@ from orbitune.inference.ood_fitting import BATCH, SAMPLE, choose_rate, compute_o
 from orbitune.integrity import read_json
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.lineage.carrying import carry_backbone
+from orbitune.models.lineage.overlap import SeenCounts, list_seen
 from orbitune.models.lineage.seen_file import copy_seen
 from orbitune.models.lineage.shipping import strip_paths
+from orbitune.models.lineage.training_data import Brightness, TrainingData
 from orbitune.models.metadata import (
-    Brightness,
     ModelMetadata,
     StorageType,
-    TrainingData,
     WeightStorage,
 )
 from orbitune.progress import ProgressDisplay
 from orbitune.suggestions import unknown
 from orbitune.training.evaluate import reopen
 from orbitune.training.setup import TrainingSetup
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def build_bundle(
@@ -74,6 +77,7 @@ def build_bundle(
     source = Bundle.open(run)
     result, setup = reopen(run, progress)
     rate = choose_rate(false_alarm_rate, len(setup.splits["validation"]))
+    _warn_seen(setup)
     with replacing(out) as folder, ProgressDisplay(progress) as display:
         copy_weights(source.folder, folder, dtype=dtype)
         carry_backbone(folder, setup.backbone)
@@ -96,13 +100,23 @@ def build_bundle(
     return Bundle.open(out)
 
 
+def _warn_seen(setup: TrainingSetup) -> None:
+    """Warn that the runs of the backbone were trained on tiles that the bundle is measured on."""
+    if count := int(setup.trained_before("validation").sum()):
+        tiles = counted(len(setup.splits["validation"]), "validation tile")
+        seen = list_seen({tiles: SeenCounts(trained=count)}, setup.backbone.record.runs)
+        _LOGGER.warning("%s: *not sure* and the loss by storage rest on them", seen)
+
+
 def _complete_metadata(metadata: ModelMetadata, result: RunResult, *, setup: TrainingSetup) -> ModelMetadata:
     """Return the metadata with what a run stores outside of its saved model."""
     data = TrainingData(
         name=setup.recipe.data,
         source=setup.data.source,
         fingerprint=setup.tiles.fingerprint,
-        split=setup.recipe.split,
+        split=setup.data.split,
+        split_origin=setup.data.split_origin,
+        fold=setup.data.fold,
         splits_sha256=setup.inputs().splits,  # as in inputs.json, or the run would not have been opened
         tile_size=setup.data.tile_size,
         scale_max=setup.data.scale_max,

@@ -184,6 +184,11 @@ def _scores(metadata: ModelMetadata, result: RunResult) -> str:
         ["split", "tiles", *columns],
         [[split, f"{each.count:,}", *each.cells().values()] for split, each in metadata.scores.items()],
     )
+    rows = f"On the {metadata.data.split_name}:\n\n{rows}"
+    for split, each in metadata.scores.items():
+        if each.seen:
+            tiles = counted(each.count, f"{split} tile")
+            rows += f"\n\n**{each.seen.describe(tiles, metadata.backbone.runs)}.**"
     header, cells = result.test.class_table()
     classes = _table([*header[:-1], f"test {header[-1]}"], cells)
     reads = f"The best epoch was chosen on validation; the test split was read {_times(result.test_reads)}."
@@ -282,7 +287,7 @@ def _training(metadata: ModelMetadata) -> str:
         f"`{metadata.backbone.weights_sha256}`",
         *_chain(metadata.backbone),
         "- tiles: " + ("; ".join(filter(None, tiles)) or "unknown"),
-        *([f"- split: {data.split}, SHA-256 `{data.splits_sha256}`"] if data.split else []),
+        *([f"- split: {data.split_name}, SHA-256 `{data.splits_sha256}`"] if data.split else []),
         f"- pixels: to {used.image_size} x {used.image_size} ({used.resample}), divided by "
         f"{LARGEST[used.dtype]}, mean {list(used.mean)}, standard deviation {list(used.std)}, from "
         f"{used.stated_by}; bands {', '.join(used.bands)}",

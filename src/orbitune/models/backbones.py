@@ -13,6 +13,7 @@ from orbitune.integrity import file_hash
 from orbitune.models.families.classifiers import classifier_class, classifier_config, empty_classifier
 from orbitune.models.families.family import Family, head_names, square_side, vision_config
 from orbitune.models.families.known import family_of
+from orbitune.models.families.stored_tensors import check_stored, misfit
 from orbitune.models.families.timm.layout import in_transformers_layout
 from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
 from orbitune.models.files.config_hash import config_hash
@@ -117,6 +118,14 @@ class Backbone:
     def description(self) -> str:
         """Return a description of these weights in plain words."""
         return DEMO_DESCRIPTION if self.name == "demo" else f"{self.family.title} checkpoint {self._short}"
+
+    def check_weights(self) -> None:
+        """Check its weight files by their headers, without importing transformers.
+
+        Raises:
+            ModelError: as `check_stored`.
+        """
+        check_stored(self.folder, self.family, name=self.name)
 
     @cached_property
     def weights_hash(self) -> str:
@@ -233,10 +242,7 @@ def load_weights(
     allowed = (*head_names(model, backbone.family), *backbone.family.unused)
     replaced = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
     if lost := sorted(key for key in replaced if not any(part in key for part in allowed)):
-        raise ModelError(
-            f"The weights of {backbone.name} do not fit its config.json: {len(lost)} tensors, such as "
-            f"{lost[0]}, are missing or of another shape. Download the checkpoint again."
-        )
+        raise misfit(backbone.name, lost)
     if not keep_head:
         _draw_heads(model, backbone.family, drawn=replaced)
     check_finite(model.state_dict(), f"The checkpoint {backbone.name}")
@@ -274,10 +280,7 @@ def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
     needed = sum(
         tensor.numel() for name, tensor in empty.named_parameters() if not any(part in name for part in drawn)
     )
-    try:
-        stored = sum(math.prod(shape) for shape in checkpoint_shapes(backbone.folder).values())
-    except ModelError as error:
-        raise ModelError(f"The weights of {backbone.name} cannot be loaded. {error}") from None
+    stored = sum(math.prod(shape) for shape in checkpoint_shapes(backbone.folder).values())
     if stored < needed:
         raise ModelError(
             f"The weights of {backbone.name} do not fit its config.json: its files hold {stored:,} numbers, "

@@ -1,5 +1,6 @@
 """Model factory: resolve a recipe's open settings, build and check the model."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,11 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
     """
     from orbitune.models.precision import has_tf32
 
-    size = recipe.sizes[-1][0] if recipe.sizes else image_size(recipe.image_size, backbone, tile=tile)
-    check_sizes(recipe.model_copy(update={"image_size": size}), backbone)
+    asked = recipe.sizes or ((recipe.image_size, 1.0),)
+    sizes = tuple((image_size(size, backbone, tile=tile), fraction) for size, fraction in asked)
+    size = sizes[-1][0]
+    recipe = recipe.replace(image_size=size, sizes=sizes if recipe.sizes else None)
+    check_sizes(recipe, backbone)
     if recipe.precision == "tf32" and not has_tf32():
         raise ModelError(
             "Precision tf32 needs an NVIDIA GPU of the Ampere generation or later. Choose bf16 or fp32."
@@ -46,7 +50,6 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
             "on where each one is. Leave it out."
         )
     return recipe.replace(
-        image_size=size,
         learning_rate=recipe.learning_rate or find_method(recipe.method).learning_rate,
         precision=recipe.precision or native_precision(),
         augment=recipe.augment or ("flips" if recipe.cache_frozen else "sensor"),
@@ -57,8 +60,11 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
 
 
 def image_size(asked: int | str | None, backbone: Backbone, *, tile: Sequence[int]) -> int:
-    """Return an image size in pixels for a number, `native`, `auto` or None."""
+    """Return an image size in pixels for a number, `native`, `auto`, `half` (of `auto`) or None."""
     step = backbone.step
+    if asked == "half":
+        half = image_size("auto", backbone, tile=tile) / 2
+        return max(math.ceil(half / step) * step, backbone.smallest)
     if asked == "native":
         return max(-(-max(tile) // step) * step, backbone.smallest)
     if asked == "auto":

@@ -7,14 +7,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, Strict, model_validator
 
-from orbitune.data.band_statistics import BandStatistics
 from orbitune.errors import OrbituneError, RunError, find_repeated
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG
 from orbitune.models.lineage.adaptation import Adaptation
 from orbitune.models.lineage.ancestors import Ancestor, check_joined
 from orbitune.models.lineage.merging import MergeParent, MergeScore
 from orbitune.models.lineage.scores import AnyScores, Fraction, Sha256
-from orbitune.models.preprocessing import Bands, Preprocessing, Side
+from orbitune.models.lineage.training_data import RENAMED_DATA, TrainingData
+from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe_settings import TaskName
 from orbitune.records import JsonTuple, Record, RecordError, StoredRecord, rename_keys
 
@@ -59,7 +59,6 @@ def _plain_name(name: str) -> str:
 
 
 ClassNames = Annotated[JsonTuple[str], AfterValidator(_distinct)]
-RENAMED_DATA = {"white": "scale_max"}  # older names of the fields of `TrainingData`
 Hashes = dict[Annotated[str, AfterValidator(_plain_name)], Sha256]  # by name of the file
 
 
@@ -101,6 +100,11 @@ class BackboneRecord(Record):
             return f"{self.description} (licence: unknown)"
         return f"{self.description} (licence: {self.licence or 'its card states none'})"
 
+    @property
+    def runs(self) -> str:
+        """Return what the runs of a fine-tuned backbone are called."""
+        return f"the backbone's runs ({', '.join(link.name for link in self.ancestors)})"
+
 
 class ParameterCounts(Record):
     """Numbers of parameters of a model.
@@ -124,51 +128,6 @@ class ParameterCounts(Record):
         """Size of the saved weights in fp32."""
         assert self.stored is not None
         return 4 * self.stored
-
-
-class Brightness(Record):
-    """Pixels of the training tiles.
-
-    Attributes:
-        mean, deviation: mean and standard deviation of each band, 0..255.
-    """
-
-    mean: Bands
-    deviation: Bands
-
-
-class TrainingData(Record):
-    """The tiles that a model was trained on; what is not known is None.
-
-    Attributes:
-        name: what the user called the data set.
-        source: where the tiles were read from, for people.
-        fingerprint: hash of all tiles and labels.
-        split, split_files: how the tiles were split, as in the recipe.
-        splits_sha256: over the indices of all splits.
-        tile_size: height and width in pixels.
-        scale_max: 16-bit value that is scaled to 255; None for tiles of 8 bits.
-        synthetic: whether a program drew the tiles.
-        sizes: number of tiles by split.
-        notes: what was done to the data that its user should know.
-        statistics: of each band of the training tiles; of at most 2,048 of them for 8-bit red, green, blue.
-        window: side in pixels of the smallest ground that the model was trained to label; None for the tile.
-    """
-
-    name: str | None = None
-    source: str | None = None
-    fingerprint: str | None = None
-    split: str | None = None
-    split_files: str | None = None
-    splits_sha256: str | None = None
-    tile_size: Annotated[tuple[Side, Side], Strict(False)] | None = None
-    scale_max: Annotated[int, Field(ge=1, le=65535)] | None = None
-    synthetic: bool | None = None
-    sizes: dict[str, NonNegativeInt] = Field(default_factory=dict)
-    notes: JsonTuple[str] = ()
-    brightness: Brightness | None = None
-    statistics: BandStatistics | None = None
-    window: Side | None = None
 
 
 class OODThreshold(Record):

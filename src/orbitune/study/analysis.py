@@ -59,10 +59,25 @@ def analyse_runs(runs: Sequence[RunRecord], folder: Path, design: Design | None 
             continue
         if found:
             disputed.append(found)
+    return {**compare_runs(runs, folder, design), "leakage_checks": checks, "disagreements": disputed}
+
+
+def compare_runs(runs: Sequence[RunRecord], folder: Path, design: Design | None = None) -> dict[str, Any]:
+    """Compute all statistics that need the runs' predictions, and no tiles.
+
+    Args:
+        runs: all runs of the study.
+        folder: the study's folder.
+        design: as in `analyse_runs`.
+
+    Returns:
+        The fields summaries, gaps and verdicts of `StudyResults`.
+
+    Raises:
+        RunError: predictions are missing, or runs of a split were scored on different tiles.
+    """
     return {
         "summaries": summarise_groups(runs, folder),
         "gaps": split_gaps(runs, folder),
         "verdicts": compare_methods(runs, folder, design),
-        "leakage_checks": checks,
-        "disagreements": disputed,
     }

@@ -69,18 +69,10 @@ class BudgetFit:
         """Duration of the whole run."""
         return self.plan.seconds + self.overhead
 
-    @property
-    def epoch_seconds(self) -> float:
-        """Return the seconds of one more epoch, with its evaluation."""
-        sizes = self.plan.data.sizes
-        evaluated = (self.resolved.max_epochs + 1) * sizes["validation"] + sizes["test"]
-        fraction = sizes["validation"] / evaluated
-        return self.plan.seconds_per_epoch + fraction * self.plan.evaluation_seconds
-
     def affordable_epochs(self, limit: float) -> int:
         """Return the number of epochs that fit into `limit` seconds."""
-        fixed = self.seconds - self.resolved.max_epochs * self.epoch_seconds
-        return int((limit - fixed) / self.epoch_seconds)
+        fixed = self.seconds - self.resolved.max_epochs * self.plan.epoch_seconds
+        return int((limit - fixed) / self.plan.epoch_seconds)
 
     def smaller_sizes(self) -> list[str]:
         """Return which of `auto` and `native` are smaller than the current image size."""
@@ -192,7 +184,7 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
         return
     epochs = fit.affordable_epochs(limit)
     if epochs < 1:
-        least = fit.seconds - (requested - 1) * fit.epoch_seconds
+        least = fit.seconds - (requested - 1) * fit.plan.epoch_seconds
         raise RunError(f"No plan fits into {_duration(limit)}: one epoch takes {_duration(least)}.")
     seconds = fit.seconds
     restarts = tuple(epoch for epoch in fit.resolved.restarts or () if epoch < epochs) or None

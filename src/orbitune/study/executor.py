@@ -15,7 +15,7 @@ from orbitune.errors import DivergedError, OrbituneError
 from orbitune.processes.child_processes import POLL_SECONDS, ChildProcess
 from orbitune.processes.launcher import ForkServer
 from orbitune.resources import core_count
-from orbitune.study.records import Status
+from orbitune.study.status import Status
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Folder of a study: recipes, plans, settings and results of earlier sessions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -12,6 +12,7 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.files import holds_files
 from orbitune.integrity import read_checksummed_json
 from orbitune.recipe import Recipe
+from orbitune.recipe_settings import DataSettings
 from orbitune.records import RecordError, StoredRecord
 from orbitune.study.design.fixed import Design
 from orbitune.study.executor import Outcome
@@ -21,26 +22,38 @@ from orbitune.study.renaming import Renaming, find_renamings
 from orbitune.training.checkpoint import read_state
 from orbitune.training.run_folder import check_inputs, divergence
 from orbitune.training.setup import prepare_training
-from orbitune.training.stored.recipe import has_trained
+from orbitune.training.stored.recipe import has_trained, stored_recipe
+from orbitune.training.stored.record import relocate
+from orbitune.training.stored.records import RunInputs
 from orbitune.yaml_files import read_yaml
 
 _SETTINGS = "study.json"
+_SEARCH = 2  # see `StudySettings.search`
 
 
 class StudySettings(StoredRecord):
     """Settings of a study that its recipes do not hold: the content of study.json.
 
     Attributes:
-        tune: number of learning rates that are tried for each method, >= 0.
+        tune: number of learning rates that are tried first for each method, >= 0.
         jobs: most runs at once in any session, >= 1.
         design: what was fixed before the test split was read; None where an earlier version stored it.
+        search: rule by which learning rates were searched: 1 compared some of the epochs with one seed (0.2
+            and before), 2 is that of `orbitune.study.tune`.
     """
 
+    FORMAT: ClassVar[int] = 2
     UNVERSIONED: ClassVar[int | None] = 1
 
     tune: NonNegativeInt
     jobs: PositiveInt
+    search: PositiveInt = _SEARCH
     design: Design | None = None
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Mark the search of an earlier version."""
+        return {**values, "search": 1}
 
 
 @dataclass(frozen=True)
@@ -49,11 +62,12 @@ class StudyFolder:
 
     Attributes:
         path: the folder; each run is in the folder of its name below it.
-        trials: number of learning rates that are tried, see `orbitune.study.tune`.
+        trials: number of learning rates that are tried first, see `orbitune.study.tune`.
     """
 
     path: Path
     trials: int
+    _inputs: dict[tuple[object, ...], RunInputs] = field(default_factory=dict, repr=False, compare=False)
 
     def recipe_file(self, spec: RunSpec) -> Path:
         """Return the file of a run's recipe."""
@@ -104,6 +118,9 @@ class StudyFolder:
             if spec.name in known and recipe.epochs is None:  # older versions stored the default
                 recipe = recipe.replace(epochs=Recipe.make(read_yaml(file)).epochs)
             recipe.save(file)
+            for place in self._places(spec):
+                if (moved := stored_recipe(place)) and moved.path_fields != recipe.path_fields:
+                    relocate(place, recipe.path_fields)
         return known
 
     def _matches(self, spec: RunSpec, renaming: Renaming | None) -> bool:
@@ -131,10 +148,12 @@ class StudyFolder:
         return True
 
     def _check_trials(self, begun: bool) -> None:
-        """Check that a run that has begun has as many trials."""
-        trials = self._settings().tune
-        if begun and trials != self.trials:
-            raise self._conflict("with other trials", [f"--tune {self.trials}, not {trials}"])
+        """Check that a run that has begun was tuned alike."""
+        settings = self._settings()
+        if begun and settings.tune != self.trials:
+            raise self._conflict("with other trials", [f"--tune {self.trials}, not {settings.tune}"])
+        if begun and self.trials and settings.search != _SEARCH:
+            raise self._conflict("tuned by an earlier version", ["its learning rates may differ"])
 
     def _places(self, spec: RunSpec) -> list[Path]:
         """Return the folders of a run and of the trials of its learning rate."""
@@ -143,16 +162,40 @@ class StudyFolder:
     def _check_inputs(self, spec: RunSpec) -> None:
         """Check that moved data, split files and backbone have the same content."""
         begun = [place for place in self._places(spec) if (place / "inputs.json").is_file()]
-        if begun:
-            inputs = prepare_training(spec.recipe, progress=False).inputs()
-            for place in begun:
-                check_inputs(place, inputs)
+        named = ("backbone", "seed", *DataSettings.model_fields)  # what the hashes follow from
+        for place in begun:
+            stored = stored_recipe(place) or spec.recipe  # trials have seeds of their own
+            recipe = stored.model_copy(update=spec.recipe.path_fields)
+            key = tuple(getattr(recipe, name) for name in named)
+            if key not in self._inputs:
+                self._inputs[key] = prepare_training(recipe, progress=False).inputs()
+            check_inputs(place, self._inputs[key])
+
+    def recorded_precision(self, specs: Sequence[RunSpec]) -> str | None:
+        """Return the precision of the runs that have begun, of recipes that leave it to the processor.
+
+        Raises:
+            RunError: they were computed in several.
+        """
+        found: dict[str, Path] = {}
+        for spec in specs:
+            for place in self._places(spec) if spec.recipe.precision is None else ():
+                recipe = stored_recipe(place) if has_trained(place) else None
+                if recipe and recipe.precision:
+                    found.setdefault(recipe.precision, place)
+        if len(found) > 1:
+            each = ", ".join(f"{precision}: {place.name}" for precision, place in found.items())
+            raise RunError(
+                f"{self.path} holds runs of several precisions ({each}), and one comparison takes one. "
+                "Remove the folders of the others, which are trained again then."
+            )
+        return next(iter(found), None)
 
     def _conflict(self, kind: str, differences: Sequence[object]) -> RunError:
         differ = "; ".join(map(str, differences))
         return RunError(f"{self.path} holds a study {kind} ({differ}). Choose another --out.")
 
-    def store(self, jobs: int, design: Design) -> None:
+    def store(self, jobs: int, design: Design | None = None) -> None:
         """Store the number of trials, the most parallel runs and the design in study.json."""
         settings = StudySettings(tune=self.trials, jobs=max(jobs, self.max_jobs), design=design)
         settings.write(self.path / _SETTINGS)

@@ -18,6 +18,7 @@ from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator
 from orbitune.study.arms import arm_name, backbone_labels
 from orbitune.study.records import Plan
+from orbitune.study.tune.cost import cost_rows, search_cost
 from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.schedule import size_phases
@@ -190,8 +191,13 @@ def plan_apart(recipe: Recipe, server: ForkServer) -> Plan:
         return Plan.from_json(run_module("orbitune", "plan", *options, server=server)["plans"][0])
 
 
-def plan_table(plans: Sequence[Plan]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of a table with one column per method and backbone."""
+def plan_table(plans: Sequence[Plan], *, tune: int = 0) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a table with one column per method and backbone.
+
+    Args:
+        plans: one per method and backbone.
+        tune: number of learning rates that a search tries first; 0 for no rows about it.
+    """
     labels = backbone_labels(list(dict.fromkeys(plan.recipe.backbone for plan in plans)))
     parts = ("total", "backbone", "adapter", "head", "trainable")
     counts = [plan.parameters.to_json() for plan in plans]
@@ -212,6 +218,7 @@ def plan_table(plans: Sequence[Plan]) -> tuple[list[str], list[list[str]]]:
         ["disk: checkpoint while training", *(f"{plan.checkpoint_bytes / 1e6:,.1f} MB" for plan in plans)],
         ["disk: decoded tiles", *(f"{plan.tiles_bytes / 1e6:,.1f} MB" for plan in plans)],
         *([cache] if any(plan.cache_bytes for plan in plans) else []),
+        *(cost_rows([search_cost(tune, plan) for plan in plans]) if tune else []),
         ["steps measured", *(str(plan.steps_measured) for plan in plans)],
     ]
     if len(labels) > 1:

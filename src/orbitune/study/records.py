@@ -1,12 +1,13 @@
 """Records of results.json: what a study measured and concluded."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from orbitune.evaluation.run_result import RunData, RunResult
 from orbitune.machine.environment import Environment
-from orbitune.models.metadata import RENAMED_DATA, BackboneRecord, ParameterCounts
+from orbitune.models.lineage.training_data import RENAMED_DATA
+from orbitune.models.metadata import BackboneRecord, ParameterCounts
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import Record, StoredRecord, rename_keys
 from orbitune.study.design.fixed import Design
@@ -19,8 +20,9 @@ from orbitune.study.findings import (
     VerdictRecord,
 )
 from orbitune.study.grid import Grid
+from orbitune.study.status import Status
+from orbitune.study.tune.records import SearchRecord, TrialRecord
 
-Status = Literal["done", "failed", "diverged"]
 _RENAMED = {"alarms": "leakage_checks", "engine": "executor"}  # in format 3
 
 
@@ -111,6 +113,13 @@ class Plan(StoredRecord):
         """Duration of the whole run: training and evaluation."""
         return self.train_seconds + self.evaluation_seconds
 
+    @property
+    def epoch_seconds(self) -> float:
+        """Duration of one more epoch, with its evaluation on validation."""
+        sizes = self.data.sizes
+        evaluated = (self.recipe.max_epochs + 1) * sizes["validation"] + sizes["test"]
+        return self.seconds_per_epoch + sizes["validation"] / evaluated * self.evaluation_seconds
+
 
 class RunRecord(Record):
     """One run of a study.
@@ -125,6 +134,7 @@ class RunRecord(Record):
         sweep: `shots`, `ranks` or `image_sizes` for a point of a sweep; None for the comparison.
         error: why it is not done.
         plan: expected cost; None for the points of a sweep.
+        environment: versions, code and machine of a finished run; None in files of earlier versions.
     """
 
     name: str
@@ -141,29 +151,13 @@ class RunRecord(Record):
     error: str | None = None
     plan: Plan | None = None
     result: RunResult | None = None
+    environment: Environment | None = None
 
     @property
     def finished(self) -> RunResult:
         """Result of a run that is done."""
         assert self.result is not None
         return self.result
-
-
-class TrialRecord(Record):
-    """A learning rate tried for a method on a split; no scores if it failed."""
-
-    method: str
-    split: str
-    fold: str | None = None
-    seed: int
-    learning_rate: float
-    epochs: int
-    validation_accuracy: float | None
-    seconds: float | None
-    test_reads: int | None
-    chosen: bool
-    status: Status
-    error: str | None = None
 
 
 class StudyResults(StoredRecord):
@@ -179,6 +173,8 @@ class StudyResults(StoredRecord):
         varied: fields of the recipe in which the runs differ.
         grid: values that were varied.
         executor: None in files of format 1.
+        trials: of the searches for learning rates.
+        searches: how each chose; empty without tuning, and in files of 0.2 and before.
         test_reads: how often each run has read the test split.
         design: what was fixed beforehand; None in results of earlier versions.
     """
@@ -197,6 +193,7 @@ class StudyResults(StoredRecord):
     executor: ExecutorRecord | None = None
     runs: list[RunRecord] = Field(min_length=1)
     trials: list[TrialRecord] = Field(default_factory=list)
+    searches: list[SearchRecord] = Field(default_factory=list)
     test_reads: dict[str, int] = Field(default_factory=dict)
     summaries: list[GroupSummary] = Field(default_factory=list)
     gaps: list[SplitGap] = Field(default_factory=list)

@@ -7,39 +7,39 @@ started again: finished runs are not repeated, and unfinished ones resume from t
 import logging
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
-from orbitune.data.labels.early_checks import SEVERAL_LABELS
-from orbitune.errors import OrbituneError, find_repeated
+from orbitune.errors import OrbituneError
 from orbitune.evaluation.statistics.significance import MARGIN
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
 from orbitune.fold import Fold
 from orbitune.messages import StderrHandler
-from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
 from orbitune.study.analysis import analyse_runs
 from orbitune.study.corrupted_runs import score_corrupted
 from orbitune.study.design.fixed import Design, design_words
 from orbitune.study.design.power_plan import PowerPlan, plan_power
 from orbitune.study.design.stated import StatedVariability
-from orbitune.study.executor import Executor, LocalExecutor
+from orbitune.study.executor import Executor, LocalExecutor, Outcome
 from orbitune.study.folder import StudyFolder, count_test_reads
 from orbitune.study.grid import Grid, RunSpec
 from orbitune.study.live_table import LiveTable
 from orbitune.study.own_lists import with_own_lists
+from orbitune.study.recipes import expect_one_label, one_per_method
 from orbitune.study.records import ExecutorRecord, Plan, RunRecord, StudyResults
 from orbitune.study.report import write_report
 from orbitune.study.results import write_results
 from orbitune.study.run_records import record_run, shared_fields
 from orbitune.study.stages import Stages
-from orbitune.study.tune import Trial, chosen_learning_rates, make_trials
+from orbitune.study.tune.search import Search, check_count, chosen_learning_rates, make_searches
 from orbitune.suggestions import unknown
 from orbitune.training.setup import check_recipes, prepare_training
+from orbitune.training.stored.record import drop_weights
 from orbitune.training.tracking.trackers import make_trackers
 
 
@@ -59,6 +59,7 @@ def _make_ray(jobs: int | None, folder: Path, *, to_logs: bool) -> Executor:
     return RayExecutor(jobs, folder)
 
 
+KEEP = ("all", "records")
 EXECUTORS: dict[str, _ExecutorFactory] = {"local": _make_local, "ray": _make_ray}
 
 
@@ -85,8 +86,8 @@ class Study:
         shots: sweep over training tiles per class; "all" for all tiles.
         ranks: sweep over ranks, for the methods that have one.
         image_sizes: sweep over input sizes in pixels.
-        tune: number of learning rates tried per method, backbone and split, see `orbitune.study.tune`; 0 for
-            none.
+        tune: number of learning rates that a search tries first, one for each method, backbone and split,
+            see `orbitune.study.tune`; 0 for no tuning.
         margin: points below the reference that still count as equally good, of all splits or of each.
         primary: the comparison that the study is for, such as "lora:full"; by default all, judged together.
         difference: true difference in points, method minus reference, that the study is planned for.
@@ -94,6 +95,8 @@ class Study:
         executor: `local`, or `ray` for the machines of a Ray cluster.
         robustness: number of validation tiles on which the first seed of each method is scored with
             corruptions, see `orbitune.evaluation.robustness`; 0 for none.
+        keep: `all` of every run, or `records`: results, predictions and settings without weights, from which
+            a study goes on, and is reported, on any machine.
         track: names of trackers that log every run, see `orbitune.training.tracking.trackers.TRACKERS`.
         command: command that reproduces the study, for the report; by default one with the same settings.
 
@@ -121,12 +124,13 @@ class Study:
         jobs: int | None = None,
         executor: str = "local",
         robustness: int = 0,
+        keep: str = "all",
         track: Sequence[str] = (),
         command: str | None = None,
     ) -> None:
         if len(backbones) == 1:
             raise OrbituneError(f"--backbones compares two or more: for one, pass --backbone {backbones[0]}.")
-        self.recipes = _one_per_method(recipes, methods)
+        self.recipes = one_per_method(recipes, methods)
         self.grid = Grid.of(
             backbones=backbones,
             seeds=seeds,
@@ -144,15 +148,16 @@ class Study:
             )
         if executor not in EXECUTORS:
             raise OrbituneError(unknown("executor", executor, known=EXECUTORS))
-        if tune == 1 or tune < 0:
-            raise OrbituneError("--tune must be at least 2, or 0 for no tuning.")
+        check_count(tune)
         if jobs is not None and jobs < 1:
             raise OrbituneError("--jobs must be 1 or more.")
         if robustness < 0:
             raise OrbituneError("--robustness takes a number of tiles, or 0 for none.")
+        if keep not in KEEP:
+            raise OrbituneError(unknown("value of --keep", keep, known=KEEP))
         make_trackers(track, out)  # checks that they are known and installed
         self.folder, self.track = StudyFolder(Path(out), tune), tuple(track)
-        self.jobs, self.executor, self.robustness = jobs, executor, robustness
+        self.jobs, self.executor, self.robustness, self.keep = jobs, executor, robustness, keep
         self.margin, self.primary, self.difference = margin, primary, difference
         self.command = command or self._default_command()
 
@@ -186,19 +191,32 @@ class Study:
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)
         with _messages_shown(progress), closing(executor), LiveTable(live) as table:
             self.folder.store(executor.slots, design)
-            stages = Stages(self.folder, specs, known, executor, table, self.track)
-            plans = stages.plan()
-            _expect_one_label(plans.values())
-            planned = [spec for spec in specs if isinstance(plans[spec.arm], Plan)]
-            searches = (
-                make_trials(planned, self.folder.trials, folder=path / "trials") if self.folder.trials else []
+            drop = self.keep == "records" and not self.robustness  # which reads the weights
+            stages = Stages(
+                self.folder,
+                specs,
+                known,
+                executor,
+                table,
+                self.track,
+                precision=self.folder.recorded_precision(specs),
+                drop=drop,
             )
-            stages.tune(searches)
+            plans = stages.plan()
+            stages = stages.with_one_precision(plans)
+            expect_one_label(plans.values())
+            planned = [spec for spec in specs if isinstance(plans[spec.arm], Plan)]
+            rates = self.folder.trials
+            searches = make_searches(planned, rates, folder=path / "trials") if rates else []
+            stages.tune(searches, plans)
             outcomes = stages.train(plans, chosen_learning_rates(searches))
             robustness = score_corrupted(
                 specs, outcomes, folder=path, tiles=self.robustness, executor=executor, observer=table
             )
-            runs = [record_run(spec, plans[spec.arm], outcome=outcomes[spec.name]) for spec in specs]
+            self._drop_weights(outcomes)
+            runs = [
+                record_run(spec, plans[spec.arm], outcome=outcomes[spec.name], folder=path) for spec in specs
+            ]
             measured = self._collect(runs, searches, executor=executor)
             found = analyse_runs(runs, path, design)
             results = StudyResults(**measured, robustness=robustness, design=design, **found)
@@ -217,9 +235,6 @@ class Study:
         progress: bool = True,
     ) -> PowerPlan:
         """Return the chance that the study decides, and what 80 % would take; nothing is trained or stored.
-
-        Studies are simulated and judged by the test that judges the finished one. The number of test images
-        is that of the splits.
 
         Examples:
             >>> from orbitune import Recipe, Study
@@ -257,8 +272,15 @@ class Study:
         """Return what this session would fix."""
         return Design.of(specs, margin=self.margin, primary=self.primary, difference=self.difference)
 
+    def _drop_weights(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Remove the weights of all finished runs, where their records are kept alone."""
+        if self.keep == "records":
+            for name, outcome in outcomes.items():
+                if outcome.value is not None:
+                    drop_weights(self.folder.path / name)
+
     def _collect(
-        self, runs: Sequence[RunRecord], searches: Sequence[Sequence[Trial]], *, executor: Executor
+        self, runs: Sequence[RunRecord], searches: Sequence[Search], *, executor: Executor
     ) -> dict[str, Any]:
         """Return the measured fields of `StudyResults`."""
         varied = {"method", "learning_rate", *self.grid.varied}
@@ -276,7 +298,8 @@ class Study:
                 timings_comparable=self.folder.max_jobs == 1,
             ),
             "runs": runs,
-            "trials": [trial.record() for trials in searches for trial in trials],
+            "trials": [record for search in searches for record in search.trial_records()],
+            "searches": [search.record() for search in searches],
             "test_reads": {run.name: count_test_reads(self.folder.path / run.name) for run in runs},
         }
 
@@ -302,6 +325,8 @@ class Study:
             words += [option, str(number)] if number else []
         words += design_words(self.margin, self.primary, self.difference)
         words += [word for name in self.track for word in ("--track", name)]
+        if self.keep != "all":
+            words += ["--keep", self.keep]
         if self.executor != "local":
             words += ["--executor", self.executor]
         return shlex.join([*words, "--out", str(self.folder.path)])
@@ -322,25 +347,3 @@ def _messages_shown(progress: bool) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-
-
-def _expect_one_label(plans: Iterable[Plan | OrbituneError]) -> None:
-    """Raise an OrbituneError if the tiles have several labels, which plans tell of all formats."""
-    if any(isinstance(plan, Plan) and plan.recipe.task == "multi-label" for plan in plans):
-        raise OrbituneError(SEVERAL_LABELS)
-
-
-def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] | None) -> tuple[Recipe, ...]:
-    """Return one recipe per method."""
-    if isinstance(recipes, Recipe):
-        recipes = [recipes.replace(method=method) for method in methods or [recipes.method]]
-    elif methods is not None:
-        raise OrbituneError("A study takes several recipes, or one recipe and methods, not both.")
-    names = [recipe.method for recipe in recipes]
-    if not names:
-        raise OrbituneError("A study needs at least one method.")
-    if repeated := find_repeated(names):
-        raise OrbituneError(f"--methods: {repeated[0]} is given twice.")
-    for name in names:
-        find_method(name)
-    return tuple(recipes)

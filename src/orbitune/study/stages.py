@@ -2,15 +2,18 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, RunError
 from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
 from orbitune.study.folder import StudyFolder
 from orbitune.study.grid import RunSpec, TuningKey
 from orbitune.study.records import Plan
-from orbitune.study.tune import Trial, search_learning_rates
+from orbitune.study.tune.cost import describe_costs, search_cost
+from orbitune.study.tune.search import Search, search_learning_rates
+from orbitune.study.tune.trials import Trial
+from orbitune.training.stored.record import drop_weights
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -26,6 +29,8 @@ class Stages:
         executor: runs the tasks.
         observer: shows the progress.
         track: names of the trackers of every run.
+        precision: of the runs whose recipes leave it to the processor; None to let it choose.
+        drop: whether a run's weights are removed as soon as it is finished.
     """
 
     folder: StudyFolder
@@ -34,6 +39,8 @@ class Stages:
     executor: Executor
     observer: TaskObserver
     track: Sequence[str] = ()
+    precision: str | None = None
+    drop: bool = False
 
     def plan(self) -> dict[str, Plan | OrbituneError]:
         """Plan each arm once, by its first run.
@@ -60,19 +67,40 @@ class Stages:
         run_tasks(self.executor, list(tasks), observer=self.observer, on_end=store)
         return plans
 
+    def with_one_precision(self, plans: Mapping[str, Plan | OrbituneError]) -> "Stages":
+        """Return the stages with the precision of the runs on record, else that of the plans."""
+        left = {spec.arm for spec in self.specs if spec.recipe.precision is None}
+        planned = [plan for arm, plan in plans.items() if arm in left and isinstance(plan, Plan)]
+        return replace(self, precision=self.precision or (planned[0].recipe.precision if planned else None))
+
     def _plan_task(self, spec: RunSpec) -> Task:
-        recipe = ("--recipe", str(self.folder.recipe_file(spec)))
+        recipe = self._recipe_options(spec)
         return Task(
             name=f"plan of {spec.arm}",
             arguments=("plan", *recipe, "--methods", spec.recipe.method, "--json"),
             describe_result=_describe_plan,
         )
 
-    def tune(self, searches: Sequence[list[Trial]]) -> None:
-        """Search the learning rate of each arm and split."""
+    def tune(self, searches: Sequence[Search], plans: Mapping[str, Plan | OrbituneError]) -> None:
+        """Search the learning rate of each arm and split; log first how long it takes.
+
+        Args:
+            searches: one per arm, split and fold.
+            plans: plan of each arm that is searched.
+        """
+        if not searches:
+            return
+        seconds: dict[str, float] = {}
+        costs = []
+        for search in searches:
+            plan = plans[search.spec.arm]
+            assert isinstance(plan, Plan)
+            seconds[search.spec.arm] = plan.epoch_seconds
+            costs.append(search_cost(len(search.first), plan))
+        _LOGGER.info("%s", describe_costs(costs))
 
         def run_trials(trials: Sequence[Trial]) -> None:
-            tasks = {trial.task(self.folder.recipe_file(trial.spec)): trial for trial in trials}
+            tasks = {self._trial_task(trial, seconds[trial.spec.arm]): trial for trial in trials}
             run_tasks(
                 self.executor,
                 list(tasks),
@@ -80,8 +108,7 @@ class Stages:
                 on_end=lambda task, outcome: tasks[task].store(outcome),
             )
 
-        if searches:
-            search_learning_rates(searches, run_trials)
+        search_learning_rates(searches, run_trials)
 
     def train(
         self,
@@ -93,6 +120,9 @@ class Stages:
         Args:
             plans: plan or error of each arm.
             rates: tuned learning rate or error of each arm and split; empty without tuning.
+
+        Raises:
+            RunError: a finished run has another learning rate than its search chose.
         """
         outcomes: dict[str, Outcome] = {}
         tasks, finished = [], 0
@@ -104,22 +134,35 @@ class Stages:
             elif isinstance(rate, OrbituneError):
                 outcomes[spec.name] = Outcome(error=rate)
             elif stored:
+                _expect_rate(spec, stored, rate)
                 outcomes[spec.name] = stored
                 finished += 1
             else:
                 tasks.append(self._run_task(spec, rate, plan=plan))
         if finished:
             _LOGGER.info("%d of %d runs were already finished", finished, len(self.specs))
-        run_tasks(
-            self.executor,
-            tasks,
-            observer=self.observer,
-            on_end=lambda task, outcome: outcomes.update({task.name: outcome}),
-        )
+
+        def store(task: Task, outcome: Outcome) -> None:
+            outcomes[task.name] = outcome
+            if self.drop and outcome.value is not None:
+                drop_weights(self.folder.path / task.name)
+
+        run_tasks(self.executor, tasks, observer=self.observer, on_end=store)
         return outcomes
 
+    def _trial_task(self, trial: Trial, epoch_seconds: float) -> Task:
+        task = trial.task(self.folder.recipe_file(trial.spec), epoch_seconds)
+        return replace(task, arguments=(*task.arguments, *self._precision_options(trial.spec)))
+
+    def _recipe_options(self, spec: RunSpec) -> tuple[str, ...]:
+        return "--recipe", str(self.folder.recipe_file(spec)), *self._precision_options(spec)
+
+    def _precision_options(self, spec: RunSpec) -> tuple[str, ...]:
+        """Return the precision that all runs share, whatever the processor, where the recipe has none."""
+        return ("--precision", self.precision) if self.precision and spec.recipe.precision is None else ()
+
     def _run_task(self, spec: RunSpec, rate: float | None, *, plan: Plan) -> Task:
-        recipe = ("--recipe", str(self.folder.recipe_file(spec)))
+        recipe = self._recipe_options(spec)
         tuned = ("--learning-rate", repr(rate)) if rate else ()
         tracked = [word for name in self.track for word in ("--track", name)]
         out = self.folder.path / spec.name
@@ -130,6 +173,16 @@ class Stages:
             folder=out,
             epochs=spec.recipe.max_epochs,
             seconds=None if spec.sweep else plan.seconds,  # points of a sweep have other costs
+        )
+
+
+def _expect_rate(spec: RunSpec, stored: Outcome, rate: float | None) -> None:
+    """Raise a RunError if a finished run has another learning rate than its search chose."""
+    trained = stored.value["recipe"]["learning_rate"] if stored.value and rate else rate
+    if trained != rate:
+        raise RunError(
+            f"{spec.name} was trained with learning rate {trained:g}, and the search chose {rate:g}: its "
+            "trials are of another machine or version. Choose another --out."
         )
 
 

@@ -11,11 +11,13 @@ from orbitune.data.loader import TileLoader
 from orbitune.data.splits import SPLITS
 from orbitune.data.tileset import TileSet
 from orbitune.errors import RunError
+from orbitune.evaluation.details.seen_scores import with_seen
 from orbitune.evaluation.metrics import SplitScores
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model
 from orbitune.evaluation.tasks.task import Decision
 from orbitune.models.lineage.ancestors import changed_link
+from orbitune.models.lineage.seen_tiles import find_own
 from orbitune.progress import ProgressDisplay
 from orbitune.resources import make_accelerator
 from orbitune.suggestions import unknown
@@ -61,7 +63,8 @@ def evaluate(run: str | Path, split: str = "test", *, progress: bool = True) -> 
 
     Returns:
         Accuracy with its interval, macro-F1 and scores per class; with several labels a tile, mean average
-        precision and F1 with their intervals.
+        precision and F1 with their intervals. `seen` counts the tiles that the run, or one that it started
+        from, was trained or validated on.
 
     Raises:
         OrbituneError: the run is not finished, or its data or backbone are no longer the same.
@@ -72,11 +75,17 @@ def evaluate(run: str | Path, split: str = "test", *, progress: bool = True) -> 
     result, setup = reopen(folder, progress)
     model, indices = SavedModel.load(folder, result, setup=setup), setup.splits[split]
     with ProgressDisplay(progress) as display, display.task(split, len(indices)) as task:
-        logits = model.logits(setup.tiles, indices, after_batch=task.advance)
+        logits = setup.task.storable(model.logits(setup.tiles, indices, after_batch=task.advance))
     if split == "test":
         result.model_copy(update={"test_reads": result.test_reads + 1}).save(folder)
-    return setup.task.score(
-        logits, setup.tiles.labels[indices], classes=setup.tiles.classes, decision=model.decision
+    labels, decision = setup.tiles.labels[indices], model.decision
+    return with_seen(
+        setup.task.score(logits, labels, classes=setup.tiles.classes, decision=decision),
+        find_own(folder, setup.tiles, indices=indices),
+        task=setup.task,
+        logits=logits,
+        labels=labels,
+        decision=decision,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orbitune.data.transform import to_tensor
+from orbitune.evaluation.details.seen_scores import with_seen
 from orbitune.evaluation.metrics import SplitScores
 from orbitune.evaluation.run_result import FILE, Cost, ReloadCheck, RunResult
 from orbitune.evaluation.saved_outputs import Predictions, write_predictions
@@ -16,7 +17,8 @@ from orbitune.evaluation.tasks.task import Decision
 from orbitune.models.checkpoint_io import save_model, tolerance, verify_saved
 from orbitune.models.factory import build
 from orbitune.models.lineage.seen_tiles import write_seen
-from orbitune.models.metadata import ModelMetadata, TrainingData
+from orbitune.models.lineage.training_data import TrainingData
+from orbitune.models.metadata import ModelMetadata
 from orbitune.models.methods import count_parameters, find_method
 from orbitune.training.checkpoint import load_best
 from orbitune.training.checks import check_outputs
@@ -43,7 +45,8 @@ def finalise(trainer: Trainer) -> RunResult:
     with trainer.folder.recording_divergence():
         with trainer.meter.phase("evaluation"):
             tta = trainer.setup.recipe.tta
-            logits = {split: trainer.logits(split, tta) for split in ("validation", "test")}
+            task = trainer.setup.task
+            logits = {split: task.storable(trainer.logits(split, tta)) for split in ("validation", "test")}
         if accelerator.is_main_process:
             _write_outputs(trainer, logits)
     accelerator.wait_for_everyone()
@@ -66,14 +69,21 @@ def _write_outputs(trainer: Trainer, logits: dict[str, np.ndarray]) -> None:
     task, classes = setup.task, setup.tiles.classes
     decision = task.fit_decision(logits["validation"], trainer.labels("validation"))
     scores = {
-        split: task.score(logits[split], trainer.labels(split), classes=classes, decision=decision)
-        for split in logits
+        split: with_seen(
+            task.score(each, trainer.labels(split), classes=classes, decision=decision),
+            (setup.seen or {}).get(split),
+            task=task,
+            logits=each,
+            labels=trainer.labels(split),
+            decision=decision,
+        )
+        for split, each in logits.items()
     }
     saved = folder.path / find_method(setup.recipe.method).folder
     plain = _plain_model(trainer)
     save_model(plain, saved, backbone=setup.backbone, metadata=_metadata(trainer, scores, decision=decision))
     check = _check_reload(trainer, plain, saved=saved)
-    write_seen(folder.path, setup.tiles, train=setup.splits["train"], backbone=setup.backbone)
+    write_seen(folder.path, setup.tiles, splits=setup.splits, backbone=setup.backbone)
     write_predictions(folder.path, _predictions(trainer, logits), recipe_hash=setup.recipe.hash)
     trainer.meter.update_totals()
     peak = max(trainer.state.peak_rss_bytes, peak_rss_bytes())

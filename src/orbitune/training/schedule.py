@@ -16,9 +16,9 @@ def size_phases(recipe: Recipe, steps: int) -> list[tuple[int, int]]:
 
     They change within the first cycle of the schedule; later cycles keep the last size.
     """
-    assert isinstance(recipe.image_size, int)
     phases, done = [], 0.0
     for size, fraction in recipe.sizes or ((recipe.image_size, 1.0),):
+        assert isinstance(size, int)  # the recipe is resolved
         phases.append((size, round(done * cycles(recipe, steps)[0].stop)))
         done += fraction
     return phases

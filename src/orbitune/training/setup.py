@@ -15,9 +15,8 @@ import numpy as np
 from orbitune.data.labels.class_names import check_class_names
 from orbitune.data.labels.early_checks import check_labels
 from orbitune.data.loader import TileLoader
-from orbitune.data.recipe_tiles import column_selection, load_recipe_tiles
+from orbitune.data.recipe_tiles import column_selection, load_recipe_tiles, split_origin, split_recipe_tiles
 from orbitune.data.sensor.augmentation import SensorAugmentation, smallest_window
-from orbitune.data.splits import draw_shots, split_tiles
 from orbitune.data.tileset import TileSet, check_data
 from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
@@ -30,7 +29,8 @@ from orbitune.extras import require
 from orbitune.models.backbones import Backbone
 from orbitune.models.factory import check_sizes, resolve
 from orbitune.models.lineage.fine_tuned import FineTuned, open_backbone
-from orbitune.models.lineage.seen_tiles import count_held_out, describe_seen
+from orbitune.models.lineage.overlap import Overlap, count_by_split
+from orbitune.models.lineage.seen_tiles import describe_held_out, find_held_out
 from orbitune.models.methods import find_method
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
@@ -61,7 +61,7 @@ class TrainingSetup:
         notes: changes to the data that a user should know of.
         preprocessing: of a tile, with the side of the input in pixels.
         class_weights: of the loss, float32 (C,); None for equal ones.
-        seen: held-out tiles that the backbone was trained on, see `RunData`.
+        seen: held-out tiles that the backbone's runs have seen, by split; None where it is not known.
     """
 
     recipe: Recipe
@@ -72,7 +72,7 @@ class TrainingSetup:
     notes: tuple[str, ...]
     preprocessing: Preprocessing
     class_weights: np.ndarray | None = None
-    seen: dict[str, int] | None = None
+    seen: dict[str, Overlap] | None = None
 
     def network(self, model: "nn.Module", attention: str | None = None) -> "nn.Module":
         """Return the network that computes a model on its device."""
@@ -215,6 +215,9 @@ class TrainingSetup:
         height, width = self.tiles.tiles.shape[1:3]
         return RunData(
             source=self.tiles.source,
+            split=self.recipe.split,
+            split_origin=split_origin(self.recipe, self.tiles),
+            fold=self.recipe.fold,
             fingerprint=self.tiles.fingerprint,
             classes=self.tiles.classes,
             tile_size=(height, width),
@@ -224,9 +227,14 @@ class TrainingSetup:
             synthetic=is_synthetic(self.recipe.data),
             sizes={name: len(indices) for name, indices in self.splits.items()},
             notes=self.notes,
-            seen=self.seen,
+            **count_by_split(self.seen),
             skipped=len(self.tiles.skipped),
         )
+
+    def trained_before(self, split: str) -> np.ndarray:
+        """Return which tiles of a split the runs of the backbone were trained on, bool (n,)."""
+        found = (self.seen or {}).get(split)
+        return np.zeros(len(self.splits[split]), bool) if found is None else found.trained
 
     @property
     def _tiles_for_statistics(self) -> np.ndarray:
@@ -264,18 +272,18 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     recipe = task.resolve(recipe)
     backbone = backbone.for_bands(tiles.bands)
     recipe = resolve(recipe, backbone, tile=tiles.tiles.shape[1:3])
-    splits, notes = _split(recipe, tiles)
+    splits, notes = split_recipe_tiles(recipe, tiles)
     train = splits["train"]
     recipe = resolve_length(recipe, len(train))
     assert isinstance(recipe.image_size, int)
     preprocessing = _preprocessing(backbone, tiles, train=train).at_size(recipe.image_size)
     weights = loss_weights(recipe.class_weights, tiles.membership[train], classes=tiles.classes, task=task)
-    seen = count_held_out(backbone, tiles, splits=splits)
+    seen = find_held_out(backbone, tiles, splits=splits)
     notes = (
         *tiles.notes,
         *notes,
         *_training_notes(recipe, tiles, train=train, weights=weights),
-        *describe_seen(seen, backbone, splits=splits),
+        *describe_held_out(seen, backbone, splits=splits),
         f"normalisation from {preprocessing.stated_by}",
     )
     return TrainingSetup(recipe, task, backbone, tiles, splits, notes, preprocessing, weights, seen)
@@ -299,6 +307,7 @@ def check_recipes(*recipes: Recipe, one_label: bool = False) -> None:
         check_data(data, selection)  # first: an adapter of a backbone may have to be merged
     backbones = {name: open_backbone(name) for name in dict.fromkeys(each.backbone for each in anchored)}
     for recipe in anchored:
+        backbones[recipe.backbone].check_weights()
         check_sizes(recipe, backbones[recipe.backbone])
     check_labels(anchored, one_label=one_label, reads_labels=reads_labels, check_settings=check_settings)
 
@@ -315,28 +324,6 @@ def _preprocessing(backbone: Backbone, tiles: TileSet, *, train: np.ndarray) -> 
     if colours or own:
         return stated.model_copy(update={"bands": tiles.bands})
     return stated.normalised_by(tiles.statistics(train), bands=tiles.bands, dtype=dtype)
-
-
-def _split(recipe: Recipe, tiles: TileSet) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Split the tiles, and draw the shots of a recipe that asks for them."""
-    splits, notes = split_tiles(
-        tiles,
-        recipe.split_files,
-        seed=recipe.split_seed,
-        split=recipe.split,
-        block_size=recipe.block_size,
-        group_pattern=recipe.group_pattern,
-        group_column=recipe.group_column,
-        fold=recipe.fold,
-    )
-    if not recipe.shots:
-        return splits, notes
-    train = draw_shots(tiles, splits["train"], shots=recipe.shots, seed=recipe.seed)
-    drawn = (
-        f"{recipe.shots:,} training tiles of each class, drawn with seed {recipe.seed}: {len(train):,} of "
-        f"{len(splits['train']):,}"
-    )
-    return {**splits, "train": train}, (*notes, drawn)
 
 
 def _training_notes(

@@ -21,6 +21,7 @@ class TrialResult(StoredRecord):
     Attributes:
         recipe: the resolved recipe.
         history: metrics of each epoch that was trained.
+        validation_tiles: number of tiles that the metrics are of; None in files of earlier versions.
         seconds: of all processes that worked on it, from their cold start on.
         test_reads: how often the test split was read; 0.
     """
@@ -30,6 +31,7 @@ class TrialResult(StoredRecord):
 
     recipe: Recipe
     history: JsonTuple[EpochMetrics]
+    validation_tiles: int | None = None
     seconds: float
     test_reads: int
 
@@ -88,6 +90,7 @@ def trial(recipe: Recipe, out: str | Path, *, epochs: int, progress: bool = True
         result = TrialResult(
             recipe=run.setup.recipe,
             history=tuple(state.history),
+            validation_tiles=len(run.setup.splits["validation"]),
             seconds=trainer.meter.totals["run_seconds"],
             test_reads=state.test_reads,
         )

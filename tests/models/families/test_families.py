@@ -250,6 +250,12 @@ def test_sizes_that_follow_the_tiles_are_no_smaller_than_its_windows(checkpoints
     assert [each.image_size for each in sizes] == [16, 16]
 
 
+def test_sizes_that_grow_with_the_tiles_are_resolved_to_pixels(checkpoints):
+    asked = (("half", 0.5), ("native", 0.25), ("auto", 0.25))
+    recipe = resolve(Recipe(sizes=asked), checkpoints("swin"), tile=(16, 24))
+    assert recipe.sizes == ((16, 0.5), (24, 0.25), (32, 0.25)) and recipe.image_size == 32
+
+
 def test_patches_are_not_left_out_where_positions_rotate(checkpoints):
     with pytest.raises(ModelError, match=r"DINOv3 cannot be left out .*where each one is"):
         resolve(Recipe(patch_dropout=0.5), checkpoints("dinov3_vit"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import OrbituneError
-from orbitune.evaluation.run_result import read_recipe
+from orbitune.evaluation.run_result import RunResult, read_recipe
 from orbitune.files import scratch
 from orbitune.recipe import Recipe
 
@@ -48,8 +48,26 @@ def watch_epochs(recipe: Recipe) -> Iterator[tuple[float, float]]:
             elif not running:
                 break
             time.sleep(_POLL_SECONDS)
-        if process.returncode:
-            raise OrbituneError(f"The training with seed {recipe.seed} failed; its message is above.")
+        _check_end(process, recipe)
+
+
+def time_training(recipe: Recipe) -> tuple[RunResult, float]:
+    """Train, and return the result and the seconds from the start of the process to its end.
+
+    Raises:
+        OrbituneError: the training failed.
+    """
+    with scratch() as folder, _training(recipe, folder) as process:
+        start = time.monotonic()
+        process.wait()
+        seconds = time.monotonic() - start
+        _check_end(process, recipe)
+        return RunResult.load(folder / "run"), seconds
+
+
+def _check_end(process: subprocess.Popen[bytes], recipe: Recipe) -> None:
+    if process.returncode:
+        raise OrbituneError(f"The training with seed {recipe.seed} failed; its message is above.")
 
 
 @contextmanager

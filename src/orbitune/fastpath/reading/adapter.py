@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from orbitune.fastpath.reading.known import require
-from orbitune.fastpath.reading.shapes import Shapes
+from orbitune.models.families.tensor_shapes import Shapes, require
 from orbitune.models.files.adapter_files import DOWN, PREFIX, UP, lora_scaling, read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_WEIGHTS, read_tensors
 

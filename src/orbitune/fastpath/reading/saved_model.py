@@ -5,7 +5,6 @@ that are known here are read without them. Whatever is unknown, missing, damaged
 to transformers and PEFT, which load it or say what is wrong.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -15,10 +14,9 @@ from torch import Tensor, nn
 from orbitune.errors import ModelError
 from orbitune.fastpath.layer_modules import LowRankLinear
 from orbitune.fastpath.reading.adapter import Adapter, read_adapter
-from orbitune.fastpath.reading.known import UnknownModelError, require
-from orbitune.fastpath.reading.shapes import tensor_shapes
 from orbitune.models.backbones import Backbone
-from orbitune.models.families.family import TRANSFORMERS_4, Family
+from orbitune.models.families.family import Family
+from orbitune.models.families.tensor_shapes import UnknownModelError, current_names, require, tensor_shapes
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, check_config, read_tensors, weight_files
 
 
@@ -66,21 +64,12 @@ def _read(folder: Path, backbone: Backbone, *, classes: int) -> nn.Module:
 
 def _renamed(stored: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint under the names of transformers 5."""
-    body = f"{family.body}."
-    headless = not any(name.startswith(body) for name in stored)  # saved without the class with the head
+    headless = not any(name.startswith(f"{family.body}.") for name in stored)
     renamed: dict[str, Tensor] = {}
     for name, tensor in stored.items():
-        full = body + name if headless else name
-        pieces = {full: tensor}
-        layer = re.fullmatch(rf"{body}(?:encoder\.layer|{re.escape(family.layers)})\.(\d+)\.(.+)", full)
-        if layer:
-            inside, _, kind = layer[2].rpartition(".")
-            names = [
-                f"{body}{family.layers}.{layer[1]}.{part}.{kind}"
-                for part in TRANSFORMERS_4.get(inside, (inside,))
-            ]
-            # A tensor that the model does not use may be a scalar, which cannot be split.
-            pieces = dict(zip(names, tensor.chunk(len(names)) if tensor.ndim else (tensor,), strict=False))
+        names = current_names(name, family, headless=headless)
+        # A tensor that the model does not use may be a scalar, which cannot be split.
+        pieces = dict(zip(names, tensor.chunk(len(names)) if tensor.ndim else (tensor,), strict=False))
         require(renamed.keys().isdisjoint(pieces))
         renamed |= pieces
     return renamed

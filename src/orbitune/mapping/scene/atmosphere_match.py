@@ -23,7 +23,7 @@ from orbitune.mapping.scene.radiometry import (
     white_reflectance,
 )
 from orbitune.mapping.scene.tile_numbers import TileNumbers, are_colours
-from orbitune.models.metadata import TrainingData
+from orbitune.models.lineage.training_data import TrainingData
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.sources.band_names import wavelength
 

@@ -1,5 +1,9 @@
 """Records of a merged adapter."""
 
+from pydantic import NonNegativeInt
+
+from orbitune.errors import counted
+from orbitune.models.lineage.overlap import OtherTiles, SeenCounts, describe_seen
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import Record
 
@@ -22,9 +26,33 @@ class MergeScore(Record):
     Attributes:
         tiles: name of the run that the tiles belong to.
         one, other, merged: accuracy of each adapter.
+        split: name of the split of the tiles; None, like the next, in adapters of earlier versions.
+        count: number of tiles.
+        seen: number of the tiles that an adapter was trained on; None where it is not known.
+        unseen: the accuracies on the other tiles; None where none were seen, or too few are left.
     """
 
     tiles: str
     one: Fraction
     other: Fraction
     merged: Fraction
+    split: str | None = None
+    count: NonNegativeInt | None = None
+    seen: NonNegativeInt | None = 0
+    unseen: "MergeScore | None" = None
+
+    def warning(self) -> str:
+        """Return how many of the tiles an adapter was trained on, in one line; empty where none."""
+        if self.seen is None:
+            return f"whether an adapter was trained on the validation tiles of {self.tiles} is not known"
+        if not self.seen:
+            return ""
+        tiles = counted(self.count or 0, "validation tile")
+        counts = {f"{tiles} of {self.tiles}": SeenCounts(trained=self.seen)}
+        line = describe_seen(counts, "the other run, or of one that the two come from")
+        rest = self.unseen
+        if rest is None:
+            left = OtherTiles(count=(self.count or 0) - self.seen, score="", value=None)
+            return f"{line}; {left.describe()}"
+        accuracies = ", ".join(f"{each:.2%}" for each in (rest.one, rest.other, rest.merged))
+        return f"{line}; without them they are {accuracies} ({counted(rest.count or 0, 'tile')})"

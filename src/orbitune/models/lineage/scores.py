@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, Strict
 
+from orbitune.models.lineage.overlap import SeenCounts
 from orbitune.records import Record
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -21,12 +22,14 @@ class Scores(Record):
         interval: its 95 % Wilson interval, low and high.
         macro_f1: 0..1, the mean over the classes.
         count: number of tiles.
+        seen: those of them that the model, or one that it comes from, has seen; None where none are known.
     """
 
     accuracy: Fraction
     interval: Interval
     macro_f1: FiniteFloat = 0.0
     count: NonNegativeInt = 0
+    seen: SeenCounts | None = None
 
     def headline(self) -> dict[str, float]:
         """Return the main scores by name."""

@@ -1,4 +1,4 @@
-"""The training tiles of a run and of the runs before it, by their checksums.
+"""The tiles that a run and the runs before it have seen, among the tiles of a data set.
 
 Tiles of a later run that are among them are no test of it, whatever split they are in.
 """
@@ -13,93 +13,94 @@ from orbitune.data.tileset import TileSet
 from orbitune.errors import counted
 from orbitune.models.backbones import Backbone
 from orbitune.models.lineage.fine_tuned import FineTuned, place_of, saved_hash
-from orbitune.models.lineage.seen_file import read_seen, save_seen
+from orbitune.models.lineage.overlap import Overlap, SeenCounts, describe_seen
+from orbitune.models.lineage.seen_file import SeenTiles, read_seen, save_seen
 
-_CHANCE = 3  # times as many equal checksums as chance gives are no chance
+_NONE = SeenTiles(np.empty(0, np.uint32), np.empty(0, np.uint32))
 
 
-def write_seen(run: Path, tiles: TileSet, *, train: np.ndarray, backbone: Backbone) -> None:
-    """Write the checksums of a run's training tiles, with those of its ancestors.
+def write_seen(run: Path, tiles: TileSet, *, splits: Mapping[str, np.ndarray], backbone: Backbone) -> None:
+    """Write the checksums of the tiles that a run has seen, with those of its ancestors.
 
     Nothing is written where those of its ancestors are not known: a list without them would seem whole.
 
     Args:
         run: its folder.
         tiles: its tiles.
-        train: indices of its training tiles, int (N,).
+        splits: indices of its training and validation tiles, int (N,).
         backbone: what it was trained on.
     """
     if (before := _of_backbone(backbone)) is None:
         return
-    save_seen(run, np.union1d(_sums(tiles, train), before))
+    own = SeenTiles(*(np.unique(_sums(tiles, splits[name])) for name in ("train", "validation")))
+    save_seen(run, SeenTiles.join([own, before]))
 
 
-def count_held_out(
+def find_held_out(
     backbone: Backbone, tiles: TileSet, *, splits: Mapping[str, np.ndarray]
-) -> dict[str, int] | None:
-    """Return how many validation and test tiles a fine-tuned backbone was trained on; None if not known.
+) -> dict[str, Overlap] | None:
+    """Return which validation and test tiles the runs of a backbone have seen; None if it is not known.
 
-    Splits without any are left out.
+    Splits without any are left out. Validation tiles choose the epoch of every run, so that only those count
+    that were trained on.
     """
     if (seen := _of_backbone(backbone)) is None:
         return None
-    if not len(seen):
-        return {}
-    counts = {
-        split: int(are_seen(_sums(tiles, splits[split]), seen).sum()) for split in ("validation", "test")
-    }
-    return {split: count for split, count in counts.items() if count}
+    found = {split: seen.find(_sums(tiles, splits[split])) for split in ("validation", "test")}
+    kept = found["validation"]
+    found["validation"] = Overlap(kept.trained, np.zeros_like(kept.trained))
+    return {split: each for split, each in found.items() if each.any.any() or each.validated is None}
 
 
-def describe_seen(
-    counts: Mapping[str, int] | None, backbone: Backbone, *, splits: Mapping[str, np.ndarray]
+def describe_held_out(
+    seen: Mapping[str, Overlap] | None, backbone: Backbone, *, splits: Mapping[str, np.ndarray]
 ) -> tuple[str, ...]:
-    """Return a note on the held-out tiles that a fine-tuned backbone was trained on, if any are or may be.
+    """Return notes on the held-out tiles that the runs of a backbone have, or may have, seen.
 
     Args:
-        counts: their numbers, see `count_held_out`.
+        seen: what was found, see `find_held_out`.
         backbone: the fine-tuned one.
         splits: indices of all tiles by split.
     """
-    runs = ", ".join(link.name for link in backbone.record.ancestors)
-    if counts is None:
+    whose = backbone.record.runs
+    if seen is None:
         return (
-            f"the training tiles of the backbone's runs ({runs}) are not recorded, or no longer where they "
-            "were: whether validation and test tiles are among them is not known",
+            f"the training tiles of {whose} are not recorded, or no longer where they were: whether "
+            "validation and test tiles are among them is not known",
         )
-    if not counts:
-        return ()
-    found = [
-        f"{count:,} of {counted(len(splits[split]), f'{split} tile')}" for split, count in counts.items()
-    ]
-    were = "was a training tile" if sum(counts.values()) == 1 else "were training tiles"
-    return (f"{' and '.join(found)} {were} of the backbone's runs ({runs}): the scores are too high",)
+    counts = {counted(len(splits[split]), f"{split} tile"): SeenCounts.of(seen[split]) for split in seen}
+    notes = [describe_seen(counts, whose)] if any(each.count for each in counts.values()) else []
+    if any(each.validated is None for each in seen.values()):
+        notes.append(
+            f"the validation tiles of {whose} are not recorded, as an earlier version trained them: whether "
+            "test tiles are among them is not known"
+        )
+    return tuple(notes)
 
 
-def are_seen(sums: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Return which tiles were training tiles, bool (n,); none where chance gives as many equal checksums.
-
-    Args:
-        sums: CRC-32 of the tiles, uint32 (n,).
-        seen: CRC-32 of the training tiles, uint32 (N,).
-    """
-    found = np.isin(sums, seen)
-    by_chance = found.sum() <= _CHANCE * len(seen) * len(sums) / 2**32
-    return np.zeros_like(found) if by_chance else found
-
-
-def find_seen(tiles: TileSet, seen: np.ndarray) -> np.ndarray:
-    """Return the indices of the tiles that have the checksums of training tiles, int64 (n,).
+def find_own(place: Path, tiles: TileSet, *, indices: np.ndarray) -> Overlap | None:
+    """Return which tiles a model, or one that it comes from, has seen; None if it is not known.
 
     Args:
-        tiles: of which some were trained on.
-        seen: CRC-32 of the training tiles, uint32 (N,).
+        place: folder of its run or bundle.
+        tiles: a data set.
+        indices: of the tiles in question, int (n,).
+
+    Raises:
+        ModelError: its list of tiles is damaged.
     """
-    return np.flatnonzero(np.isin(_sums(tiles, np.arange(len(tiles.labels))), seen))
+    seen = read_seen(place)
+    return None if seen is None else seen.find(_sums(tiles, indices))
 
 
-def _of_backbone(backbone: Backbone) -> np.ndarray | None:
-    """Return the checksums of the tiles that a backbone was fine-tuned on; None if they are not known.
+def find_in(tiles: TileSet, seen: SeenTiles) -> np.ndarray:
+    """Return the indices of the tiles that a model has seen, in training or validation, int64 (n,)."""
+    known = [sums for sums in (seen.trained, seen.validated) if sums is not None]
+    return np.flatnonzero(np.isin(_sums(tiles, np.arange(len(tiles.labels))), np.concatenate(known)))
+
+
+def _of_backbone(backbone: Backbone) -> SeenTiles | None:
+    """Return the tiles that the runs of a backbone have seen; None if they are not known.
 
     They lie in its run or bundle, and beside merged weights. A folder that now holds another model says
     nothing about the one that was there.
@@ -110,7 +111,7 @@ def _of_backbone(backbone: Backbone) -> np.ndarray | None:
         if link.folder and saved_hash(Path(link.folder)) == link.saved_sha256:
             places.insert(0, Path(link.folder))
     known = (seen for place in places if (seen := read_seen(place)) is not None)
-    return next(known, None if isinstance(backbone, FineTuned) else np.empty(0, "<u4"))
+    return next(known, None if isinstance(backbone, FineTuned) else _NONE)
 
 
 def _sums(tiles: TileSet, indices: np.ndarray) -> np.ndarray:

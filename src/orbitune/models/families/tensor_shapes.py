@@ -1,9 +1,12 @@
-"""Names and shapes of the tensors that the fast path reads, by a checkpoint's config.json."""
+"""Names and shapes of a checkpoint's tensors by its config.json, for the families of the fast path.
 
+Building the model with transformers tells them too, but importing it takes seconds.
+"""
+
+import re
 from typing import Any
 
-from orbitune.fastpath.reading.known import require
-from orbitune.models.families.family import Family
+from orbitune.models.families.family import TRANSFORMERS_4, Family
 from orbitune.models.files.checkpoint_files import CheckpointConfig
 
 # Settings of a config.json whose defaults differ by family: files that leave one out are not read here.
@@ -24,6 +27,39 @@ _DEIT_HEADS = {
 }
 
 Shapes = dict[str, tuple[int, ...]]
+
+
+class UnknownModelError(Exception):
+    """A model that is left to transformers and PEFT."""
+
+
+def require(known: bool) -> None:
+    """Raise an `UnknownModelError` for a model that is not known here.
+
+    Args:
+        known: whether it is.
+    """
+    if not known:
+        raise UnknownModelError
+
+
+def current_names(name: str, family: Family, *, headless: bool) -> list[str]:
+    """Return the names in transformers 5 of a tensor in a checkpoint, several for a fused one.
+
+    Args:
+        name: in the file.
+        family: of the checkpoint.
+        headless: whether it was saved without the class with the head, whose names begin with the body.
+    """
+    body = f"{family.body}."
+    full = body + name if headless else name
+    layer = re.fullmatch(rf"{body}(?:encoder\.layer|{re.escape(family.layers)})\.(\d+)\.(.+)", full)
+    if not layer:
+        return [full]
+    inside, _, kind = layer[2].rpartition(".")
+    return [
+        f"{body}{family.layers}.{layer[1]}.{part}.{kind}" for part in TRANSFORMERS_4.get(inside, (inside,))
+    ]
 
 
 def tensor_shapes(config: CheckpointConfig, family: Family, *, channels: int, classes: int) -> Shapes:

@@ -1,0 +1,5 @@
+"""How a run or a trial ended."""
+
+from typing import Literal
+
+Status = Literal["done", "failed", "diverged"]
