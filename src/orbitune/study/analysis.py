@@ -19,7 +19,7 @@ from orbitune.training.evaluate import reopen
 _LOGGER = logging.getLogger(__name__)
 
 
-def analyse_runs(runs: Sequence[RunRecord], folder: Path, design: Design | None = None) -> dict[str, Any]:
+def analyse_runs(runs: Sequence[RunRecord], folder: Path, *, design: Design | None = None) -> dict[str, Any]:
     """Compare the runs and check their tiles.
 
     Leakage is checked in every fold of a cross-validation. Where the tiles are no longer available a message
@@ -59,10 +59,10 @@ def analyse_runs(runs: Sequence[RunRecord], folder: Path, design: Design | None 
             continue
         if found:
             disputed.append(found)
-    return {**compare_runs(runs, folder, design), "leakage_checks": checks, "disagreements": disputed}
+    return {**compare_runs(runs, folder, design=design), "leakage_checks": checks, "disagreements": disputed}
 
 
-def compare_runs(runs: Sequence[RunRecord], folder: Path, design: Design | None = None) -> dict[str, Any]:
+def compare_runs(runs: Sequence[RunRecord], folder: Path, *, design: Design | None = None) -> dict[str, Any]:
     """Compute all statistics that need the runs' predictions, and no tiles.
 
     Args:
@@ -79,5 +79,5 @@ def compare_runs(runs: Sequence[RunRecord], folder: Path, design: Design | None 
     return {
         "summaries": summarise_groups(runs, folder),
         "gaps": split_gaps(runs, folder),
-        "verdicts": compare_methods(runs, folder, design),
+        "verdicts": compare_methods(runs, folder, design=design),
     }

@@ -8,8 +8,8 @@ from orbitune.evaluation.baselines import Baseline
 from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.details.class_intervals import Interval
 from orbitune.evaluation.robustness import Robustness
+from orbitune.evaluation.statistics.comparison import Comparison
 from orbitune.evaluation.statistics.intervals import MeanAccuracy
-from orbitune.evaluation.statistics.significance import Comparison
 from orbitune.records import Record, StoredRecord
 from orbitune.study.design.fixed import Role
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orbitune.errors import OrbituneError
-from orbitune.evaluation.statistics.significance import MARGIN
+from orbitune.evaluation.statistics.comparison import MARGIN
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
 from orbitune.fold import Fold
@@ -218,7 +218,7 @@ class Study:
                 record_run(spec, plans[spec.arm], outcome=outcomes[spec.name], folder=path) for spec in specs
             ]
             measured = self._collect(runs, searches, executor=executor)
-            found = analyse_runs(runs, path, design)
+            found = analyse_runs(runs, path, design=design)
             results = StudyResults(**measured, robustness=robustness, design=design, **found)
         write_results(results, path)
         write_report(results, path)
@@ -323,7 +323,7 @@ class Study:
         }
         for option, number in numbers.items():
             words += [option, str(number)] if number else []
-        words += design_words(self.margin, self.primary, self.difference)
+        words += design_words(self.margin, primary=self.primary, difference=self.difference)
         words += [word for name in self.track for word in ("--track", name)]
         if self.keep != "all":
             words += ["--keep", self.keep]

@@ -2,21 +2,16 @@
 
 The reference of methods is full fine-tuning where it was run, else the first method; backbones are compared
 with each other. Each split is judged separately, over all seeds, with the statistics of
-`orbitune.evaluation.statistics.significance`.
+`orbitune.evaluation.statistics.comparison`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from orbitune.evaluation.statistics.comparison import MARGIN, Comparison, compare_pairs
 from orbitune.evaluation.statistics.resampled import corrected_resampled_interval
-from orbitune.evaluation.statistics.significance import (
-    MARGIN,
-    Comparison,
-    compare_pairs,
-    difference_sentence,
-    verdict_sentence,
-)
+from orbitune.evaluation.statistics.sentences import difference_sentence, verdict_sentence
 from orbitune.study.arms import comparisons
 from orbitune.study.design.fixed import Design
 from orbitune.study.display_names import method_name
@@ -27,11 +22,11 @@ from orbitune.study.records import RunRecord
 
 
 def compare_methods(
-    runs: Sequence[RunRecord], folder: Path, design: Design | None = None
+    runs: Sequence[RunRecord], folder: Path, *, design: Design | None = None
 ) -> list[VerdictRecord]:
     """Judge all pairs of `orbitune.study.arms.comparisons` on each split; sweeps are left out.
 
-    Holm's correction is over all pairs of a split.
+    All pairs of a split are judged together.
 
     Args:
         runs: all runs of the study.
@@ -74,10 +69,10 @@ def comparison_sentences(compared: Comparison) -> list[str]:
 
 
 def _over_folds(runs: Sequence[RunRecord], compared: Comparison) -> tuple[float, float] | None:
-    """Return the interval of a difference over folds, in points; None for an ordinary split."""
+    """Return the simultaneous interval of a difference over folds, in points; None for an ordinary split."""
     method, reference = (fold_accuracies(runs, each) for each in (compared.method, compared.reference))
     if method is None or reference is None:
         return None
     differences = [ours - theirs for ours, theirs in zip(method.percent, reference.percent, strict=True)]
     ratio = fmean((method.test_to_train, reference.test_to_train))
-    return corrected_resampled_interval(differences, test_to_train=ratio)
+    return corrected_resampled_interval(differences, test_to_train=ratio, level=compared.level)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
+from orbitune.evaluation.statistics.comparison import ALPHA
 from orbitune.evaluation.statistics.paired import PairedTest
 from orbitune.evaluation.statistics.power import (
     StudySize,
@@ -13,7 +14,6 @@ from orbitune.evaluation.statistics.power import (
     least_sizes,
     simulate_chance,
 )
-from orbitune.evaluation.statistics.significance import ALPHA
 from orbitune.evaluation.statistics.variability import Variability, correlation, disagreement
 
 AS_ONE_METHOD = Variability(accuracy=0.97, spread=0.001, discordant=0.0134, repeated=0.0134)
@@ -24,7 +24,8 @@ def draw_study(random, variability, seeds, images, difference):
     """Draw which seeds of a method and of its reference are right on which images, bool (S, N) each."""
     accuracy = variability.accuracy
     between, within = (
-        correlation(each, accuracy, accuracy) for each in (variability.discordant, variability.repeated)
+        correlation(each, accuracies=(accuracy, accuracy))
+        for each in (variability.discordant, variability.repeated)
     )
     shared, both = np.sqrt(between) * random.normal(size=images), []
     for truth in (accuracy + difference / 100, accuracy):
@@ -113,11 +114,13 @@ def test_the_variability_of_a_pilot_is_that_it_was_drawn_with():
 
 
 def test_runs_that_err_independently_disagree_as_two_coins_do_and_equal_runs_never():
-    assert disagreement(0.9, 0.8, 0.0) == pytest.approx(0.9 * 0.2 + 0.8 * 0.1, abs=1e-6)
-    assert disagreement(0.9, 0.8, 1.0) == pytest.approx(0.1, abs=1e-3)
+    assert disagreement(0.9, 0.8, correlated=0.0) == pytest.approx(0.9 * 0.2 + 0.8 * 0.1, abs=1e-6)
+    assert disagreement(0.9, 0.8, correlated=1.0) == pytest.approx(0.1, abs=1e-3)
     # Two medians that correlate by 0.5 agree on 1 / 2 + arcsin(0.5) / pi of the images (Sheppard 1899).
-    assert disagreement(0.5, 0.5, 0.5) == pytest.approx(0.5 - np.arcsin(0.5) / np.pi, abs=1e-4)
-    assert correlation(disagreement(0.95, 0.93, 0.6), 0.95, 0.93) == pytest.approx(0.6, abs=1e-4)
+    assert disagreement(0.5, 0.5, correlated=0.5) == pytest.approx(0.5 - np.arcsin(0.5) / np.pi, abs=1e-4)
+    assert correlation(disagreement(0.95, 0.93, correlated=0.6), accuracies=(0.95, 0.93)) == pytest.approx(
+        0.6, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(("enough", "least"), [(1, 1), (2, 2), (7, 7), (100, 100), (101, None)])

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from orbitune.evaluation.statistics.comparison import ALPHA, POWER
 from orbitune.evaluation.statistics.paired import PairedTest, SeedVariance
-from orbitune.evaluation.statistics.significance import ALPHA, POWER
 from orbitune.evaluation.statistics.variability import Variability
 
 DRAWS = 4000  # a chance of 80 % is within 1.3 points, 95 % of the time

@@ -6,7 +6,7 @@ tetrachoric one (Pearson 1900, doi:10.1098/rsta.1900.0022), which stays where ac
 pilot tells how often methods of another difference would disagree.
 """
 
-from functools import cache, partial
+from functools import cache
 from math import sqrt
 
 import numpy as np
@@ -43,16 +43,18 @@ class Variability(Record):
         """
         test = PairedTest.from_correct(method, reference)
         means = float(method.mean()), float(reference.mean())
-        between = correlation(test.wins + test.losses, *means)
+        between = correlation(test.wins + test.losses, accuracies=means)
         noises = [_one_run(each) for each in test.seeds]
-        seeds = [correlation(2 * noise, mean, mean) for noise, mean in zip(noises, means, strict=True)]
+        seeds = [
+            correlation(2 * noise, accuracies=(mean, mean)) for noise, mean in zip(noises, means, strict=True)
+        ]
         accuracy = means[1]
-        discordant = disagreement(accuracy, accuracy, between)
+        discordant = disagreement(accuracy, accuracy, correlated=between)
         return cls(
             accuracy=accuracy,
             spread=sqrt(sum(each.between * (each.df + 1) for each in test.seeds) / len(test.seeds)),
             discordant=discordant,
-            repeated=min(discordant, disagreement(accuracy, accuracy, sum(seeds) / len(seeds))),
+            repeated=min(discordant, disagreement(accuracy, accuracy, correlated=sum(seeds) / len(seeds))),
         )
 
     def at(self, difference: float) -> tuple[float, float, float]:
@@ -67,11 +69,12 @@ class Variability(Record):
         """
         ours = self.accuracy + difference
         between, seeds = (
-            correlation(each, self.accuracy, self.accuracy) for each in (self.discordant, self.repeated)
+            correlation(each, accuracies=(self.accuracy, self.accuracy))
+            for each in (self.discordant, self.repeated)
         )
         return (
-            disagreement(ours, self.accuracy, between),
-            disagreement(ours, ours, seeds) / 2,
+            disagreement(ours, self.accuracy, correlated=between),
+            disagreement(ours, ours, correlated=seeds) / 2,
             self.repeated / 2,
         )
 
@@ -82,7 +85,7 @@ def _one_run(seeds: SeedVariance) -> float:
 
 
 @cache
-def disagreement(first: float, second: float, correlated: float) -> float:
+def disagreement(first: float, second: float, *, correlated: float) -> float:
     """Return the fraction of images on which one of two runs alone is correct.
 
     Args:
@@ -98,20 +101,18 @@ def disagreement(first: float, second: float, correlated: float) -> float:
 
 
 @cache
-def correlation(discordant: float, first: float, second: float) -> float:
+def correlation(discordant: float, *, accuracies: tuple[float, float]) -> float:
     """Return the tetrachoric correlation of two runs, 0..1, see `disagreement`.
 
     Args:
         discordant: fraction of images on which one of them alone is correct.
-        first, second: their accuracies, 0..1.
+        accuracies: of both, 0..1.
     """
     from scipy.optimize import brentq
 
-    excess = partial(_excess, discordant, first, second)
+    def excess(correlated: float) -> float:
+        return disagreement(*accuracies, correlated=correlated) - discordant
+
     if excess(0) <= 0:
         return 0.0
     return 1.0 if excess(1) >= 0 else float(brentq(excess, 0, 1, xtol=1e-9))
-
-
-def _excess(discordant: float, first: float, second: float, correlated: float) -> float:
-    return disagreement(first, second, correlated) - discordant

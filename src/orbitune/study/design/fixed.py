@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Strict
 
 from orbitune.errors import OrbituneError, RunError
-from orbitune.evaluation.statistics.significance import MARGIN
+from orbitune.evaluation.statistics.comparison import MARGIN
 from orbitune.records import JsonTuple, Record
 from orbitune.study.arms import comparisons
 from orbitune.study.grid import RunSpec
@@ -194,7 +194,7 @@ def _margins(margin: float | Mapping[str, float], splits: Sequence[str]) -> dict
     return {split: float(margins[split]) for split in splits}
 
 
-def design_words(margin: float | Mapping[str, float], primary: str | None, difference: float) -> list[str]:
+def design_words(margin: float | Mapping[str, float], *, primary: str | None, difference: float) -> list[str]:
     """Return the words of the command line for what differs from the defaults, see `Design.of`."""
     words = []
     if margin != MARGIN:

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from orbitune.errors import OrbituneError
+from orbitune.evaluation.statistics.comparison import POWER
 from orbitune.evaluation.statistics.power import (
     DRAWS,
     StudySize,
     least_sizes,
     simulate_chance,
 )
-from orbitune.evaluation.statistics.significance import POWER
 from orbitune.evaluation.statistics.variability import Variability
 from orbitune.records import Record
 from orbitune.study.design.fixed import Design, Role

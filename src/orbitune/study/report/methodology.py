@@ -111,9 +111,10 @@ def _comparisons(view: ReportView) -> list[str]:
         return []
     return [
         "On each backbone every method is compared with the reference; with each method every backbone is "
-        "compared with each other. Holm's correction is over all "
-        f"{view.results.verdicts[0].family} comparisons of a split. A backbone is called better if the "
-        "score test, which includes the variance between seeds, finds a difference at 5 %"
+        "compared with each other. All "
+        f"{view.results.verdicts[0].family} comparisons of a split are judged together. "
+        "A backbone is called better if the score test, which includes the variance between seeds, finds a "
+        "difference at 5 %"
         + (", and the interval over folds too." if view.folds else ".")
         + " McNemar's test is about the trained models alone."
     ]

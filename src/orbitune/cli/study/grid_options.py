@@ -2,7 +2,7 @@
 
 from orbitune.cli.options import split_names
 from orbitune.errors import OrbituneError
-from orbitune.evaluation.statistics.significance import MARGIN
+from orbitune.evaluation.statistics.comparison import MARGIN
 from orbitune.study.grid import ALL
 
 

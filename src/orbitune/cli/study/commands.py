@@ -177,7 +177,7 @@ def study(
     if not power and (given := [name for name, value in assumed.items() if value is not None]):
         raise OrbituneError(f"--{given[0].replace('_', '-')} is of --power: pass that too, or leave it out.")
     recipes = tuple(make_recipe(method=method) for method in split_names("--methods", methods))
-    from orbitune.cli.grid_options import parse_margin, parse_numbers, parse_seeds, parse_shots
+    from orbitune.cli.study.grid_options import parse_margin, parse_numbers, parse_seeds, parse_shots
     from orbitune.study.display_names import fold_name
     from orbitune.study.report import (
         backbone_text,
