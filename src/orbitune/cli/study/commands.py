@@ -71,7 +71,9 @@ def study(
     tune: Annotated[
         int,
         typer.Option(
-            help="Learning rates to try per method, backbone and split; 0 for none", rich_help_panel="Study"
+            help="Search the learning rate of each method, backbone and split, beginning with this many; "
+            "plan --tune says how long it takes; 0 for none",
+            rich_help_panel="Study",
         ),
     ] = 0,
     margin: Annotated[
@@ -182,7 +184,9 @@ def study(
     from orbitune.study.report import (
         backbone_text,
         conclusions_text,
+        edge_warnings,
         failure_lines,
+        search_table,
         seen_warnings,
         terminal_table,
     )
@@ -216,13 +220,16 @@ def study(
         return
     results = made.run()
     if as_json:
-        for line in seen_warnings(results):
+        for line in [*seen_warnings(results), *edge_warnings(results)]:
             print(line, file=sys.stderr)
         print_json(results.to_json())
     else:
         print_table(*terminal_table(results))
         for line in failure_lines(results):
             print(line)
+        if results.searches:
+            print("\nlearning rates, chosen on validation")
+            print_table(*search_table(results))
         print(f"\n{conclusions_text(results)}")
         fold = results.recipe.fold
         print_inputs(results.data, backbone_text(results), part=fold_name(fold) if fold else "")
