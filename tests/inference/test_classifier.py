@@ -7,6 +7,7 @@ from PIL import Image
 from orbitune import Classifier
 from orbitune.errors import DataError
 from orbitune.evaluation.calibration import probabilities
+from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.inference.image_inputs import check_input_paths, expand
 from orbitune.sources.decode import to_uint8_tile
 from orbitune.training.evaluate import reopen
@@ -24,10 +25,10 @@ def first(classifier, inputs, **more):
 
 def test_its_probabilities_are_those_of_the_runs_own_logits(run):
     _, job = reopen(run, progress=False)
-    kept = np.load(run / "predictions.npz")
+    kept = read_predictions(run, "test")
     classifier = Classifier.from_pretrained(run)
-    tiles = job.tiles.read(kept["test_indices"])
-    shares = probabilities(kept["test_logits"], classifier.bundle.temperature)
+    tiles = job.tiles.read(kept.indices)
+    shares = probabilities(kept.logits, classifier.bundle.temperature)
     for row, prediction in zip(shares, classifier.predict(tiles, top_k=9), strict=True):
         ours = dict(prediction.labels)
         # bf16 rounds otherwise in batches of another size

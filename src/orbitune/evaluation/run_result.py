@@ -242,6 +242,10 @@ class RunResult(StoredRecord):
         """Return the recipe to read its tiles with, as the run read them; earlier versions knew one task."""
         return self.recipe if self.recipe.task else self.recipe.replace(task="single-label")
 
+    def at(self, paths: dict[str, str | None]) -> "RunResult":
+        """Return the result with other paths of the same data, split files and backbone."""
+        return self.model_copy(update={"recipe": self.recipe.model_copy(update=paths)})
+
     @property
     def named_split(self) -> dict[str, str | None]:
         """Return the fields of `TrainingData` on its split; earlier versions stored its origin as a note."""
@@ -249,9 +253,14 @@ class RunResult(StoredRecord):
         return {**fields, "split_origin": self.data.split_origin}
 
     @property
+    def training_data(self) -> RunData:
+        """Return its tiles with the fields on their split."""
+        return self.data.model_copy(update=self.named_split)
+
+    @property
     def split_name(self) -> str:
         """Return what its split is called."""
-        return self.data.model_copy(update=self.named_split).split_name
+        return self.training_data.split_name
 
     def save(self, folder: Path) -> None:
         """Write result.json into the run folder."""

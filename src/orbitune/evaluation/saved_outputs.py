@@ -5,7 +5,6 @@ import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from orbitune.evaluation.tasks.task import Decision
 from orbitune.files import replacing
 from orbitune.integrity import with_checksum, without_checksum
 from orbitune.models.checkpoint_io import open_saved
+from orbitune.models.files.run_weights import describe_missing, holds_weights
 from orbitune.models.metadata import ModelMetadata
 from orbitune.models.methods import find_method
 
@@ -36,6 +36,8 @@ def open_model(run: Path, result: RunResult) -> tuple[Path, ModelMetadata]:
         OrbituneError: a file is missing or damaged, or the model is of another run.
     """
     folder = run / find_method(result.recipe.method).folder
+    if not holds_weights(run):
+        raise RunError(describe_missing(run))
     metadata = open_saved(folder)
     if metadata.recipe_hash not in (None, result.recipe_hash):
         raise RunError(
@@ -85,20 +87,32 @@ class Predictions:
 def write_predictions(run: Path, splits: dict[str, Predictions], *, recipe_hash: str) -> None:
     """Write predictions.npz, whose comment is a checksum of the file.
 
+    Every array has the smallest type that holds its values; of sorted indices, steps take least space.
+
     Args:
         run: run folder.
         splits: predictions by name of the split.
         recipe_hash: hash of the run's recipe, stored to detect files of another run.
     """
-    arrays: dict[str, Any] = {"recipe_hash": np.array(recipe_hash)}
+    arrays: dict[str, np.ndarray] = {"recipe_hash": np.array(recipe_hash)}
     for split, each in splits.items():
-        arrays |= {f"{split}_{name}": array for name, array in vars(each).items()}
+        arrays[f"{split}_steps"] = np.diff(each.indices, prepend=0).astype(np.int32)
+        arrays[f"{split}_labels"] = each.labels.astype(np.min_scalar_type(each.labels.max(initial=0)))
+        small = each.logits.astype(np.float16)
+        arrays[f"{split}_logits"] = small if np.array_equal(small, each.logits) else each.logits
     content = BytesIO()
-    np.savez(content, **arrays)
-    with zipfile.ZipFile(content, "a") as archive:
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_BZIP2) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
         archive.comment = with_checksum(b"")  # as long as the one that takes its place
     with replacing(run / _PREDICTIONS) as temporary:
         temporary.write_bytes(with_checksum(content.getvalue()[: -len(with_checksum(b""))]))
+
+
+def holds_predictions(run: Path) -> bool:
+    """Return whether a run folder has predictions, damaged or not."""
+    return (run / _PREDICTIONS).is_file()
 
 
 def read_predictions(run: Path, split: str, *, classes: int | None = None) -> Predictions:
@@ -147,7 +161,12 @@ def _read(file: Path, split: str) -> tuple[Predictions, str | None]:
         if not isinstance(arrays, np.lib.npyio.NpzFile):
             raise _MismatchError("it is not an archive of arrays")
         stated = str(arrays["recipe_hash"]) if "recipe_hash" in arrays else None
-        return Predictions(*(arrays[f"{split}_{name}"] for name in Predictions.__annotations__)), stated
+        labels, logits = arrays[f"{split}_labels"], arrays[f"{split}_logits"]
+        if f"{split}_steps" not in arrays:  # of an earlier version, with wider types
+            return Predictions(arrays[f"{split}_indices"], labels, logits), stated
+        indices = np.cumsum(arrays[f"{split}_steps"], dtype=np.int64)
+        wide = labels.astype(np.int64) if labels.ndim == 1 else labels
+        return Predictions(indices, wide, logits.astype(np.float32)), stated
 
 
 def _check(kept: Predictions, classes: int | None) -> None:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
+from orbitune.integrity import code_hash
 from orbitune.records import StoredRecord
 from orbitune.resources import processor_name
 
@@ -21,6 +22,7 @@ class Environment(StoredRecord):
         memory_bytes: physical memory.
         gpu: its name; None without one.
         instructions: widest vector instructions that torch uses, such as AVX2; None in files of version 0.1.
+        code: hash of the sources of this package, 12 hex digits; None in files of earlier versions.
     """
 
     UNVERSIONED: ClassVar[int | None] = 1
@@ -37,6 +39,7 @@ class Environment(StoredRecord):
     memory_bytes: int
     gpu: str | None
     instructions: str | None = None
+    code: str | None = None
 
     @classmethod
     def measure(cls, **further: Any) -> Self:
@@ -63,12 +66,13 @@ class Environment(StoredRecord):
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             instructions=torch.backends.cpu.get_cpu_capability(),
+            code=code_hash(),
             **further,
         )
 
     def describe(self) -> list[tuple[str, str]]:
         """Return names and values for a report; the memory in GB."""
-        unknown = set() if self.instructions else {"instructions"}
+        unknown = {name for name in ("instructions", "code") if getattr(self, name) is None}
         values = self.model_dump(exclude={"format", "memory_bytes"} | unknown)
         values["memory"] = f"{self.memory_bytes / 1e9:.1f} GB"
         return [(name, "none" if value is None else str(value)) for name, value in values.items()]

@@ -1,7 +1,7 @@
 """Folder of a study: recipes, plans, settings and results of earlier sessions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +12,9 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.files import holds_files
 from orbitune.integrity import read_checksummed_json
 from orbitune.recipe import Recipe
+from orbitune.recipe_settings import DataSettings
 from orbitune.records import RecordError, StoredRecord
+from orbitune.study.design.fixed import Design
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
 from orbitune.study.records import Plan
@@ -20,7 +22,9 @@ from orbitune.study.renaming import Renaming, find_renamings
 from orbitune.training.checkpoint import read_state
 from orbitune.training.run_folder import check_inputs, divergence
 from orbitune.training.setup import prepare_training
-from orbitune.training.stored.recipe import has_trained
+from orbitune.training.stored.recipe import has_trained, stored_recipe
+from orbitune.training.stored.record import relocate
+from orbitune.training.stored.records import RunInputs
 from orbitune.yaml_files import read_yaml
 
 _SETTINGS = "study.json"
@@ -33,6 +37,7 @@ class StudySettings(StoredRecord):
     Attributes:
         tune: number of learning rates that are tried first for each method, >= 0.
         jobs: most runs at once in any session, >= 1.
+        design: what was fixed before the test split was read; None where an earlier version stored it.
         search: rule by which learning rates were searched: 1 compared some of the epochs with one seed (0.2
             and before), 2 is that of `orbitune.study.tune`.
     """
@@ -43,6 +48,7 @@ class StudySettings(StoredRecord):
     tune: NonNegativeInt
     jobs: PositiveInt
     search: PositiveInt = _SEARCH
+    design: Design | None = None
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
@@ -61,6 +67,7 @@ class StudyFolder:
 
     path: Path
     trials: int
+    _inputs: dict[tuple[object, ...], RunInputs] = field(default_factory=dict, repr=False, compare=False)
 
     def recipe_file(self, spec: RunSpec) -> Path:
         """Return the file of a run's recipe."""
@@ -111,6 +118,9 @@ class StudyFolder:
             if spec.name in known and recipe.epochs is None:  # older versions stored the default
                 recipe = recipe.replace(epochs=Recipe.make(read_yaml(file)).epochs)
             recipe.save(file)
+            for place in self._places(spec):
+                if (moved := stored_recipe(place)) and moved.path_fields != recipe.path_fields:
+                    relocate(place, recipe.path_fields)
         return known
 
     def _matches(self, spec: RunSpec, renaming: Renaming | None) -> bool:
@@ -152,18 +162,54 @@ class StudyFolder:
     def _check_inputs(self, spec: RunSpec) -> None:
         """Check that moved data, split files and backbone have the same content."""
         begun = [place for place in self._places(spec) if (place / "inputs.json").is_file()]
-        if begun:
-            inputs = prepare_training(spec.recipe, progress=False).inputs()
-            for place in begun:
-                check_inputs(place, inputs)
+        named = ("backbone", "seed", *DataSettings.model_fields)  # what the hashes follow from
+        for place in begun:
+            stored = stored_recipe(place) or spec.recipe  # trials have seeds of their own
+            recipe = stored.model_copy(update=spec.recipe.path_fields)
+            key = tuple(getattr(recipe, name) for name in named)
+            if key not in self._inputs:
+                self._inputs[key] = prepare_training(recipe, progress=False).inputs()
+            check_inputs(place, self._inputs[key])
+
+    def recorded_precision(self, specs: Sequence[RunSpec]) -> str | None:
+        """Return the precision of the runs that have begun, of recipes that leave it to the processor.
+
+        Raises:
+            RunError: they were computed in several.
+        """
+        found: dict[str, Path] = {}
+        for spec in specs:
+            for place in self._places(spec) if spec.recipe.precision is None else ():
+                recipe = stored_recipe(place) if has_trained(place) else None
+                if recipe and recipe.precision:
+                    found.setdefault(recipe.precision, place)
+        if len(found) > 1:
+            each = ", ".join(f"{precision}: {place.name}" for precision, place in found.items())
+            raise RunError(
+                f"{self.path} holds runs of several precisions ({each}), and one comparison takes one. "
+                "Remove the folders of the others, which are trained again then."
+            )
+        return next(iter(found), None)
 
     def _conflict(self, kind: str, differences: Sequence[object]) -> RunError:
         differ = "; ".join(map(str, differences))
         return RunError(f"{self.path} holds a study {kind} ({differ}). Choose another --out.")
 
-    def store_jobs(self, jobs: int) -> None:
-        """Store the number of trials and the most parallel runs in study.json."""
-        StudySettings(tune=self.trials, jobs=max(jobs, self.max_jobs)).write(self.path / _SETTINGS)
+    def store(self, jobs: int, design: Design | None = None) -> None:
+        """Store the number of trials, the most parallel runs and the design in study.json."""
+        settings = StudySettings(tune=self.trials, jobs=max(jobs, self.max_jobs), design=design)
+        settings.write(self.path / _SETTINGS)
+
+    @property
+    def design(self) -> Design | None:
+        """What an earlier session fixed; None where there was none."""
+        return self._settings().design
+
+    @property
+    def test_was_read(self) -> bool:
+        """Whether any run of the folder has read its test split."""
+        recipes = (self.path / "recipes").glob("*.yaml")
+        return any(count_test_reads(self.path / file.stem) for file in recipes)
 
     @property
     def max_jobs(self) -> int:

@@ -1,18 +1,26 @@
 """Write the report of a run or a study from what its folder holds."""
 
+import logging
 from pathlib import Path
 
 from orbitune.errors import RunError
 from orbitune.evaluation.run_result import FILE as RUN_FILE
+from orbitune.evaluation.saved_outputs import holds_predictions
+from orbitune.study.analysis import compare_runs
+from orbitune.study.records import StudyResults
 from orbitune.study.report import write_report
 from orbitune.study.results import FILE as STUDY_FILE
-from orbitune.study.results import read_results
+from orbitune.study.results import read_results, write_results
 from orbitune.suggestions import missing
 from orbitune.training.run_report.writer import write_run_report
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def report(folder: str | Path, *, progress: bool = True) -> tuple[Path, ...]:
     """Write the report of a finished run or study from what its folder holds.
+
+    The statistics of a study are computed anew from the predictions of its runs, where all are there.
 
     Examples:
         >>> from orbitune import report
@@ -32,8 +40,26 @@ def report(folder: str | Path, *, progress: bool = True) -> tuple[Path, ...]:
     check_results(folder)
     if (folder / RUN_FILE).is_file():
         return (write_run_report(folder, progress=progress),)
-    write_report(read_results(folder), folder)
+    write_report(_compared_again(read_results(folder), folder), folder)
     return folder / "report.html", folder / "report.md"
+
+
+def _compared_again(results: StudyResults, folder: Path) -> StudyResults:
+    """Return the results with new statistics, which are stored too; unchanged where runs are missing."""
+    missing_runs = [run.name for run in results.done if not holds_predictions(folder / run.name)]
+    if not missing_runs:
+        results = results.model_copy(update=compare_runs(results.runs, folder, design=results.design))
+        write_results(results, folder)
+    elif len(missing_runs) < len(results.done):
+        _LOGGER.warning(
+            "%d of %d runs are not in %s (such as %s): the statistics are those of its %s",
+            len(missing_runs),
+            len(results.done),
+            folder,
+            missing_runs[0],
+            STUDY_FILE,
+        )
+    return results
 
 
 def check_results(folder: Path) -> None:

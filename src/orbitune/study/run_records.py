@@ -15,13 +15,17 @@ from orbitune.study.records import Plan, RunRecord, StudyBackbone
 from orbitune.training.run_folder import read_environment
 
 
-def record_run(spec: RunSpec, plan: Plan | OrbituneError, *, outcome: Outcome) -> RunRecord:
+def record_run(spec: RunSpec, plan: Plan | OrbituneError, *, outcome: Outcome, folder: Path) -> RunRecord:
     """Return a run as results.json stores it; the points of a sweep have no plan.
 
     Args:
         spec: the run.
         plan: its plan, or why there is none.
         outcome: how it ended.
+        folder: the study's folder.
+
+    Raises:
+        RunError: the environment of a finished run is missing or damaged.
     """
     fields = {
         **spec.fields(),
@@ -32,6 +36,7 @@ def record_run(spec: RunSpec, plan: Plan | OrbituneError, *, outcome: Outcome) -
     }
     if outcome.value is not None:
         fields["image_size"] = outcome.value["recipe"]["image_size"]  # resolved
+        fields["environment"] = read_environment(folder / spec.name)
     return RunRecord.model_validate(fields)
 
 

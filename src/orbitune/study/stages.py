@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orbitune.errors import OrbituneError, RunError
@@ -13,6 +13,7 @@ from orbitune.study.records import Plan
 from orbitune.study.tune.cost import describe_costs, search_cost
 from orbitune.study.tune.search import Search, search_learning_rates
 from orbitune.study.tune.trials import Trial
+from orbitune.training.stored.record import drop_weights
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ class Stages:
         executor: runs the tasks.
         observer: shows the progress.
         track: names of the trackers of every run.
+        precision: of the runs whose recipes leave it to the processor; None to let it choose.
+        drop: whether a run's weights are removed as soon as it is finished.
     """
 
     folder: StudyFolder
@@ -36,6 +39,8 @@ class Stages:
     executor: Executor
     observer: TaskObserver
     track: Sequence[str] = ()
+    precision: str | None = None
+    drop: bool = False
 
     def plan(self) -> dict[str, Plan | OrbituneError]:
         """Plan each arm once, by its first run.
@@ -62,8 +67,14 @@ class Stages:
         run_tasks(self.executor, list(tasks), observer=self.observer, on_end=store)
         return plans
 
+    def with_one_precision(self, plans: Mapping[str, Plan | OrbituneError]) -> "Stages":
+        """Return the stages with the precision of the runs on record, else that of the plans."""
+        left = {spec.arm for spec in self.specs if spec.recipe.precision is None}
+        planned = [plan for arm, plan in plans.items() if arm in left and isinstance(plan, Plan)]
+        return replace(self, precision=self.precision or (planned[0].recipe.precision if planned else None))
+
     def _plan_task(self, spec: RunSpec) -> Task:
-        recipe = ("--recipe", str(self.folder.recipe_file(spec)))
+        recipe = self._recipe_options(spec)
         return Task(
             name=f"plan of {spec.arm}",
             arguments=("plan", *recipe, "--methods", spec.recipe.method, "--json"),
@@ -89,10 +100,7 @@ class Stages:
         _LOGGER.info("%s", describe_costs(costs))
 
         def run_trials(trials: Sequence[Trial]) -> None:
-            tasks = {
-                trial.task(self.folder.recipe_file(trial.spec), seconds[trial.spec.arm]): trial
-                for trial in trials
-            }
+            tasks = {self._trial_task(trial, seconds[trial.spec.arm]): trial for trial in trials}
             run_tasks(
                 self.executor,
                 list(tasks),
@@ -133,16 +141,28 @@ class Stages:
                 tasks.append(self._run_task(spec, rate, plan=plan))
         if finished:
             _LOGGER.info("%d of %d runs were already finished", finished, len(self.specs))
-        run_tasks(
-            self.executor,
-            tasks,
-            observer=self.observer,
-            on_end=lambda task, outcome: outcomes.update({task.name: outcome}),
-        )
+
+        def store(task: Task, outcome: Outcome) -> None:
+            outcomes[task.name] = outcome
+            if self.drop and outcome.value is not None:
+                drop_weights(self.folder.path / task.name)
+
+        run_tasks(self.executor, tasks, observer=self.observer, on_end=store)
         return outcomes
 
+    def _trial_task(self, trial: Trial, epoch_seconds: float) -> Task:
+        task = trial.task(self.folder.recipe_file(trial.spec), epoch_seconds)
+        return replace(task, arguments=(*task.arguments, *self._precision_options(trial.spec)))
+
+    def _recipe_options(self, spec: RunSpec) -> tuple[str, ...]:
+        return "--recipe", str(self.folder.recipe_file(spec)), *self._precision_options(spec)
+
+    def _precision_options(self, spec: RunSpec) -> tuple[str, ...]:
+        """Return the precision that all runs share, whatever the processor, where the recipe has none."""
+        return ("--precision", self.precision) if self.precision and spec.recipe.precision is None else ()
+
     def _run_task(self, spec: RunSpec, rate: float | None, *, plan: Plan) -> Task:
-        recipe = ("--recipe", str(self.folder.recipe_file(spec)))
+        recipe = self._recipe_options(spec)
         tuned = ("--learning-rate", repr(rate)) if rate else ()
         tracked = [word for name in self.track for word in ("--track", name)]
         out = self.folder.path / spec.name

@@ -75,7 +75,7 @@ def evaluate(run: str | Path, split: str = "test", *, progress: bool = True) -> 
     result, setup = reopen(folder, progress)
     model, indices = SavedModel.load(folder, result, setup=setup), setup.splits[split]
     with ProgressDisplay(progress) as display, display.task(split, len(indices)) as task:
-        logits = model.logits(setup.tiles, indices, after_batch=task.advance)
+        logits = setup.task.storable(model.logits(setup.tiles, indices, after_batch=task.advance))
     if split == "test":
         result.model_copy(update={"test_reads": result.test_reads + 1}).save(folder)
     labels, decision = setup.tiles.labels[indices], model.decision

@@ -45,7 +45,8 @@ def finalise(trainer: Trainer) -> RunResult:
     with trainer.folder.recording_divergence():
         with trainer.meter.phase("evaluation"):
             tta = trainer.setup.recipe.tta
-            logits = {split: trainer.logits(split, tta) for split in ("validation", "test")}
+            task = trainer.setup.task
+            logits = {split: task.storable(trainer.logits(split, tta)) for split in ("validation", "test")}
         if accelerator.is_main_process:
             _write_outputs(trainer, logits)
     accelerator.wait_for_everyone()

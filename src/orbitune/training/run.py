@@ -79,11 +79,10 @@ def _stored_result(run: "ActiveRun") -> RunResult:
     open_model(folder, result)
     for split in ("validation", "test"):
         read_predictions(folder, split, classes=len(result.data.classes))
-    recipe = result.recipe.model_copy(update=run.setup.recipe.path_fields)
-    if recipe != result.recipe:
-        result = result.model_copy(update={"recipe": recipe})
-        result.save(folder)
-    return result
+    moved = result.at(run.setup.recipe.path_fields)
+    if moved != result:
+        moved.save(folder)
+    return moved
 
 
 @dataclass(frozen=True)

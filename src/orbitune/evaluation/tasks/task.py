@@ -151,6 +151,10 @@ class Task(ABC):
 
     # --- evaluation ---------------------------------------------------------------------------------------
 
+    def storable(self, logits: np.ndarray) -> np.ndarray:
+        """Return logits as they are scored and stored, float32 (N, C)."""
+        return logits
+
     @abstractmethod
     def fit_decision(self, logits: np.ndarray, labels: np.ndarray) -> Decision:
         """Fit calibration and thresholds on validation tiles.

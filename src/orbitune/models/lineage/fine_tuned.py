@@ -19,6 +19,7 @@ from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.checkpoint_io import is_adapter, load_saved, open_saved, save_model, write_metadata
 from orbitune.models.files.checkpoint_files import ADAPTER_WEIGHTS
 from orbitune.models.files.location import checkpoint_folder
+from orbitune.models.files.run_weights import FOLDERS, describe_missing, holds_weights
 from orbitune.models.lineage.ancestors import Ancestor
 from orbitune.models.lineage.places import recall
 from orbitune.models.lineage.seen_file import FILE as SEEN_FILE
@@ -122,7 +123,9 @@ def _saved_folder(place: Path) -> Path | None:
         ModelError: it is a run that is not finished.
     """
     if any((place / name).is_file() for name in _RUN_FILES):
-        found = [place / name for name in ("adapter", "model") if (place / name / FILE).is_file()]
+        found = [place / name for name in FOLDERS if (place / name / FILE).is_file()]
+        if (place / "result.json").is_file() and not holds_weights(place):
+            raise ModelError(describe_missing(place))
         if not found or not (place / "result.json").is_file():
             raise ModelError(f"{place} is a run that is not finished: finish it before others start from it.")
         return found[0]

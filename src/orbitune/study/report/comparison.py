@@ -6,6 +6,7 @@ from orbitune.machine.energy import describe_cost
 from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import run_name
 from orbitune.study.records import StudyResults
+from orbitune.study.report.run_origins import run_origins
 from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.split_origins import split_origins
 from orbitune.study.report.view_model import MeanCost, MethodRow, ReportView
@@ -40,7 +41,7 @@ def table_caption(view: ReportView) -> str:
 
 def table_notes(view: ReportView) -> list[str]:
     """Return notes that are needed to read the table."""
-    lines = [*warn_seen(view), *split_origins(view)]
+    lines = [*warn_seen(view), *split_origins(view), *run_origins(view.results)]
     if not view.timings_comparable:
         lines += [
             "Several runs shared the machine, so their wall-clock times are not comparable and are left out. "
