@@ -23,7 +23,7 @@ def split_origins(view: ReportView) -> list[str]:
     return lines
 
 
-def scored_on(view: ReportView, split: str, part: str = "test", *, count: int | None = None) -> str:
+def scored_on(view: ReportView, split: str, *, part: str = "test", count: int | None = None) -> str:
     """Return the number of scored tiles and the name of their split.
 
     Args:
@@ -47,7 +47,7 @@ def corrupted_on(view: ReportView, split: str) -> str:
     """Return `scored_on` of the tiles that were corrupted."""
     count = view.robustness_on(split)[0].count
     if not view.checks_first_fold:
-        return scored_on(view, split, "validation", count=count)
+        return scored_on(view, split, part="validation", count=count)
     return f"{counted(count, 'validation tile')} of {view.checked_folds} of the {_name(view, split)}"
 
 
@@ -55,7 +55,7 @@ def _name(view: ReportView, split: str) -> str:
     return name_split(split, view.groups_on(split)[0].runs[0].finished.data.split_origin)
 
 
-def scored_on_each(view: ReportView, splits: Sequence[str] | None = None, part: str = "test") -> str:
+def scored_on_each(view: ReportView, splits: Sequence[str] | None = None, *, part: str = "test") -> str:
     """Return `scored_on` of several splits, by default of all with a finished comparison."""
-    named = [scored_on(view, split, part) for split in splits or view.splits]
+    named = [scored_on(view, split, part=part) for split in splits or view.splits]
     return fmt.listed(named) if named else f"{part} tiles"
