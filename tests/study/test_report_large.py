@@ -318,8 +318,8 @@ def test_losses_are_called_different_where_their_intervals_do_not_overlap(result
 
 def test_trials_are_folded_and_name_their_errors(markdown):
     assert "learning-rate trials</summary>" in markdown
-    assert "| LoRA | random | 0.001 | 2 | 89.9 % | 12.5 s | chosen |" in markdown
-    assert "| 0.009 | 2 | – | – | Training diverged: the loss is not finite. |" in markdown
+    assert "| LoRA | random | 0.001 | 0 | 2 | 89.9 % | 12.5 s | chosen |" in markdown
+    assert "| 0.009 | 0 | 2 | – | – | Training diverged: the loss is not finite. |" in markdown
 
 
 def test_reads_of_the_test_split_are_counted(results, markdown):

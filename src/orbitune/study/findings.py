@@ -11,6 +11,7 @@ from orbitune.evaluation.robustness import Robustness
 from orbitune.evaluation.statistics.comparison import Comparison
 from orbitune.evaluation.statistics.intervals import MeanAccuracy
 from orbitune.records import Record, StoredRecord
+from orbitune.study.design.fixed import Role
 
 
 class ClassRecord(Record):
@@ -145,10 +146,12 @@ class VerdictRecord(Comparison):
     """Non-inferiority verdict on a method against the reference on one split.
 
     Attributes:
+        role: of the comparison in the design; None in results of earlier versions.
         sentences: the verdict, and whether the methods differ.
     """
 
     split: str
+    role: Role | None = None
     sentences: list[str]
 
 

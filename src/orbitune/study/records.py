@@ -10,6 +10,7 @@ from orbitune.models.lineage.training_data import RENAMED_DATA
 from orbitune.models.metadata import BackboneRecord, ParameterCounts
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import Record, StoredRecord, rename_keys
+from orbitune.study.design.fixed import Design
 from orbitune.study.findings import (
     DisagreementRecord,
     GroupSummary,
@@ -176,6 +177,7 @@ class StudyResults(StoredRecord):
         trials: of the searches for learning rates.
         searches: how each chose; empty without tuning, and in files of 0.2 and before.
         test_reads: how often each run has read the test split.
+        design: what was fixed beforehand; None in results of earlier versions.
     """
 
     FORMAT: ClassVar[int] = 5
@@ -200,6 +202,7 @@ class StudyResults(StoredRecord):
     leakage_checks: list[LeakageRecord] = Field(default_factory=list)
     disagreements: list[DisagreementRecord] = Field(default_factory=list)
     robustness: list[RobustnessRecord] = Field(default_factory=list)
+    design: Design | None = None
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:

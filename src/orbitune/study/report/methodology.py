@@ -10,6 +10,7 @@ from orbitune.reporting.run_sentences import (
 )
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.records import RunRecord
+from orbitune.study.report.tuning import describe_searches
 from orbitune.study.report.view_model import MethodRow, ReportView
 
 
@@ -20,7 +21,14 @@ def describe_runs(view: ReportView) -> list[str]:
         lines = [_run_sentences(run) for run in done]
     else:
         lines = [_best_epochs(view), *_computation(view), *_resumed(view)]
-    return [*lines, _test_reads(view), *_intervals(view), *_comparisons(view), COST_NOTE]
+    return [
+        *lines,
+        *describe_searches(view),
+        _test_reads(view),
+        *_intervals(view),
+        *_comparisons(view),
+        COST_NOTE,
+    ]
 
 
 def _run_sentences(run: RunRecord) -> str:
