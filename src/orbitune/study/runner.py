@@ -21,6 +21,7 @@ from orbitune.fold import Fold
 from orbitune.messages import StderrHandler
 from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
+from orbitune.recipe_paths import SCRATCH
 from orbitune.study.analysis import analyse_runs
 from orbitune.study.corrupted_runs import score_corrupted
 from orbitune.study.executor import Executor, LocalExecutor, Outcome
@@ -83,6 +84,8 @@ class Study:
         shots: sweep over training tiles per class; "all" for all tiles.
         ranks: sweep over ranks, for the methods that have one.
         image_sizes: sweep over input sizes in pixels.
+        scratch: epochs of one more arm, a small network trained from random weights, which shows what
+            pretraining buys; None for no such arm.
         tune: number of learning rates that a search tries first, one for each method, backbone and split,
             see `orbitune.study.tune`; 0 for no tuning.
         jobs: number of runs at once; None lets the executor choose.
@@ -111,6 +114,7 @@ class Study:
         shots: Sequence[int | str | None] = (),
         ranks: Sequence[int] = (),
         image_sizes: Sequence[int] = (),
+        scratch: int | None = None,
         tune: int = 0,
         jobs: int | None = None,
         executor: str = "local",
@@ -122,6 +126,9 @@ class Study:
         if len(backbones) == 1:
             raise OrbituneError(f"--backbones compares two or more: for one, pass --backbone {backbones[0]}.")
         self.recipes = _one_per_method(recipes, methods)
+        self.scratch = scratch
+        if scratch is not None:
+            self.recipes += (_from_scratch(self.recipes[0], scratch),)
         self.grid = Grid.of(
             backbones=backbones,
             seeds=seeds,
@@ -251,12 +258,13 @@ class Study:
         compared = {name: getattr(self.grid, name) for name in ("backbones", "seeds", "splits", "folds")}
         first = Grid(**compared).runs(self.recipes)[0]
         words = ["orbitune", "study", "--recipe", str(self.folder.recipe_file(first))]
-        words += ["--methods", ",".join(recipe.method for recipe in self.recipes)]
+        words += ["--methods", ",".join(each.method for each in self.recipes if each.backbone != SCRATCH)]
         for option, values in lists.items():
             text = ",".join(map(str, values))
             words += [option, f"{text}," if option == "--seeds" and len(values) == 1 else text]
         numbers = {
             "--folds": folds,
+            "--scratch": self.scratch,
             "--tune": self.folder.trials,
             "--jobs": self.jobs,
             "--robustness": self.robustness,
@@ -292,6 +300,22 @@ def _expect_one_label(plans: Iterable[Plan | OrbituneError]) -> None:
     """Raise an OrbituneError if the tiles have several labels, which plans tell of all formats."""
     if any(isinstance(plan, Plan) and plan.recipe.task == "multi-label" for plan in plans):
         raise OrbituneError(SEVERAL_LABELS)
+
+
+def _from_scratch(recipe: Recipe, epochs: int) -> Recipe:
+    """Return the recipe of the network with random weights, for the data and splits of another one.
+
+    Image size, learning rate and length are its own; data, splits, augmentation and precision are shared.
+
+    Raises:
+        OrbituneError: the number of epochs is no positive one.
+    """
+    if epochs < 1:
+        raise OrbituneError("--scratch takes a number of epochs of at least 1.")
+    own = {"backbone", "method", "lora", "epochs", "image_size", "sizes", "learning_rate", "keep_head"}
+    own |= {"cache_frozen", "patch_dropout", "patience", "restarts", "micro_batch"}
+    shared = {name: value for name, value in recipe.model_dump().items() if name not in own}
+    return Recipe.make({**shared, "backbone": SCRATCH, "method": "full", "epochs": epochs})
 
 
 def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] | None) -> tuple[Recipe, ...]:
