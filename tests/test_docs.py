@@ -109,6 +109,12 @@ def test_the_speeds_of_the_fast_path_in_the_docs_are_those_of_the_committed_benc
     assert not [figure for figure in found if figure.replace(" (", "\u00d7 (") not in reports]
 
 
+def test_the_time_of_the_fast_recipe_in_the_docs_is_that_of_the_committed_benchmark():
+    file = DOCS / "results" / "bench-fast-recipe-eurosat-vit-tiny.json"
+    [figure] = json.loads(file.read_text())["figures"]
+    assert f"right after {figure['value']:.0f} seconds" in " ".join(read_page("guides/train.md").split())
+
+
 def test_the_speeds_of_vit_base_in_the_docs_are_those_of_the_committed_benchmark():
     arms = json.loads((DOCS / "results" / "bench-eurosat-vit-base.json").read_text())["arms"]
     lines = (DOCS / "original-study.md").read_text().splitlines()

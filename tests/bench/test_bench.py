@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 import yaml
@@ -129,6 +130,9 @@ def test_figures_that_are_measured_are_kept_when_a_later_one_is_stopped(run, tmp
     assert [round(each.value / results.figures[0].value, 1) for each in results.figures] == [1.0, 2.0]
     assert all(each.verdict == "no target" for each in results.figures)
     assert f"| float16 | 1/{results.figures[1].value:.0f} |" in bench.report.read_text()
+    assert re.search(
+        "Run: lora, 32 px, (bf16|fp32), split drawn at random with seed 42", bench.report.read_text()
+    )
 
 
 @pytest.mark.slow

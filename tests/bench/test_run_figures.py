@@ -97,7 +97,8 @@ def test_the_test_accuracy_is_that_of_whole_trainings_by_seed(pair):
     first = RunResult.load(Path(pair[0]))
     details = dict(measured["details"])
     assert first.recipe.seed == 0 and details["seeds"].startswith(f"{first.test.accuracy:.2%} after ")
-    assert details["test tiles"] == f"{first.test.count:,}" and details["seeds"].count("% after") == 2
+    assert details["test tiles"] == f"{first.test.count:,} of the {first.split_name}"
+    assert details["seeds"].count("% after") == 2
 
 
 @pytest.mark.slow

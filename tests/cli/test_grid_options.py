@@ -2,8 +2,8 @@
 
 import pytest
 
-from orbitune.cli.grid_options import parse_numbers, parse_seeds, parse_shots
 from orbitune.cli.options import split_names
+from orbitune.cli.study.grid_options import parse_numbers, parse_seeds, parse_shots
 from orbitune.errors import OrbituneError
 
 

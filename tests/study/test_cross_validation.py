@@ -260,7 +260,7 @@ def test_methods_differ_only_if_their_difference_holds_over_folds(tmp_path):
     """All mistakes are of one fold: its training tiles may be the reason."""
     verdict = judged(tmp_path, full=(0, 0, 0), lora=(0, 0, 20))
     assert verdict.equal < 0.001 and verdict.beyond < 0.025 and not verdict.differs
-    assert (verdict.verdict, verdict.images_needed) == ("cannot be told", None)
+    assert (verdict.outcome, verdict.images_needed) == ("open", None)
     interval = "over folds -213.45 to +169.01)"
     assert verdict.sentences[0].endswith(f", {interval}; more test images alone would not decide.")
     assert verdict.sentences[1].endswith(
@@ -271,7 +271,7 @@ def test_methods_differ_only_if_their_difference_holds_over_folds(tmp_path):
 
 def test_methods_differ_if_every_fold_says_so(tmp_path):
     verdict = judged(tmp_path, full=(0, 0, 0), lora=(20, 20, 21))
-    assert verdict.differs and verdict.verdict == "no"
+    assert verdict.differs and verdict.outcome == "worse than margin"
     assert (
         "full fine-tuning did better than LoRA (score test, p < 0.001, 95 % interval over folds"
         in verdict.sentences[1]
@@ -281,9 +281,9 @@ def test_methods_differ_if_every_fold_says_so(tmp_path):
 
 def test_a_method_is_within_the_margin_only_if_folds_agree(tmp_path):
     """LoRA wins on the pooled tiles, by one fold."""
-    assert judged(tmp_path, full=(20, 0, 0), lora=(0, 0, 0)).verdict == "cannot be told"
+    assert judged(tmp_path, full=(20, 0, 0), lora=(0, 0, 0)).outcome == "open"
     (tmp_path / "even").mkdir()
-    assert judged(tmp_path / "even", full=(20, 20, 20), lora=(0, 0, 0)).verdict == "yes"
+    assert judged(tmp_path / "even", full=(20, 20, 20), lora=(0, 0, 0)).outcome == "better"
 
 
 def gap_between(folder, *, random, spatial):

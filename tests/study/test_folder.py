@@ -80,7 +80,7 @@ def tree(folder):
 @pytest.mark.parametrize("begun", ["lora", "trials/lora"])
 def test_a_refused_study_renames_nothing(tmp_path, begun):
     claim(tmp_path, Recipe())
-    StudyFolder(tmp_path, trials=2).store_jobs(1)
+    StudyFolder(tmp_path, trials=2).store(1)
     (tmp_path / begun).mkdir(parents=True)
     (tmp_path / begun / "result.json").write_text("{}")
     before = tree(tmp_path)

@@ -63,11 +63,12 @@ def row(results, method):
 
 
 def judged(results, *compare_methods, split="random"):
-    """Return results with verdicts for linear probing, LoRA and DoRA on a split."""
+    """Return results with outcomes for linear probing, LoRA and DoRA on a split."""
     changed = copy.deepcopy(results)
     entries = [entry for entry in changed["verdicts"] if entry["split"] == split]
-    for entry, (said, difference, p) in zip(entries, compare_methods, strict=True):
-        entry |= {"verdict": said, "difference": difference, "within": p, "beyond": p}
+    for entry, (outcome, difference, p) in zip(entries, compare_methods, strict=True):
+        entry |= {"outcome": outcome, "difference": difference, "within": p, "beyond": p}
+        entry |= {"simultaneous": [difference - 0.3, difference + 0.3]}
     return changed
 
 
@@ -75,22 +76,34 @@ def judged(results, *compare_methods, split="random"):
 
 
 def test_each_split_lists_methods_within_outside_and_undecided(results):
-    told = judged(results, ("no", -7.8, 1e-9), ("yes", -0.12, 0.004), ("cannot be told", -0.41, 0.2))
-    headline, random, spatial, *_ = conclusions_text(told).splitlines()
+    found = ("worse than margin", -7.8, 1e-9), ("within margin", -0.12, 0.004), ("open", -0.41, 0.2)
+    told = judged(results, *found)
+    headline, saving, random, spatial, *_ = conclusions_text(told).splitlines()
     assert headline.startswith(
-        "0 of 3 methods show no loss above 0.5 points against full fine-tuning on every"
+        "Over 2 seeds and 600 test tiles, on the random split LoRA is within 0.5 points of full fine-tuning "
+        "(−0.12 points, simultaneous 95 % interval −0.42 to +0.18) and on the spatial split "
+    )
+    assert saving.startswith(
+        "LoRA trains 2.00 % of the parameters, stores 0.46 MB instead of 22.1 MB, 48 times"
     )
     assert random.startswith("On the random split full fine-tuning reached 9")
     assert "on 600 test tiles over 2 seeds. " in random
-    assert "Within 0.5 points of it, or better (p = 0.004 after Holm): LoRA (−0.12)." in random
-    assert "Not within 0.5 points of it (p < 0.001 after Holm): linear probing (−7.80)." in random
-    assert "Not clear from these tiles whether within 0.5 points of it: DoRA (−0.41)." in random
+    within = "Within 0.5 points of it (p = 0.004 corrected for 3 comparisons): LoRA (−0.12 points, "
+    assert f"{within}simultaneous 95 % interval −0.42 to +0.18)." in random
+    beyond = "Less accurate by more than 0.5 points (p < 0.001 corrected for 3 comparisons): linear probing"
+    assert f"{beyond} (−7.80 points, " in random
+    assert "Open whether within 0.5 points of it: DoRA (−0.41 points, " in random
     assert spatial.startswith("On the spatial split full fine-tuning reached ")
 
 
 def test_of_several_methods_the_largest_p_value_is_stated(results):
-    told = judged(results, ("no", -7.8, 1e-9), ("yes", -0.12, 0.004), ("yes", 0.02, 0.0111))
-    assert "or better (p ≤ 0.011 after Holm): LoRA (−0.12) and DoRA (+0.02)." in conclusions_text(told)
+    found = (
+        ("worse than margin", -7.8, 1e-9),
+        ("within margin", -0.12, 0.004),
+        ("within margin", 0.02, 0.0111),
+    )
+    text = conclusions_text(judged(results, *found))
+    assert "Within 0.5 points of it (p ≤ 0.011 corrected for 3 comparisons): LoRA (−0.12 points" in text
 
 
 def test_the_gap_between_the_splits_is_stated_with_its_extremes(results):
@@ -104,8 +117,9 @@ def test_the_gap_between_the_splits_is_stated_with_its_extremes(results):
 
 
 def test_savings_are_stated_for_methods_within_the_margin_on_every_split(results):
-    told = judged(results, ("yes", 0.1, 0.01), ("yes", 0.1, 0.01), ("yes", 0.1, 0.01))
-    told = judged(told, ("no", -9, 0.01), ("yes", 0.1, 0.01), ("yes", 0.1, 0.01), split="spatial")
+    within = ("within margin", 0.1, 0.01)
+    told = judged(results, within, within, within)
+    told = judged(told, ("worse than margin", -9, 0.01), within, within, split="spatial")
     assert (
         "Of the methods within the margin on every split, LoRA stores the least, 0.46 MB instead of 22.1 MB"
         in conclusions_text(told)
@@ -133,7 +147,7 @@ def test_few_methods_are_compared_with_their_intervals():
     assert re.search(
         r"LoRA trained 2.00 % of the parameters, took .+× the CPU time", conclusions_text(results)
     )
-    assert "after Holm" not in conclusions_text(results) and entry["family"] == 1
+    assert "corrected" not in conclusions_text(results) and entry["family"] == 1
 
 
 def test_with_one_seed_the_verdict_is_of_the_trained_models():
@@ -200,7 +214,7 @@ def test_the_table_of_a_window_fits_100_characters(capsys):
 
 
 def test_every_verdict_has_a_row_and_its_sentences(results, markdown):
-    assert "| Method | Split | Difference, points (95 % interval) |" in markdown
+    assert "| Method | Split | Difference, points (simultaneous 95 % interval) | Outcome, margin" in markdown
     for entry in results["verdicts"]:
         assert f"- {entry['split'].capitalize()} split. Over 2 seeds" in markdown
     table = markdown[markdown.index("| Method | Split |") :].split("\n\n")[0].splitlines()
@@ -299,8 +313,8 @@ def test_losses_are_called_different_where_their_intervals_do_not_overlap(result
 
 def test_trials_are_folded_and_name_their_errors(markdown):
     assert "learning-rate trials</summary>" in markdown
-    assert "| LoRA | random | 0.001 | 2 | 89.9 % | 12.5 s | chosen |" in markdown
-    assert "| 0.009 | 2 | – | – | Training diverged: the loss is not finite. |" in markdown
+    assert "| LoRA | random | 0.001 | 0 | 2 | 89.9 % | 12.5 s | chosen |" in markdown
+    assert "| 0.009 | 0 | 2 | – | – | Training diverged: the loss is not finite. |" in markdown
 
 
 def test_reads_of_the_test_split_are_counted(results, markdown):

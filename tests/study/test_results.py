@@ -107,7 +107,7 @@ NAMES = sorted(path.parent.name for path in STORED.glob("*/results.json"))
 def test_results_of_earlier_versions_are_read_in_todays_form(tmp_path, name):
     stored = json.loads((STORED / name / "results.json").read_text())
     results = read_results(STORED / name)
-    assert (stored["format"] < 4, results.format) == (True, 4)
+    assert (stored["format"] < 5, results.format) == (True, 5)
     for run, values in zip(results.runs, stored["runs"], strict=True):
         assert (run.method, run.status) == (values["method"], values["status"])
         assert contains(run.to_json()["result"]["test"], values["result"]["test"])

@@ -115,7 +115,7 @@ def test_runs_are_compared_although_their_tiles_were_removed(finished, tmp_path,
         stored = json.loads(file.read_text())
         file.write_text(json.dumps({**stored, "recipe": {**stored["recipe"], "data": "./moved"}}))
     caplog.set_level("INFO", logger="orbitune")
-    found = analyse_runs(results.runs, tmp_path / "s")
+    found = analyse_runs(results.runs, tmp_path / "s", design=results.design)
     assert found["summaries"] == results.summaries and found["verdicts"] == results.verdicts
     assert found["leakage_checks"] == found["disagreements"] == []
     assert "tiles of the default split could not be checked: There is no folder" in caplog.messages[-1]

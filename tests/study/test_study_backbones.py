@@ -161,7 +161,9 @@ def test_the_better_backbone_is_named_with_its_difference_and_its_cost(large):
     assert headline == "Which backbone: large, with every method."
     assert answer.startswith("With full fine-tuning, large reached ")
     assert "and did better than small (" in answer
-    assert "p < 0.001 after Holm; with 1.00× the CPU time and 1.00× the peak memory)" in answer
+    assert (
+        "p < 0.001 corrected for 4 comparisons; with 1.00× the CPU time and 1.00× the peak memory)" in answer
+    )
 
 
 def test_backbones_that_the_tiles_do_not_tell_apart_are_not_ranked(large):
@@ -178,7 +180,7 @@ def test_with_one_seed_no_backbone_is_called_better():
     headline, answer, *_ = conclusions_text(values).splitlines()
     assert headline == "Which backbone: not tested beyond these trained models, with every method."
     assert "and was not tested beyond these trained models against small (" in answer
-    assert "McNemar of these trained models p < 0.001 after Holm; with" in answer
+    assert "McNemar of these trained models p < 0.001 corrected for 4 comparisons; with" in answer
 
 
 def test_methods_are_judged_on_each_backbone(large):
@@ -192,11 +194,11 @@ def test_methods_are_judged_on_each_backbone(large):
     ]
 
 
-def test_one_holm_family_holds_all_comparisons_and_the_report_says_so(large, tmp_path):
+def test_one_family_holds_all_comparisons_and_the_report_says_so(large, tmp_path):
     assert {verdict["family"] for verdict in large["verdicts"]} == {4}
     write_report(large, tmp_path)
     page = (tmp_path / "report.md").read_text()
-    assert "Holm's correction is over all 4 comparisons of a split." in page
+    assert "All 4 comparisons of a split are judged together." in page
     assert "| LoRA on large | LoRA on small |" in page
     figure = (tmp_path / "figures" / "accuracy.svg").read_text()
     assert figure.index(">small<") > figure.index(">full fine-tuning<")  # headings are drawn as ticks

@@ -241,6 +241,12 @@ def test_a_difference_within_the_noise_of_the_validation_tiles_is_a_tie(recipe, 
     assert tied == ([0.003, 0.01, 0.03] if chosen == 0.01 else [0.03])
 
 
+def test_rates_without_any_difference_need_no_further_ones(recipe, tmp_path):
+    record, done = simulated(recipe, tmp_path, lambda rate, epoch, seed: 1.0, count=5)
+    assert (record.best, record.chosen, record.added, record.edge) == (0.01, 0.01, (), None)
+    assert len(done) == 5 + 6
+
+
 def test_a_difference_within_the_spread_of_the_seeds_is_a_tie(recipe, tmp_path):
     def accuracy(rate, epoch, seed):
         means = {-2.5: 0.970, -2.0: 0.972, -1.5: 0.975, -1.0: 0.90}

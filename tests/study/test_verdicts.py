@@ -29,9 +29,12 @@ def test_each_method_is_compared_with_full_fine_tuning_on_each_split(tmp_path):
     assert [(v.split, v.method, v.reference) for v in verdicts] == [
         (split, method, "full") for split in ("random", "spatial") for method in ("linear", "lora")
     ]
-    assert [verdict.verdict for verdict in verdicts] == ["no", "yes"] * 2
+    assert [verdict.outcome for verdict in verdicts] == ["worse than margin", "within margin"] * 2
     assert verdicts[1].difference == pytest.approx(-0.05)
-    assert "LoRA is within 0.5 points of full fine-tuning, or better: yes" in verdicts[1].sentences[0]
+    assert (
+        "LoRA is within 0.5 points of full fine-tuning (-0.05 points, simultaneous 95 % interval"
+        in verdicts[1].sentences[0]
+    )
 
 
 def test_all_seeds_are_compared_and_sweeps_and_failures_are_not(tmp_path):

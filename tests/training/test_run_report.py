@@ -40,7 +40,7 @@ def text_of(page):
 def test_it_states_the_scores_with_intervals_and_names_the_split(copied, page):
     result, text = RunResult.load(copied), text_of(page).replace("&nbsp;", " ")
     correct, count = round(result.test.accuracy * result.test.count), result.test.count
-    assert f"{correct} of {count} test tiles of the default split are classified correctly" in text
+    assert f"{correct} of {count} test tiles of the {result.split_name} are classified correctly" in text
     assert f"accuracy {100 * result.test.accuracy:.1f} % (95 % interval" in text
     assert "Scores of the kept weights, default split" in text
     assert "drew 60/20/20 at random" in text

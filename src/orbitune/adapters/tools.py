@@ -42,6 +42,8 @@ class AdapterSummary:
         bytes: size on disk.
         test_accuracy: 0..1; None if unknown, and with several labels a tile.
         test_mean_average_precision: 0..1, with several labels a tile; else None.
+        test_tiles: number of test tiles; None if unknown.
+        split: what their split is called; None if there are no scores.
         error: why it cannot be opened; None if it can.
     """
 
@@ -53,6 +55,8 @@ class AdapterSummary:
     bytes: int | None = None
     test_accuracy: float | None = None
     test_mean_average_precision: float | None = None
+    test_tiles: int | None = None
+    split: str | None = None
     error: str | None = None
 
     @property
@@ -112,7 +116,8 @@ def _summarise(folder: Path) -> AdapterSummary:
     except OrbituneError as error:
         return AdapterSummary(path=str(folder), error=str(error))
     metadata = bundle.metadata
-    scores = metadata.scores["test"].headline() if "test" in metadata.scores else {}
+    test = metadata.scores.get("test")
+    scores = test.headline() if test else {}
     return AdapterSummary(
         path=str(folder),
         method=metadata.method,
@@ -122,6 +127,8 @@ def _summarise(folder: Path) -> AdapterSummary:
         bytes=bundle.bytes,
         test_accuracy=scores.get("accuracy"),
         test_mean_average_precision=scores.get("mAP"),
+        test_tiles=test.count if test else None,
+        split=metadata.data.split_name if test else None,
     )
 
 

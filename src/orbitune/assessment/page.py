@@ -34,7 +34,7 @@ def build_page(
         names: of these tiles.
         pictures: uint8 (H, W, 3) of the first of them.
     """
-    which = "new tiles" if assessment.split is None else f"new tiles of the {assessment.split} split"
+    which = f"new tiles (the {assessment.split_name})"
     data, warnings = assessment.data, assessment.warnings()
     scores = view_scores(assessment, which, synthetic=assessment.synthetic)
     shown = found[: min(SHOWN, len(pictures))]

@@ -104,6 +104,12 @@ class Assessment(ScoreDetails, StoredRecord):
         """Return macro-F1, 0..1, the mean over the classes that have tiles."""
         return self.scores.macro_f1
 
+    @property
+    def split_name(self) -> str:
+        """Return what the tiles are called: all of the data, or a split that it comes with."""
+        part = "whole of" if self.split is None else f"{self.split} split that comes with"
+        return f"{part} {self.data}"
+
     def warnings(self) -> list[str]:
         """Return what makes the scores wrong or may do so, a line each."""
         lines = []

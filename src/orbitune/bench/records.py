@@ -156,6 +156,8 @@ class BenchResults(StoredRecord):
     Attributes:
         command: reproduces the benchmark.
         created: when it ended, ISO 8601.
+        run: recipe of the finished run that figures were measured on; None where there is none, or where an
+            earlier version measured.
     """
 
     FORMAT: ClassVar[int] = 3
@@ -167,6 +169,7 @@ class BenchResults(StoredRecord):
     load: Load
     data: RunData
     backbone: BackboneRecord
+    run: Recipe | None = None
     arms: JsonTuple[ArmRecord] = ()
     figures: JsonTuple[FigureRecord] = ()
     comparisons: JsonTuple[RatioRecord] = ()

@@ -151,12 +151,20 @@ def arm_table(results: BenchResults) -> Table:
 
 
 def _summary(results: BenchResults) -> str:
-    suite, data = results.suite, results.data
     work = "Prediction" if _predicts(results) else "Training"
+    arms = f"{work} in batches of {results.suite.batch_size}. " if results.arms else ""
     return markdown(
-        f"{results.created[:16].replace('T', ' ')} UTC. {work} on {data.source}; batches of "
-        f"{suite.batch_size}. Backbone: {results.backbone.description}"
+        f"{results.created[:16].replace('T', ' ')} UTC. {arms}Data: {results.data.source}. Backbone: "
+        f"{results.backbone.description}" + _describe_run(results)
     )
+
+
+def _describe_run(results: BenchResults) -> str:
+    """Return what the figures of a finished run are of: method, image sizes, precision and split."""
+    if not (recipe := results.run):
+        return ""
+    sizes = " then ".join(str(size) for size, _ in recipe.sizes or ((recipe.image_size, 1.0),))
+    return f". Run: {recipe.method}, {sizes} px, {recipe.precision}, {results.data.split_name}"
 
 
 def _procedure(results: BenchResults) -> list[str]:

@@ -31,6 +31,7 @@ from orbitune.bench.records import (
 from orbitune.bench.report import format_figure, write_bench_report
 from orbitune.bench.suites import PREDICTION, Arm, ArmComparison, BenchFigure, Suite
 from orbitune.cache import cache_folder
+from orbitune.evaluation.run_result import RunResult
 from orbitune.files import write_json
 from orbitune.integrity import (
     file_hash,
@@ -89,6 +90,7 @@ class Bench:
         # Errors appear, and tiles are decoded, before the first process starts.
         setups = [prepare_training(arm.recipe, progress) for arm in arms]
         setup = setups[0] if setups else prepare_training(self.suite.run_recipe(), progress)
+        run = RunResult.load(Path(self.suite.run)) if self.suite.run else None
         machine = BenchEnvironment.measure()
         kept = cache_folder("bench") / _key(self.suite, machine, setup=setup)
         measured = self._measure(arms, kept, say=say)
@@ -105,8 +107,9 @@ class Bench:
             suite=self.suite,
             environment=machine,
             load=load,
-            data=setup.data,
+            data=run.training_data if run else setup.data,
             backbone=setup.backbone.record,
+            run=run.recipe if run else None,
             arms=measured_arms,
             figures=figures,
             comparisons=tuple(

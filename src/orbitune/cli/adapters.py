@@ -126,11 +126,13 @@ def list_(
             f"{each.image_size} px",
             f"{(each.bytes or 0) / 1e6:.2f} MB",
             each.test_score,
+            f"{each.test_tiles:,}" if each.test_tiles else "",
+            each.split or "",
         ]
         for each in found
         if not each.error
     ]
-    print_table(["folder", "method", "classes", "size", "on disk", "test"], rows)
+    print_table(["folder", "method", "classes", "size", "on disk", "test", "tiles", "split"], rows)
     for each in found:
         if each.error:
             print(f"damaged: {each.error}")
@@ -203,8 +205,8 @@ def print_bundle(made: "Bundle") -> None:
         tiles = counted(scores.count, f"{split} tile")
         cells = ", ".join(f"{name} {text}" for name, text in scores.cells().items())
         print(f"{split}: {cells}, {tiles} of the {metadata.data.split_name}")
-        if scores.seen:
-            print(f"warning: {scores.seen.describe(tiles, metadata.backbone.runs)}")
+        if seen := metadata.describe_seen(split):
+            print(f"warning: {seen}")
     if (storage := metadata.storage) and (change := storage.describe_change()):
         print(f"stored as {storage.dtype}: validation {change}")
     if detector := metadata.ood_detector:

@@ -85,9 +85,9 @@ def _print_split(run: Path, split: str, *, scores: "SplitScores") -> None:
     from orbitune.evaluation.run_result import RunResult
     from orbitune.models.lineage.overlap import MODEL
 
-    print_scores(split, scores, whose=MODEL)
-    print_table(*scores.class_table())
     result = RunResult.load(run)
+    print_scores(split, scores, of=result.split_name, whose=MODEL)
+    print_table(*scores.class_table())
     print_inputs(result.data, result.backbone.summary)
 
 
@@ -98,7 +98,7 @@ def _print_assessment(found: "NewScores", out: Path | None) -> None:
     warnings = found.warnings()
     for line in warnings:
         print(line)
-    print_scores("new data:", found.scores)
+    print_scores("new data:", found.scores, of=found.split_name)
     header, rows = found.scores.class_table()
     columns = [header.index(name) for name in ("precision", "recall", "F1")]
     for row, own in zip(rows, found.intervals, strict=True):

@@ -26,7 +26,7 @@ COMMANDS = {
     "orbitune.cli.data": ("prepare",),
     "orbitune.cli.train": ("plan", "train", "methods", "backbones", "trial", "robustness"),
     "orbitune.cli.evaluate": ("evaluate",),
-    "orbitune.cli.study": ("study", "report", "bench"),
+    "orbitune.cli.study.commands": ("study", "report", "bench"),
     "orbitune.cli.adapters": ("bundle", "import", "push", "pull", "adapters"),
     "orbitune.cli.predict": ("predict",),
     "orbitune.cli.serve": ("serve",),

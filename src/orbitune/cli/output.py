@@ -70,14 +70,15 @@ def print_inputs(data: "RunData", backbone: str, *, part: str = "") -> None:
     print(f"backbone: {backbone}")
 
 
-def print_scores(split: str, scores: "SplitScores", *, whose: str = "") -> None:
+def print_scores(split: str, scores: "SplitScores", *, of: str, whose: str = "") -> None:
     """Print the scores of a split with their intervals, and how many of its tiles were seen before.
 
     Args:
         split: what the tiles are called.
         scores: of them.
+        of: what they are of, such as "random split drawn with seed 42".
         whose: the models that have seen the tiles of `scores.seen`.
     """
-    print(f"{split} {scores.describe()}")
+    print(f"{split} {scores.describe()}, on the {of}")
     if seen := scores.seen:
         print(f"warning: {seen.describe(counted(scores.count, f'{split} tile'), whose)}")

@@ -115,7 +115,7 @@ def train(
     if as_json:
         print_json(result.to_json())
         return
-    print_scores("test", result.test, whose=result.backbone.runs)
+    print_scores("test", result.test, of=result.split_name, whose=result.backbone.runs)
     saved = out / find_method(recipe.method).folder
     if finished:
         print(f"{saved} exists already: the run is finished")

@@ -253,9 +253,14 @@ class RunResult(StoredRecord):
         return {**fields, "split_origin": self.data.split_origin}
 
     @property
+    def training_data(self) -> RunData:
+        """Return its tiles with the fields on their split."""
+        return self.data.model_copy(update=self.named_split)
+
+    @property
     def split_name(self) -> str:
         """Return what its split is called."""
-        return self.data.model_copy(update=self.named_split).split_name
+        return self.training_data.split_name
 
     def save(self, folder: Path) -> None:
         """Write result.json into the run folder."""

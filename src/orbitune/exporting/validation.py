@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Strict
 
 from orbitune.errors import counted
-from orbitune.evaluation.statistics.significance import round_up_images
+from orbitune.evaluation.statistics.sentences import round_up_images
 from orbitune.evaluation.tasks.score_loss import ScoreLoss
 from orbitune.exporting.reference import Predict, ReferenceModel, predict_in_batches
 from orbitune.exporting.refusals import ExportRefusedError, ExportUndecidedError

@@ -95,6 +95,7 @@ def _eval_results(metadata: ModelMetadata) -> "list[EvalResult]":
             dataset_type=name if _on_hub(name) else data_name(name).replace(" ", "-"),
             dataset_name=data_name(name),
             dataset_split=split,
+            dataset_args={"split": metadata.data.split_name, "tiles": scores.count},
             metric_type=_METRIC_TYPES.get(score, score),
             metric_name=score if score == "mAP" else score[0].upper() + score[1:],
             metric_value=value,
@@ -185,10 +186,9 @@ def _scores(metadata: ModelMetadata, result: RunResult) -> str:
         [[split, f"{each.count:,}", *each.cells().values()] for split, each in metadata.scores.items()],
     )
     rows = f"On the {metadata.data.split_name}:\n\n{rows}"
-    for split, each in metadata.scores.items():
-        if each.seen:
-            tiles = counted(each.count, f"{split} tile")
-            rows += f"\n\n**{each.seen.describe(tiles, metadata.backbone.runs)}.**"
+    for split in metadata.scores:
+        if seen := metadata.describe_seen(split):
+            rows += f"\n\n**{seen}.**"
     header, cells = result.test.class_table()
     classes = _table([*header[:-1], f"test {header[-1]}"], cells)
     reads = f"The best epoch was chosen on validation; the test split was read {_times(result.test_reads)}."

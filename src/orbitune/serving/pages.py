@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import OrbituneError, one_line, printable
+from orbitune.errors import OrbituneError, counted, one_line, printable
 from orbitune.inference.classifier import Prediction
 from orbitune.inference.output_formats import cell
 from orbitune.serving.error_handling import as_gradio_errors
@@ -257,11 +257,15 @@ def _add_compare_tab(service: PredictionService, model: Any) -> None:
 
 
 def _comparison_row(name: str, model: ServedModel, *, data: bytes) -> list[Any]:
-    answer, scores = _predict_or_raise(model, data), model.bundle.metadata.scores
+    answer, metadata = _predict_or_raise(model, data), model.bundle.metadata
     labels = answer.prediction.labels[: None if answer.several_labels else 1]
     label = join_labels([label for label, _ in labels])
     probability = SEPARATORS[0].join(f"{each:.1%}" for _, each in labels)
     size = model.bundle.bytes
-    score = " ".join(next(iter(scores["test"].cells().items()))) if "test" in scores else ""
+    score = ""
+    if test := metadata.scores.get("test"):
+        score = " ".join(next(iter(test.cells().items())))
+        score += f", {counted(test.count, 'tile')} of the {metadata.data.split_name}"
+        score = ". ".join(filter(None, [score, metadata.describe_seen("test")]))
     latency = f"{1000 * answer.seconds:.0f}"
     return [name, label, probability, latency, f"{size / 1e6:.2f}", score]

@@ -106,10 +106,12 @@ class ServedModel:
         rows = [
             f"- {split}, {scores.count:,} tiles: "
             + ", ".join(f"{name} {text}" for name, text in scores.cells().items())
+            + (f". {metadata.describe_seen(split)}" if scores.seen else "")
             for split, scores in metadata.scores.items()
         ]
         head = f"{find_method(metadata.method).title} of {metadata.backbone.description}"
-        return f"## {head}\n\nClasses: {', '.join(metadata.classes)}.\n\nScores:\n\n" + "\n".join(rows)
+        classes = f"Classes: {', '.join(metadata.classes)}."
+        return f"## {head}\n\n{classes}\n\nScores on the {metadata.data.split_name}:\n\n" + "\n".join(rows)
 
     def predict_image(self, data: bytes, top_k: int | None = None) -> TimedPrediction:
         """Predict the labels of one image.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import OrbituneError
+from orbitune.study.design.fixed import Design
 from orbitune.study.disagreements import find_disagreements
 from orbitune.study.findings import DisagreementRecord, LeakageRecord
 from orbitune.study.leakage_checks import TileMeasures, check_leakage
@@ -18,7 +19,7 @@ from orbitune.training.evaluate import reopen
 _LOGGER = logging.getLogger(__name__)
 
 
-def analyse_runs(runs: Sequence[RunRecord], folder: Path) -> dict[str, Any]:
+def analyse_runs(runs: Sequence[RunRecord], folder: Path, *, design: Design | None = None) -> dict[str, Any]:
     """Compare the runs and check their tiles.
 
     Leakage is checked in every fold of a cross-validation. Where the tiles are no longer available a message
@@ -27,6 +28,7 @@ def analyse_runs(runs: Sequence[RunRecord], folder: Path) -> dict[str, Any]:
     Args:
         runs: all runs of the study.
         folder: the study's folder.
+        design: what was fixed beforehand; None for the default margin, with all comparisons judged together.
 
     Returns:
         The fields summaries, gaps, verdicts, leakage_checks and disagreements of `StudyResults`.
@@ -57,15 +59,16 @@ def analyse_runs(runs: Sequence[RunRecord], folder: Path) -> dict[str, Any]:
             continue
         if found:
             disputed.append(found)
-    return {**compare_runs(runs, folder), "leakage_checks": checks, "disagreements": disputed}
+    return {**compare_runs(runs, folder, design=design), "leakage_checks": checks, "disagreements": disputed}
 
 
-def compare_runs(runs: Sequence[RunRecord], folder: Path) -> dict[str, Any]:
+def compare_runs(runs: Sequence[RunRecord], folder: Path, *, design: Design | None = None) -> dict[str, Any]:
     """Compute all statistics that need the runs' predictions, and no tiles.
 
     Args:
         runs: all runs of the study.
         folder: the study's folder.
+        design: as in `analyse_runs`.
 
     Returns:
         The fields summaries, gaps and verdicts of `StudyResults`.
@@ -76,5 +79,5 @@ def compare_runs(runs: Sequence[RunRecord], folder: Path) -> dict[str, Any]:
     return {
         "summaries": summarise_groups(runs, folder),
         "gaps": split_gaps(runs, folder),
-        "verdicts": compare_methods(runs, folder),
+        "verdicts": compare_methods(runs, folder, design=design),
     }

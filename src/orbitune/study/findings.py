@@ -8,9 +8,10 @@ from orbitune.evaluation.baselines import Baseline
 from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.details.class_intervals import Interval
 from orbitune.evaluation.robustness import Robustness
+from orbitune.evaluation.statistics.comparison import Comparison
 from orbitune.evaluation.statistics.intervals import MeanAccuracy
-from orbitune.evaluation.statistics.significance import Comparison
 from orbitune.records import Record, StoredRecord
+from orbitune.study.design.fixed import Role
 
 
 class ClassRecord(Record):
@@ -121,10 +122,12 @@ class VerdictRecord(Comparison):
     """Non-inferiority verdict on a method against the reference on one split.
 
     Attributes:
+        role: of the comparison in the design; None in results of earlier versions.
         sentences: the verdict, and whether the methods differ.
     """
 
     split: str
+    role: Role | None = None
     sentences: list[str]
 
 

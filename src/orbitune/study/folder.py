@@ -14,6 +14,7 @@ from orbitune.integrity import read_checksummed_json
 from orbitune.recipe import Recipe
 from orbitune.recipe_settings import DataSettings
 from orbitune.records import RecordError, StoredRecord
+from orbitune.study.design.fixed import Design
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
 from orbitune.study.records import Plan
@@ -36,6 +37,7 @@ class StudySettings(StoredRecord):
     Attributes:
         tune: number of learning rates that are tried first for each method, >= 0.
         jobs: most runs at once in any session, >= 1.
+        design: what was fixed before the test split was read; None where an earlier version stored it.
         search: rule by which learning rates were searched: 1 compared some of the epochs with one seed (0.2
             and before), 2 is that of `orbitune.study.tune`.
     """
@@ -46,6 +48,7 @@ class StudySettings(StoredRecord):
     tune: NonNegativeInt
     jobs: PositiveInt
     search: PositiveInt = _SEARCH
+    design: Design | None = None
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
@@ -192,9 +195,21 @@ class StudyFolder:
         differ = "; ".join(map(str, differences))
         return RunError(f"{self.path} holds a study {kind} ({differ}). Choose another --out.")
 
-    def store_jobs(self, jobs: int) -> None:
-        """Store the number of trials and the most parallel runs in study.json."""
-        StudySettings(tune=self.trials, jobs=max(jobs, self.max_jobs)).write(self.path / _SETTINGS)
+    def store(self, jobs: int, design: Design | None = None) -> None:
+        """Store the number of trials, the most parallel runs and the design in study.json."""
+        settings = StudySettings(tune=self.trials, jobs=max(jobs, self.max_jobs), design=design)
+        settings.write(self.path / _SETTINGS)
+
+    @property
+    def design(self) -> Design | None:
+        """What an earlier session fixed; None where there was none."""
+        return self._settings().design
+
+    @property
+    def test_was_read(self) -> bool:
+        """Whether any run of the folder has read its test split."""
+        recipes = (self.path / "recipes").glob("*.yaml")
+        return any(count_test_reads(self.path / file.stem) for file in recipes)
 
     @property
     def max_jobs(self) -> int:

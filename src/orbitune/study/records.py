@@ -5,11 +5,13 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from orbitune.evaluation.run_result import RunData, RunResult
+from orbitune.evaluation.statistics.comparison import ALPHA
 from orbitune.machine.environment import Environment
 from orbitune.models.lineage.training_data import RENAMED_DATA
 from orbitune.models.metadata import BackboneRecord, ParameterCounts
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import Record, StoredRecord, rename_keys
+from orbitune.study.design.fixed import Design
 from orbitune.study.findings import (
     DisagreementRecord,
     GroupSummary,
@@ -175,9 +177,10 @@ class StudyResults(StoredRecord):
         trials: of the searches for learning rates.
         searches: how each chose; empty without tuning, and in files of 0.2 and before.
         test_reads: how often each run has read the test split.
+        design: what was fixed beforehand; None in results of earlier versions.
     """
 
-    FORMAT: ClassVar[int] = 4
+    FORMAT: ClassVar[int] = 5
 
     command: str
     created: str
@@ -199,6 +202,7 @@ class StudyResults(StoredRecord):
     leakage_checks: list[LeakageRecord] = Field(default_factory=list)
     disagreements: list[DisagreementRecord] = Field(default_factory=list)
     robustness: list[RobustnessRecord] = Field(default_factory=list)
+    design: Design | None = None
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
@@ -208,6 +212,8 @@ class StudyResults(StoredRecord):
             values["data"] = rename_keys(data, RENAMED_DATA)
         if isinstance(shared := values.get("recipe"), dict):
             values["recipe"] = shared = upgrade(shared)
+        if isinstance(verdicts := values.get("verdicts"), list):
+            values["verdicts"] = [{**_outcome(each), **each} for each in verdicts]
         if not isinstance(runs := values.get("runs"), list):
             return values
         runs = [_upgrade_run(run, version) if isinstance(run, dict) else run for run in runs]
@@ -244,6 +250,17 @@ class StudyResults(StoredRecord):
     def compared(self, split: str) -> list[RunRecord]:
         """Return the finished runs of the comparison on one split, without sweeps."""
         return [run for run in self.done if run.split == split and run.sweep is None]
+
+
+def _outcome(verdict: dict[str, Any]) -> dict[str, str]:
+    """Return the outcome of a comparison up to format 4, which had a verdict on the margin alone."""
+    if verdict.get("verdict") == "no":
+        return {"outcome": "worse than margin"}
+    differs = (verdict.get("equal") or 1) <= 2 * ALPHA and not verdict.get("over_folds")
+    if differs and verdict["difference"] > 0:
+        return {"outcome": "better"}
+    undecided = "worse" if differs else "open"
+    return {"outcome": "within margin" if verdict.get("verdict") == "yes" else undecided}
 
 
 def _upgrade_run(run: dict[str, Any], version: int) -> dict[str, Any]:

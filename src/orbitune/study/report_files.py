@@ -48,7 +48,7 @@ def _compared_again(results: StudyResults, folder: Path) -> StudyResults:
     """Return the results with new statistics, which are stored too; unchanged where runs are missing."""
     missing_runs = [run.name for run in results.done if not holds_predictions(folder / run.name)]
     if not missing_runs:
-        results = results.model_copy(update=compare_runs(results.runs, folder))
+        results = results.model_copy(update=compare_runs(results.runs, folder, design=results.design))
         write_results(results, folder)
     elif len(missing_runs) < len(results.done):
         _LOGGER.warning(

@@ -4,31 +4,33 @@ A process per run gives each its own peak memory. A study that was stopped in an
 started again: finished runs are not repeated, and unfinished ones resume from their checkpoints.
 """
 
-import logging
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
-from orbitune.data.labels.early_checks import SEVERAL_LABELS
-from orbitune.errors import OrbituneError, find_repeated
+from orbitune.errors import OrbituneError
+from orbitune.evaluation.statistics.comparison import MARGIN
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
 from orbitune.fold import Fold
-from orbitune.messages import StderrHandler
-from orbitune.models.methods import find_method
+from orbitune.messages import shown_on_stderr
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import SCRATCH
 from orbitune.study.analysis import analyse_runs
 from orbitune.study.corrupted_runs import score_corrupted
+from orbitune.study.design.fixed import Design, design_words
+from orbitune.study.design.power_plan import PowerPlan, plan_power
+from orbitune.study.design.stated import StatedVariability
 from orbitune.study.executor import Executor, LocalExecutor, Outcome
 from orbitune.study.folder import StudyFolder, count_test_reads
-from orbitune.study.grid import Grid
+from orbitune.study.grid import Grid, RunSpec
 from orbitune.study.live_table import LiveTable
 from orbitune.study.own_lists import with_own_lists
+from orbitune.study.recipes import expect_one_label, one_per_method
 from orbitune.study.records import ExecutorRecord, Plan, RunRecord, StudyResults
 from orbitune.study.report import write_report
 from orbitune.study.results import write_results
@@ -36,7 +38,7 @@ from orbitune.study.run_records import record_run, shared_fields
 from orbitune.study.stages import Stages
 from orbitune.study.tune.search import Search, check_count, chosen_learning_rates, make_searches
 from orbitune.suggestions import unknown
-from orbitune.training.setup import check_recipes
+from orbitune.training.setup import check_recipes, prepare_training
 from orbitune.training.stored.record import drop_weights
 from orbitune.training.tracking.trackers import make_trackers
 
@@ -88,6 +90,9 @@ class Study:
             pretraining buys; None for no such arm.
         tune: number of learning rates that a search tries first, one for each method, backbone and split,
             see `orbitune.study.tune`; 0 for no tuning.
+        margin: points below the reference that still count as equally good, of all splits or of each.
+        primary: the comparison that the study is for, such as "lora:full"; by default all, judged together.
+        difference: true difference in points, method minus reference, that the study is planned for.
         jobs: number of runs at once; None lets the executor choose.
         executor: `local`, or `ray` for the machines of a Ray cluster.
         robustness: number of validation tiles on which the first seed of each method is scored with
@@ -116,6 +121,9 @@ class Study:
         image_sizes: Sequence[int] = (),
         scratch: int | None = None,
         tune: int = 0,
+        margin: float | Mapping[str, float] = MARGIN,
+        primary: str | None = None,
+        difference: float = 0.0,
         jobs: int | None = None,
         executor: str = "local",
         robustness: int = 0,
@@ -125,10 +133,7 @@ class Study:
     ) -> None:
         if len(backbones) == 1:
             raise OrbituneError(f"--backbones compares two or more: for one, pass --backbone {backbones[0]}.")
-        self.recipes = _one_per_method(recipes, methods)
-        self.scratch = scratch
-        if scratch is not None:
-            self.recipes += (_from_scratch(self.recipes[0], scratch),)
+        self.recipes, self.scratch = one_per_method(recipes, methods, scratch=scratch), scratch
         self.grid = Grid.of(
             backbones=backbones,
             seeds=seeds,
@@ -156,6 +161,7 @@ class Study:
         make_trackers(track, out)  # checks that they are known and installed
         self.folder, self.track = StudyFolder(Path(out), tune), tuple(track)
         self.jobs, self.executor, self.robustness, self.keep = jobs, executor, robustness, keep
+        self.margin, self.primary, self.difference = margin, primary, difference
         self.command = command or self._default_command()
 
     def run(self, progress: bool = True) -> StudyResults:
@@ -176,17 +182,18 @@ class Study:
         """
         require("train", purpose="studies")
         require("study", purpose="studies")
-        specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
+        specs = self._specs()
         path, live = self.folder.path, progress and sys.stderr.isatty()
         self.folder.check_place()
         unfinished = [spec.recipe for spec in specs if not self.folder.finished(spec)]
         check_recipes(*unfinished, one_label=True)
         specs = with_own_lists(specs, progress=progress)
+        design = self._design(specs).after(self.folder.design, test_was_read=self.folder.test_was_read)
         remove_abandoned(path, recursive=True)
         known = self.folder.claim(specs)
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)
-        with _messages_shown(progress), closing(executor), LiveTable(live) as table:
-            self.folder.store_jobs(executor.slots)
+        with shown_on_stderr(progress), closing(executor), LiveTable(live) as table:
+            self.folder.store(executor.slots, design)
             drop = self.keep == "records" and not self.robustness  # which reads the weights
             stages = Stages(
                 self.folder,
@@ -200,7 +207,7 @@ class Study:
             )
             plans = stages.plan()
             stages = stages.with_one_precision(plans)
-            _expect_one_label(plans.values())
+            expect_one_label(plans.values())
             planned = [spec for spec in specs if isinstance(plans[spec.arm], Plan)]
             rates = self.folder.trials
             searches = make_searches(planned, rates, folder=path / "trials") if rates else []
@@ -214,10 +221,59 @@ class Study:
                 record_run(spec, plans[spec.arm], outcome=outcomes[spec.name], folder=path) for spec in specs
             ]
             measured = self._collect(runs, searches, executor=executor)
-            results = StudyResults(**measured, robustness=robustness, **analyse_runs(runs, path))
+            found = analyse_runs(runs, path, design=design)
+            results = StudyResults(**measured, robustness=robustness, design=design, **found)
         write_results(results, path)
         write_report(results, path)
         return results
+
+    def power(
+        self,
+        *,
+        pilot: str | Path | None = None,
+        accuracy: float | None = None,
+        spread: float | None = None,
+        discordant: float | None = None,
+        worse_by: float | None = None,
+        progress: bool = True,
+    ) -> PowerPlan:
+        """Return the chance that the study decides, and what 80 % would take; nothing is trained or stored.
+
+        Examples:
+            >>> from orbitune import Recipe, Study
+            >>> study = Study(Recipe(data="tiles"), "runs/s", methods=["full", "lora"], seeds=8)
+            >>> study.power(accuracy=96, spread=0.1, discordant=3).comparisons[0].chances[0].chance
+
+        Args:
+            pilot: folder of a finished study, or of runs, with two seeds or more of each method.
+            accuracy, spread, discordant: stated in place of the pilot's, in percent and points, see
+                `orbitune.study.design.stated.StatedVariability`.
+            worse_by: loss in points that is to be called more than the margin; by default twice the margin.
+            progress: show progress while tiles are decoded.
+
+        Raises:
+            OrbituneError: the study cannot be run, or its power cannot be planned.
+        """
+        require("train", purpose="studies")
+        specs = self._specs()
+        design = self._design(specs)
+        stated = StatedVariability(accuracy, spread, discordant)
+        check_recipes(*(spec.recipe for spec in specs), one_label=True)
+        specs = with_own_lists(specs, progress=progress)
+        first = {spec.split: spec for spec in reversed(specs) if spec.sweep is None}
+        setups = {split: prepare_training(spec.recipe, progress) for split, spec in first.items()}
+        images = {split: len(setup.splits["test"]) for split, setup in setups.items()}
+        return plan_power(
+            design, images=images, pilot=Path(pilot) if pilot else None, stated=stated, worse_by=worse_by
+        )
+
+    def _specs(self) -> list[RunSpec]:
+        """Return all runs."""
+        return self.grid.runs([recipe.anchored() for recipe in self.recipes])
+
+    def _design(self, specs: Sequence[RunSpec]) -> Design:
+        """Return what this session would fix."""
+        return Design.of(specs, margin=self.margin, primary=self.primary, difference=self.difference)
 
     def _drop_weights(self, outcomes: Mapping[str, Outcome]) -> None:
         """Remove the weights of all finished runs, where their records are kept alone."""
@@ -271,64 +327,10 @@ class Study:
         }
         for option, number in numbers.items():
             words += [option, str(number)] if number else []
+        words += design_words(self.margin, primary=self.primary, difference=self.difference)
         words += [word for name in self.track for word in ("--track", name)]
         if self.keep != "all":
             words += ["--keep", self.keep]
         if self.executor != "local":
             words += ["--executor", self.executor]
         return shlex.join([*words, "--out", str(self.folder.path)])
-
-
-@contextmanager
-def _messages_shown(progress: bool) -> Iterator[None]:
-    """Show messages on stderr, unless the program configures Orbitune's logging."""
-    logger = logging.getLogger("orbitune")
-    if not progress or logger.hasHandlers():
-        yield
-        return
-    handler, level = StderrHandler(), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-
-
-def _expect_one_label(plans: Iterable[Plan | OrbituneError]) -> None:
-    """Raise an OrbituneError if the tiles have several labels, which plans tell of all formats."""
-    if any(isinstance(plan, Plan) and plan.recipe.task == "multi-label" for plan in plans):
-        raise OrbituneError(SEVERAL_LABELS)
-
-
-def _from_scratch(recipe: Recipe, epochs: int) -> Recipe:
-    """Return the recipe of the network with random weights, for the data and splits of another one.
-
-    Image size, learning rate and length are its own; data, splits, augmentation and precision are shared.
-
-    Raises:
-        OrbituneError: the number of epochs is no positive one.
-    """
-    if epochs < 1:
-        raise OrbituneError("--scratch takes a number of epochs of at least 1.")
-    own = {"backbone", "method", "lora", "epochs", "image_size", "sizes", "learning_rate", "keep_head"}
-    own |= {"cache_frozen", "patch_dropout", "patience", "restarts", "micro_batch"}
-    shared = {name: value for name, value in recipe.model_dump().items() if name not in own}
-    return Recipe.make({**shared, "backbone": SCRATCH, "method": "full", "epochs": epochs})
-
-
-def _one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] | None) -> tuple[Recipe, ...]:
-    """Return one recipe per method."""
-    if isinstance(recipes, Recipe):
-        recipes = [recipes.replace(method=method) for method in methods or [recipes.method]]
-    elif methods is not None:
-        raise OrbituneError("A study takes several recipes, or one recipe and methods, not both.")
-    names = [recipe.method for recipe in recipes]
-    if not names:
-        raise OrbituneError("A study needs at least one method.")
-    if repeated := find_repeated(names):
-        raise OrbituneError(f"--methods: {repeated[0]} is given twice.")
-    for name in names:
-        find_method(name)
-    return tuple(recipes)

@@ -2,21 +2,18 @@
 
 The reference of methods is full fine-tuning where it was run, else the first method; backbones are compared
 with each other. Each split is judged separately, over all seeds, with the statistics of
-`orbitune.evaluation.statistics.significance`.
+`orbitune.evaluation.statistics.comparison`.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from orbitune.evaluation.statistics.comparison import MARGIN, Comparison, compare_pairs
 from orbitune.evaluation.statistics.resampled import corrected_resampled_interval
-from orbitune.evaluation.statistics.significance import (
-    Comparison,
-    compare_pairs,
-    difference_sentence,
-    verdict_sentence,
-)
+from orbitune.evaluation.statistics.sentences import difference_sentence, verdict_sentence
 from orbitune.study.arms import comparisons
+from orbitune.study.design.fixed import Design
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.over_folds import fold_accuracies
@@ -24,14 +21,17 @@ from orbitune.study.predictions import complete_runs, load_predictions
 from orbitune.study.records import RunRecord
 
 
-def compare_methods(runs: Sequence[RunRecord], folder: Path) -> list[VerdictRecord]:
+def compare_methods(
+    runs: Sequence[RunRecord], folder: Path, *, design: Design | None = None
+) -> list[VerdictRecord]:
     """Judge all pairs of `orbitune.study.arms.comparisons` on each split; sweeps are left out.
 
-    Holm's correction is over all pairs of a split.
+    All pairs of a split are judged together.
 
     Args:
         runs: all runs of the study.
         folder: the study's folder.
+        design: what was fixed beforehand; None for the default margin, with all pairs judged together.
 
     Returns:
         One verdict per split and pair.
@@ -44,11 +44,21 @@ def compare_methods(runs: Sequence[RunRecord], folder: Path) -> list[VerdictReco
     for split in dict.fromkeys(run.split for run in done):
         correct = load_predictions(done, folder, split=split).correct
         on_split = [run for run in done if run.split == split]
-        for comparison in compare_pairs(correct, comparisons(list(correct))):
+        pairs = comparisons(list(correct))
+        margin = design.margins.get(split, MARGIN) if design else MARGIN
+        judged = [
+            each
+            for family in (design.families(pairs) if design else [pairs])
+            for each in compare_pairs(correct, family, margin=margin)
+        ]
+        for comparison in sorted(judged, key=lambda each: pairs.index((each.method, each.reference))):
             if interval := _over_folds(on_split, comparison):
                 comparison = comparison.with_folds(interval)
+            role = design.role((comparison.method, comparison.reference), split) if design else None
             sentences = comparison_sentences(comparison)
-            verdicts.append(VerdictRecord(split=split, **comparison.to_json(), sentences=sentences))
+            verdicts.append(
+                VerdictRecord(split=split, role=role, **comparison.to_json(), sentences=sentences)
+            )
     return verdicts
 
 
@@ -59,10 +69,10 @@ def comparison_sentences(compared: Comparison) -> list[str]:
 
 
 def _over_folds(runs: Sequence[RunRecord], compared: Comparison) -> tuple[float, float] | None:
-    """Return the interval of a difference over folds, in points; None for an ordinary split."""
+    """Return the simultaneous interval of a difference over folds, in points; None for an ordinary split."""
     method, reference = (fold_accuracies(runs, each) for each in (compared.method, compared.reference))
     if method is None or reference is None:
         return None
     differences = [ours - theirs for ours, theirs in zip(method.percent, reference.percent, strict=True)]
     ratio = fmean((method.test_to_train, reference.test_to_train))
-    return corrected_resampled_interval(differences, test_to_train=ratio)
+    return corrected_resampled_interval(differences, test_to_train=ratio, level=compared.level)

@@ -1,10 +1,13 @@
 """Validation accuracy that a training has reached some seconds after its process started."""
 
 import statistics
+from pathlib import Path
 from typing import Any
 
+from orbitune.bench.figures.scored_tiles import describe_tiles
 from orbitune.bench.figures.watched_training import describe_changes, seeded_recipes, watch_epochs
 from orbitune.errors import OrbituneError
+from orbitune.evaluation.run_result import RunResult
 from orbitune.recipe import Recipe
 
 
@@ -25,11 +28,14 @@ def measure(
     Raises:
         OrbituneError: a training has no epoch in time.
     """
-    changes = recipe or {}
+    changes, result = recipe or {}, RunResult.load(Path(run))
     reached = [_best(each, seconds) for each in seeded_recipes(run, seeds=seeds, changes=changes)]
     each_seed = ", ".join(f"{best:.2%} after {taken:.0f} s" for taken, best in reached)
     value = statistics.median_low(best for _, best in reached)
-    return {"value": value, "details": [["seeds", each_seed], describe_changes(changes)]}
+    return {
+        "value": value,
+        "details": [["seeds", each_seed], describe_changes(changes), *describe_tiles(result, "validation")],
+    }
 
 
 def _best(recipe: Recipe, seconds: float) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from orbitune.bench.figures.scored_tiles import describe_tiles
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import Predictions, read_predictions
@@ -29,7 +30,7 @@ def measure(run: str, reference_run: str) -> dict[str, Any]:
         "details": [
             ["95 % interval", f"{lost.low:.2f} to {lost.high:.2f} points"],
             [f"test {lost.score}", f"{lost.found:.2%}, of the reference {lost.reference:.2%}"],
-            ["test tiles", f"{len(kept.labels):,}"],
+            *describe_tiles(ours, "test"),
             ["the runs differ in", _differences(ours, theirs)],
         ],
     }

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.bench.arms.prediction_inputs import find_export
+from orbitune.bench.figures.scored_tiles import describe_tiles
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.exporting.formats import FORMATS
@@ -36,7 +37,7 @@ def measure(
     details = [
         ["95 % interval", f"{lost.low:.2f} to {lost.high:.2f} points"],
         [f"test {lost.score}", f"{lost.reference:.2%} before, {lost.found:.2%} after"],
-        ["test tiles", f"{len(labels):,}"],
+        *describe_tiles(result, "test"),
     ]
     if merge_tokens:
         details.append(["tokens merged after blocks", merge_tokens])

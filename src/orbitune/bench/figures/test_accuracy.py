@@ -3,8 +3,10 @@
 import statistics
 from typing import Any
 
+from orbitune.bench.figures.scored_tiles import describe_tiles
 from orbitune.bench.figures.watched_training import describe_changes, seeded_recipes, time_training
 from orbitune.errors import OrbituneError
+from orbitune.evaluation.run_result import RunResult
 from orbitune.recipe import Recipe
 
 
@@ -27,16 +29,19 @@ def measure(
     """
     changes = recipe or {}
     reached = [_score(each, seconds) for each in seeded_recipes(run, seeds=seeds, changes=changes)]
-    each_seed = ", ".join(f"{accuracy:.2%} after {taken:.0f} s" for accuracy, taken, _ in reached)
-    details = [["seeds", each_seed], ["test tiles", f"{reached[0][2]:,}"], describe_changes(changes)]
-    return {"value": statistics.median_low(accuracy for accuracy, _, _ in reached), "details": details}
+    each_seed = ", ".join(f"{result.test.accuracy:.2%} after {taken:.0f} s" for result, taken in reached)
+    tiles = describe_tiles(reached[0][0], "test")
+    return {
+        "value": statistics.median_low(result.test.accuracy for result, _ in reached),
+        "details": [["seeds", each_seed], *tiles, describe_changes(changes)],
+    }
 
 
-def _score(recipe: Recipe, seconds: float) -> tuple[float, float, int]:
-    """Return the test accuracy, the seconds it took, and the number of test tiles."""
+def _score(recipe: Recipe, seconds: float) -> tuple[RunResult, float]:
+    """Return the result of a training and the seconds it took."""
     result, taken = time_training(recipe)
     if taken > seconds:
         raise OrbituneError(
             f"The training with seed {recipe.seed} took {taken:.0f} s: allow more than {seconds:g} s."
         )
-    return result.test.accuracy, taken, result.test.count
+    return result, taken

@@ -2,10 +2,13 @@
 
 import math
 import statistics
+from pathlib import Path
 from typing import Any
 
+from orbitune.bench.figures.scored_tiles import describe_tiles
 from orbitune.bench.figures.watched_training import describe_changes, seeded_recipes, watch_epochs
 from orbitune.errors import OrbituneError
+from orbitune.evaluation.run_result import RunResult
 
 
 def measure(
@@ -25,7 +28,7 @@ def measure(
     Raises:
         OrbituneError: the median training does not reach it.
     """
-    changes = recipe or {}
+    changes, result = recipe or {}, RunResult.load(Path(run))
     seconds = [
         next((taken for taken, best in watch_epochs(each) if best >= accuracy), math.inf)
         for each in seeded_recipes(run, seeds=seeds, changes=changes)
@@ -34,4 +37,7 @@ def measure(
     if math.isinf(value):
         raise OrbituneError(f"The median of {seeds} trainings does not reach {accuracy:.1%}: train longer.")
     each_seed = ", ".join("not reached" if math.isinf(one) else f"{one:.0f} s" for one in seconds)
-    return {"value": value, "details": [["seeds", each_seed], describe_changes(changes)]}
+    return {
+        "value": value,
+        "details": [["seeds", each_seed], describe_changes(changes), *describe_tiles(result, "validation")],
+    }

@@ -52,8 +52,8 @@ class SeedVariance:
 class PairedTest:
     """The score test of a method against a reference; accuracies are in 0..1.
 
-    `difference`, `standard_error` and `tails` also take arrays in place of the numbers, one element for each
-    of many simulated studies.
+    `difference`, `standard_error`, `degrees_of_freedom` and `tails` also take arrays in place of the numbers,
+    one element for each of many simulated studies.
 
     Attributes:
         images: number of images.
@@ -93,20 +93,32 @@ class PairedTest:
         """Accuracy of the method minus that of the reference, in -1..1."""
         return self.wins - self.losses
 
-    def standard_error(self, truth: float, images: int) -> tuple[float, float]:
-        """Return the standard error of the difference, and its degrees of freedom.
+    def standard_error(self, truth: float, images: int) -> float:
+        """Return the standard error of the difference under a hypothesis.
 
         Args:
-            truth: the true difference under the hypothesis.
+            truth: the true difference.
             images: number of test images.
         """
         variance = self.design_effect * restricted_variance(self.wins, self.losses, truth=truth) / images
+        return np.sqrt(variance + sum(spread.between for spread in self.seeds))
+
+    def degrees_of_freedom(self, images: int) -> float:
+        """Return the degrees of freedom of the standard error; infinite without seeds.
+
+        They are taken at the observed difference, not at each hypothesis: so p values rise towards the
+        observed difference, and an interval and the p values never contradict each other.
+
+        Args:
+            images: number of test images.
+        """
+        variance = self.design_effect * (self.wins + self.losses - self.difference**2) / images
         variance = variance + sum(spread.between for spread in self.seeds)
         known = sum((spread.between + spread.noise / images) ** 2 / spread.df for spread in self.seeds)
         least = min((spread.df for spread in self.seeds), default=0)
-        with np.errstate(divide="ignore", invalid="ignore"):  # without seeds, df are infinite
+        with np.errstate(divide="ignore", invalid="ignore"):
             df: Any = np.where(known == 0, np.inf, np.maximum(np.divide(variance**2, known), least))
-        return np.sqrt(variance), df[()]
+        return df[()]
 
     def p_values(self, truth: float) -> tuple[float, float]:
         """Return one-sided p values of a true difference <= `truth` and >= `truth`.
@@ -121,22 +133,27 @@ class PairedTest:
         """Return the p values of `p_values` as arrays."""
         from scipy.special import stdtr
 
-        error, df = self.standard_error(truth, self.images)
-        statistic = (self.difference - truth) / error
+        df = self.degrees_of_freedom(self.images)
+        statistic = (self.difference - truth) / self.standard_error(truth, self.images)
         return stdtr(df, -statistic), stdtr(df, statistic)
 
     def p_equal(self) -> float:
         """Return the two-sided p value of equal accuracies; 1 if no image tells the methods apart."""
         return 2 * min(self.p_values(0)) if self.wins + self.losses > 0 else 1.0
 
-    def interval(self) -> tuple[float, float]:
-        """Return the 95 % interval: differences that the test does not reject."""
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Return the interval: differences that the two-sided test does not reject.
+
+        Args:
+            level: of confidence, 0..1.
+        """
         from scipy.optimize import brentq
         from scipy.stats import t
 
+        quantile = float(t.ppf((1 + level) / 2, self.degrees_of_freedom(self.images)))
+
         def beyond(truth: float) -> float:
-            error, df = self.standard_error(truth, self.images)
-            return abs(self.difference - truth) - float(t.ppf((1 + LEVEL) / 2, df)) * error
+            return abs(self.difference - truth) - quantile * self.standard_error(truth, self.images)
 
         def end(bound: int) -> float:
             # At the difference itself both terms are zero if no image tells the methods apart.
@@ -171,9 +188,9 @@ class PairedTest:
         between = sum(spread.between for spread in self.seeds)
 
         def enough(images: int) -> bool:
-            error, df = self.standard_error(truth, images)
+            error = float(t.isf(alpha, self.degrees_of_freedom(images))) * self.standard_error(truth, images)
             miss = float(norm.ppf(power)) * sqrt(one_image / images + between)
-            return abs(self.difference - truth) >= float(t.isf(alpha, df)) * error + miss
+            return abs(self.difference - truth) >= error + miss
 
         most = 1
         while not enough(most):

@@ -8,9 +8,9 @@ from orbitune.evaluation.statistics.intervals import LEVEL
 
 
 def corrected_resampled_interval(
-    differences: Sequence[float], *, test_to_train: float
+    differences: Sequence[float], *, test_to_train: float, level: float = LEVEL
 ) -> tuple[float, float]:
-    """Return the 95 % interval of a mean difference by the corrected resampled t test.
+    """Return the interval of a mean difference by the corrected resampled t test.
 
     The folds share training tiles, so their differences are correlated, and the ordinary t interval is too
     narrow. The correction multiplies the variance of a fold by 1 / K + n_test / n_train in place of 1 / K
@@ -19,13 +19,14 @@ def corrected_resampled_interval(
     Args:
         differences: of each of K folds, K >= 2.
         test_to_train: number of test tiles divided by that of training tiles, of a fold.
+        level: of confidence, 0..1.
 
     Returns:
         Low and high end, in the unit of the differences.
     """
     values = np.asarray(differences, float)
     variance = _corrected_variance(values, test_to_train)
-    return _interval(float(values.mean()), variance, degrees=len(values) - 1)
+    return _interval(float(values.mean()), variance, degrees=len(values) - 1, level=level)
 
 
 def unpaired_resampled_interval(
@@ -48,7 +49,7 @@ def unpaired_resampled_interval(
     parts = [variance**2 / (len(each) - 1) for variance, each in zip(variances, values, strict=True)]
     total = sum(variances)
     degrees = total**2 / sum(parts) if total else 1.0
-    return _interval(float(values[0].mean() - values[1].mean()), total, degrees=degrees)
+    return _interval(float(values[0].mean() - values[1].mean()), total, degrees=degrees, level=LEVEL)
 
 
 def _corrected_variance(values: np.ndarray, test_to_train: float) -> float:
@@ -56,9 +57,9 @@ def _corrected_variance(values: np.ndarray, test_to_train: float) -> float:
     return float((1 / len(values) + test_to_train) * values.var(ddof=1))
 
 
-def _interval(middle: float, variance: float, *, degrees: float) -> tuple[float, float]:
+def _interval(middle: float, variance: float, *, degrees: float, level: float) -> tuple[float, float]:
     """Return the interval of Student's t around a mean."""
     from scipy.stats import t
 
-    half = float(t.ppf((1 + LEVEL) / 2, degrees)) * variance**0.5
+    half = float(t.ppf((1 + level) / 2, degrees)) * variance**0.5
     return middle - half, middle + half

@@ -6,9 +6,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import FiniteFloat, Strict
 
+from orbitune.evaluation.statistics.comparison import ALPHA, POWER
 from orbitune.evaluation.statistics.intervals import percentile_interval
 from orbitune.evaluation.statistics.paired import PairedTest
-from orbitune.evaluation.statistics.significance import ALPHA, POWER
 from orbitune.evaluation.tasks.label_set_scores import mean_average_precision
 from orbitune.evaluation.tasks.resampling import resample_scores
 from orbitune.evaluation.tasks.thresholds import f1_scores

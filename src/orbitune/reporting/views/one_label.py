@@ -86,20 +86,20 @@ class OneLabelView(ScoreView):
             for index, (row, own) in enumerate(self.rows())
         ]
         header = ["Class", "Tiles", "Precision", "Recall", "F1", "Most often taken for"]
-        return Table(f"Scores of each class on the {self.tiles} (95 % intervals)", header, rows)
+        return Table(f"Scores of each class on the {self.counted_tiles} (95 % intervals)", header, rows)
 
     def picture(self) -> Figure:
         """Draw the confusion matrix."""
         panel = confusion.confusion_panel(
             "confusion",
-            fmt.capital(self.tiles),
+            "Confusion matrix",
             counts=self.counts,
             classes=self.names,
             colour=COLOUR,
-            of=f"the {self.tiles}",
+            of=f"the {self.counted_tiles}",
             synthetic=self.synthetic,
         )
-        return Figure(confusion.LEGEND.format(counted=""), [panel])
+        return Figure(f"The {self.counted_tiles}. {confusion.LEGEND.format(counted='')}", [panel])
 
     def describe(self, tile: Misclassified) -> tuple[str, list[str]]:
         """Return the true class, the predicted one and their probabilities."""
@@ -116,4 +116,4 @@ class OneLabelView(ScoreView):
             )
             for name, title, curve in curves
         ]
-        return reliability.LEGEND.format(tiles="Tiles", subject="the model"), panels
+        return reliability.LEGEND.format(tiles=f"The {self.counted_tiles}", subject="the model"), panels

@@ -38,6 +38,11 @@ class ScoreView(ABC):
         self.synthetic = synthetic
 
     @property
+    def counted_tiles(self) -> str:
+        """Return what the tiles are called, with their number."""
+        return f"{self.details.scores.count:,} {self.tiles}"
+
+    @property
     def digits(self) -> int:
         """Return the decimals of a percentage: with few tiles, one tile is more than 0.1 %."""
         return 2 if self.details.scores.count >= 1000 else 1
@@ -135,8 +140,8 @@ class ScoreView(ABC):
             ["Loss, nats", *(f"{each.loss:.4f}" for each in states)],
         ]
         table = Table(
-            f"Calibration on the {self.tiles}, before and after {self.calibrated_by}, fitted on validation "
-            "tiles",
+            f"Calibration on the {self.counted_tiles}, before and after {self.calibrated_by}, fitted on "
+            "validation tiles",
             ["Measure", "Before", "After"],
             rows,
         )

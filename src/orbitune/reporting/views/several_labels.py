@@ -83,14 +83,14 @@ class SeveralLabelsView(ScoreView):
             for row, own in zip(self.scores.per_class, self.details.intervals, strict=True)
         ]
         header = ["Class", "Tiles", "Average precision", "Threshold", "Precision", "Recall", "F1"]
-        return Table(f"Scores of each class on the {self.tiles} (95 % intervals)", header, rows)
+        return Table(f"Scores of each class on the {self.counted_tiles} (95 % intervals)", header, rows)
 
     def picture(self) -> Figure:
         """Draw average precision and F1 of each class, with the interval of F1."""
         rows = [(row, own) for row, own in zip(self.scores.per_class, self.details.intervals, strict=True)]
         height = 110 + 24 * len(rows)
         figure, axes = new_figure(
-            fmt.capital(self.tiles), width=HALF_WIDTH, height=height, synthetic=self.synthetic
+            "F1 and average precision", width=HALF_WIDTH, height=height, synthetic=self.synthetic
         )
         for place, (row, own) in enumerate(rows):
             if own.f1 and row.support:
@@ -102,8 +102,8 @@ class SeveralLabelsView(ScoreView):
         _class_axis(axes, [row.name for row, _ in rows])
         axes.set_xlabel("%")
         caption = (
-            "Dots: F1 at the thresholds with its 95 % interval. Diamonds: average precision, for which no "
-            "threshold is needed."
+            f"The {self.counted_tiles}. Dots: F1 at the thresholds with its 95 % interval. "
+            "Diamonds: average precision, for which no threshold is needed."
         )
         alt = "; ".join(f"{row.name} F1 {fmt.percent(row.f1, self.digits)}" for row, _ in rows)
         panel = to_panel(figure, "classes", alt=f"F1 of each class: {alt}.", width=HALF_WIDTH)
@@ -129,9 +129,9 @@ class SeveralLabelsView(ScoreView):
             for name, title, curve in self.curves()
         ]
         return (
-            "Labels of all classes by probability; bars are 95 % intervals, wider where the labels of a "
-            "tile depend on each other. On the dashed line, labels are as frequent as their probability "
-            "says; below it, the probabilities are too high.",
+            f"The {self.counted_tiles}: labels of all classes by probability; bars are 95 % intervals, "
+            "wider where the labels of a tile depend on each other. On the dashed line, labels are as "
+            "frequent as their probability says; below it, the probabilities are too high.",
             panels,
         )
 

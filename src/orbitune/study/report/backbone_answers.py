@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from orbitune.evaluation.statistics.sentences import interval_name
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import split_arm
 from orbitune.study.display_names import method_name
@@ -120,7 +121,7 @@ def _difference(view: ReportView, best: RunGroup, other: tuple[RunGroup, Verdict
     sign = 1 if verdict.method == best.method else -1
     tested = verdict.equal if verdict.tests_methods else None
     p = fmt.p_value(verdict.differ if tested is None else tested)
-    p = (p if p[0] == "<" else f"= {p}") + (" after Holm" if verdict.family > 1 else "")
+    p = (p if p[0] == "<" else f"= {p}") + corrected(verdict)
     models = "McNemar of these trained models " if tested is None else ""
     mine, theirs = MeanCost.over(best.runs), MeanCost.over(group.runs)
     return (
@@ -131,7 +132,7 @@ def _difference(view: ReportView, best: RunGroup, other: tuple[RunGroup, Verdict
 
 
 def intervals(verdict: VerdictRecord, *, sign: int = 1) -> str:
-    """Return the intervals of a difference: of the pooled tiles, and over folds.
+    """Return the intervals that an outcome rests on: of the pooled tiles, and over folds.
 
     Args:
         verdict: of the comparison.
@@ -139,9 +140,14 @@ def intervals(verdict: VerdictRecord, *, sign: int = 1) -> str:
     """
     pooled, *folds = (
         fmt.signed_range(*sorted((sign * low, sign * high)))
-        for low, high in ((verdict.low, verdict.high), *filter(None, [verdict.over_folds]))
+        for low, high in (verdict.interval, *filter(None, [verdict.over_folds]))
     )
-    return f"95 % interval {pooled}" + "".join(f", over folds {each}" for each in folds)
+    return f"{interval_name(verdict)} {pooled}" + "".join(f", over folds {each}" for each in folds)
+
+
+def corrected(verdict: VerdictRecord) -> str:
+    """Return the words after a corrected p value; empty for a single comparison."""
+    return f" corrected for {verdict.family} comparisons" if verdict.family > 1 else ""
 
 
 def _claim(verdict: VerdictRecord) -> str:

@@ -7,11 +7,13 @@ there, two methods whose 95 % intervals overlap are never called different.
 from collections.abc import Sequence
 
 from orbitune.errors import counted
+from orbitune.evaluation.statistics.comparison import Outcome
+from orbitune.evaluation.statistics.sentences import p_of_outcome
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import VerdictRecord
-from orbitune.study.report.backbone_answers import backbone_conditions, intervals, which_backbone
+from orbitune.study.report.backbone_answers import backbone_conditions, corrected, intervals, which_backbone
 from orbitune.study.report.corruption_losses import write_losses
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup
 
@@ -66,15 +68,18 @@ def _verdicts_on(view: ReportView, split: str, *, backbone: str | None) -> str:
     where = f"on the {split} split " if len(view.splits) > 1 else ""
     reference = next(group for group in view.groups_on(split) if group.method == verdicts[0].reference)
     sentences = [f"{where}{_accuracy_clause(view, reference)}."]
-    margin = f"{verdicts[0].margin:g} points of it"
-    for answer, claim in (
-        ("yes", f"Within {margin}, or better"),
-        ("no", f"Not within {margin}"),
-        ("cannot be told", f"Not clear from these tiles whether within {margin}"),
-    ):
-        named = [verdict for verdict in verdicts if verdict.verdict == answer]
+    margin = f"{verdicts[0].margin:g} points"
+    claims: dict[Outcome, str] = {
+        "better": "More accurate",
+        "within margin": f"Within {margin} of it",
+        "worse than margin": f"Less accurate by more than {margin}",
+        "worse": f"Less accurate, whether by more than {margin} is open",
+        "open": f"Open whether within {margin} of it",
+    }
+    for outcome, claim in claims.items():
+        named = [verdict for verdict in verdicts if verdict.outcome == outcome]
         if named:
-            sentences += [f"{claim}{_largest_p(named, answer)}: {_differences(view, named)}."]
+            sentences += [f"{claim}{_largest_p(named)}: {_differences(named)}."]
     return " ".join(sentences)
 
 
@@ -96,26 +101,23 @@ def _accuracy_clause(view: ReportView, group: RunGroup) -> str:
     )
 
 
-def _differences(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
-    """List methods with their differences to the reference."""
-
-    def numbers(verdict: VerdictRecord) -> str:
-        points = fmt.signed(verdict.difference)
-        if view.many:
-            return points
-        return f"{points} points, {intervals(verdict)}"
-
-    return fmt.listed([f"{method_name(verdict.method)} ({numbers(verdict)})" for verdict in verdicts])
+def _differences(verdicts: Sequence[VerdictRecord]) -> str:
+    """List methods with their differences to the reference and the intervals."""
+    named = [
+        f"{method_name(each.method)} ({fmt.signed(each.difference)} points, {intervals(each)})"
+        for each in verdicts
+    ]
+    return fmt.listed(named)
 
 
-def _largest_p(verdicts: Sequence[VerdictRecord], answer: str) -> str:
-    """Return the largest p value behind the verdicts; empty where they are open."""
-    if answer == "cannot be told":
+def _largest_p(verdicts: Sequence[VerdictRecord]) -> str:
+    """Return the largest p value behind some equal outcomes; empty where they are open."""
+    known = [p for p in map(p_of_outcome, verdicts) if p is not None]
+    if len(known) < len(verdicts):
         return ""
-    largest = fmt.p_value(max(each.within if answer == "yes" else each.beyond for each in verdicts))
+    largest = fmt.p_value(max(known))
     sign = "" if largest[0] == "<" else "= " if len(verdicts) == 1 else "\N{LESS-THAN OR EQUAL TO} "
-    holm = " after Holm" if verdicts[0].family > 1 else ""
-    return f" (p {sign}{largest}{holm})"
+    return f" (p {sign}{largest}{corrected(verdicts[0])})"
 
 
 def _gap_sentences(view: ReportView) -> list[str]:
@@ -152,7 +154,7 @@ def _savings(view: ReportView, backbone: str | None) -> list[str]:
     within = [
         row
         for row in others
-        if all(each.verdict == "yes" for each in _method_verdicts(view) if each.method == row.method)
+        if all(each.is_within for each in _method_verdicts(view) if each.method == row.method)
     ]
     if not within:
         return []

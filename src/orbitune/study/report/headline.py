@@ -1,21 +1,17 @@
-"""The headline of a study's report: what each method loses against the reference, and what it saves."""
+"""The answer of a study in two sentences: what a method loses against the reference, and what it saves."""
 
-from orbitune.evaluation.statistics.significance import Verdict
+from orbitune.evaluation.statistics.sentences import claim, interval_name, scope
 from orbitune.reporting import formatting as fmt
-from orbitune.study.arms import crosses_backbones
+from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.report.backbone_answers import which_backbone_is_best
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView
 
-_CLAIMS: dict[Verdict, str] = {
-    "yes": "no loss above {margin:g} points",
-    "no": "a loss of more than {margin:g} points",
-    "cannot be told": "not clear whether the loss is above {margin:g} points",
-}
+_ASKED = "lora"  # the question of a study of many methods is about this one, where it is among them
 
 
 def write_headline(view: ReportView) -> list[str]:
-    """Return sentences that can be quoted alone; none where no run is finished."""
+    """Return one or two sentences that can be quoted alone; none where no run is finished."""
     if view.backbones:
         found = [which_backbone_is_best(view, split) for split in view.splits]
         return [fmt.capital(f"{each}.") for each in found if each]
@@ -24,9 +20,10 @@ def write_headline(view: ReportView) -> list[str]:
     reference = view.reference
     assert reference is not None
     others = [row for row in view.rows if row is not reference]
-    if len(others) < FEW:
-        return [_against(view, row, reference=reference) for row in others]
-    return [_summary(view, others, reference=reference)]
+    asked = next((row for row in others if split_arm(row.method)[0] == _ASKED), others[0])
+    if len(others) == 1 or split_arm(asked.method)[0] == _ASKED:
+        return [_answer(view, asked, reference=reference), *_saving(asked, reference)]
+    return _summary(view, others, reference=reference)
 
 
 def _reached(row: MethodRow) -> str:
@@ -39,50 +36,62 @@ def _reached(row: MethodRow) -> str:
     return f"{fmt.capital(row.title)} classifies {fmt.listed(parts)} correctly."
 
 
-def _against(view: ReportView, row: MethodRow, *, reference: MethodRow) -> str:
-    """Return what one method loses against the reference on each split, and how much smaller it is."""
+def _answer(view: ReportView, row: MethodRow, *, reference: MethodRow) -> str:
+    """Return what one method loses against the reference on each split."""
     verdicts = [each for each in _verdicts(view) if each.method == row.method]
-    points = [_points(view, each) for each in verdicts]
-    groups: dict[Verdict, list[int]] = {}
-    for place, each in enumerate(verdicts):
-        groups.setdefault(each.verdict, []).append(place)
-    margin = verdicts[0].margin
-    claims = [
-        f"{_CLAIMS[verdict].format(margin=margin)} ({', '.join(points[place] for place in places)})"
-        for verdict, places in groups.items()
+    clauses = []
+    for each in verdicts:
+        where = f"on the {view.split_name(each.split)} " if len(view.splits) > 1 else ""
+        found = claim(each, method=row.title, reference=reference.title)
+        clauses.append(f"{where}{found} ({_interval(each)})")
+    tiles = ", ".join(dict.fromkeys(f"{each.images:,}" for each in verdicts))
+    return f"{scope(verdicts[0])} and {tiles} test tiles, {fmt.listed(clauses)}."
+
+
+def _interval(verdict: VerdictRecord) -> str:
+    """Return a difference with its interval, and the margin where the claim does not name it."""
+    margin = f"; margin {verdict.margin:g} points" if verdict.outcome == "better" else ""
+    low, high = verdict.interval
+    folds = f", over folds {fmt.signed_range(*verdict.over_folds)}" if verdict.over_folds else ""
+    return (
+        f"{fmt.signed(verdict.difference)} points, {interval_name(verdict)} "
+        f"{fmt.signed_range(low, high)}{folds}{margin}"
+    )
+
+
+def _saving(row: MethodRow, reference: MethodRow) -> list[str]:
+    """Return what a method saves against full fine-tuning; none against another reference."""
+    if not reference.is_full:
+        return []
+    mine, full = row.cost, reference.cost
+    times = full.artefact_bytes / mine.artefact_bytes
+    smaller = f", {times:,.0f} times less" if times >= 2 else ""
+    return [
+        f"{fmt.capital(row.title)} trains {fmt.trained_percentage(row.parameters)} of the parameters, stores "
+        f"{fmt.size(mine.artefact_bytes)} instead of {fmt.size(full.artefact_bytes)}{smaller}, and takes "
+        f"{fmt.ratio(mine.cpu_seconds, full.cpu_seconds)} the CPU time and "
+        f"{fmt.ratio(mine.peak_memory, full.peak_memory)} the peak memory of {reference.title}."
     ]
-    clauses = "; ".join([*claims, *_smaller(row, reference)])
-    return f"{fmt.capital(row.title)} against {reference.title}: {clauses}."
 
 
-def _points(view: ReportView, verdict: VerdictRecord) -> str:
-    where = f" on the {view.split_name(verdict.split)}" if len(view.splits) > 1 else " points"
-    return f"{fmt.signed(verdict.difference, 1)}{where}"
-
-
-def _smaller(row: MethodRow, reference: MethodRow) -> list[str]:
-    """Return the clause on how many times smaller the saved file is; none where that is nothing to name."""
-    times = reference.cost.artefact_bytes / row.cost.artefact_bytes
-    return [f"file {times:,.0f} times smaller"] if reference.is_full and times >= 2 else []
-
-
-def _summary(view: ReportView, others: list[MethodRow], *, reference: MethodRow) -> str:
-    """Return how many of many methods stay within the margin on every split."""
-    margin = view.results.verdicts[0].margin
-    within = [
-        row
-        for row in others
-        if all(each.verdict == "yes" for each in _verdicts(view) if each.method == row.method)
-    ]
+def _summary(view: ReportView, others: list[MethodRow], *, reference: MethodRow) -> list[str]:
+    """Return how many of many methods are within the margin on every split, and the smallest of them."""
+    verdicts = _verdicts(view)
+    within = [row for row in others if all(each.is_within for each in verdicts if each.method == row.method)]
     where = " on every split" if len(view.splits) > 1 else ""
-    claim = (
-        f"{len(within)} of {len(others)} methods show no loss above {margin:g} points against "
-        f"{reference.title}{where}"
+    found = (
+        f"{scope(verdicts[0])} and {verdicts[0].images:,} test tiles, {len(within)} of {len(others)} methods "
+        f"are within {verdicts[0].margin:g} points of {reference.title}{where}"
     )
     if not within:
-        return f"{claim}."
+        return [f"{found}."]
     small = min(within, key=lambda row: row.cost.artefact_bytes)
-    return f"{claim}; the smallest is {', '.join([small.title, *_smaller(small, reference)])}."
+    own = [
+        _interval(each) + (f" on the {view.split_name(each.split)}" if len(view.splits) > 1 else "")
+        for each in verdicts
+        if each.method == small.method
+    ]
+    return [f"{found}; the smallest is {small.title} ({'; '.join(own)}).", *_saving(small, reference)]
 
 
 def _verdicts(view: ReportView) -> list[VerdictRecord]:

@@ -10,6 +10,7 @@ from orbitune.reporting.run_sentences import (
 )
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.records import RunRecord
+from orbitune.study.report.tuning import describe_searches
 from orbitune.study.report.view_model import MethodRow, ReportView
 
 
@@ -20,7 +21,14 @@ def describe_runs(view: ReportView) -> list[str]:
         lines = [_run_sentences(run) for run in done]
     else:
         lines = [_best_epochs(view), *_computation(view), *_resumed(view)]
-    return [*lines, _test_reads(view), *_intervals(view), *_comparisons(view), COST_NOTE]
+    return [
+        *lines,
+        *describe_searches(view),
+        _test_reads(view),
+        *_intervals(view),
+        *_comparisons(view),
+        COST_NOTE,
+    ]
 
 
 def _run_sentences(run: RunRecord) -> str:
@@ -111,9 +119,10 @@ def _comparisons(view: ReportView) -> list[str]:
         return []
     return [
         "On each backbone every method is compared with the reference; with each method every backbone is "
-        "compared with each other. Holm's correction is over all "
-        f"{view.results.verdicts[0].family} comparisons of a split. A backbone is called better if the "
-        "score test, which includes the variance between seeds, finds a difference at 5 %"
+        "compared with each other. All "
+        f"{view.results.verdicts[0].family} comparisons of a split are judged together. "
+        "A backbone is called better if the score test, which includes the variance between seeds, finds a "
+        "difference at 5 %"
         + (", and the interval over folds too." if view.folds else ".")
         + " McNemar's test is about the trained models alone."
     ]

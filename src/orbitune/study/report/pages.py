@@ -21,7 +21,7 @@ from orbitune.reporting.page import WARNING, Page
 from orbitune.reporting.reliability import too_few
 from orbitune.study.display_names import fold_name
 from orbitune.study.records import StudyResults
-from orbitune.study.report import methodology, run_details, tables
+from orbitune.study.report import methodology, run_details, tables, tuning
 from orbitune.study.report.comparison import (
     comparison_columns,
     comparison_rows,
@@ -66,7 +66,7 @@ def build_page(results: StudyResults, folder: Path) -> Page:
             subtitle=_backbone_line(results),
             warning=WARNING if results.data.synthetic else "",
             headline=write_headline(view),
-            cautions=warn_seen(view),
+            cautions=[*warn_seen(view), *tuning.warn_edges(view)],
             conclusions=write_conclusions(view),
             comparison=Table(table_caption(view), header, comparison_rows(view, columns)),
             notes=table_notes(view),
@@ -106,6 +106,7 @@ def _sections(view: ReportView, folder: Path) -> Iterator[Section]:
     yield Section("Leakage checks", leakage_components(view))
     yield Section("Training curves", [curve_figure(view, styles)] * bool(view.rows))
     yield Section("All runs", _runs(view))
+    yield Section("Learning rates", _searches(view))
     yield Section("Planned and measured cost", _plans(view))
     yield Section("Data", _data(view), measured=False)
     differences = run_details.difference_table(view)
@@ -184,10 +185,23 @@ def _runs(view: ReportView) -> list[Component]:
     if count:
         table = run_details.run_table(view)
         components += [Collapsible(f"{count} runs", [table]) if count > 3 else table]
-    if view.results.trials:
-        trials = run_details.trial_table(view)
-        components += [Collapsible(counted(len(trials.rows), "learning-rate trial"), [trials])]
     return components
+
+
+def _searches(view: ReportView) -> list[Component]:
+    """Return how learning rates were chosen; of older results the trials alone."""
+    if not view.results.trials:
+        return []
+    trials = tuning.trial_table(view)
+    all_trials = Collapsible(counted(len(trials.rows), "learning-rate trial"), [trials])
+    if not view.results.searches:
+        return [all_trials]
+    finalists = tuning.finalist_table(view)
+    return [
+        tuning.search_table(view),
+        Collapsible(counted(len(finalists.rows), "finalist"), [finalists]),
+        all_trials,
+    ]
 
 
 def _data(view: ReportView) -> list[Component]:

@@ -1,4 +1,4 @@
-"""Details of the runs: each run, trials, plans, settings, data and environment."""
+"""Details of the runs: each run, plans, settings, data and environment."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from orbitune.records import flatten
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import CodeBlock, Collapsible, Component, Table
 from orbitune.study.display_names import fold_name, method_name, run_name
-from orbitune.study.records import Plan, RunRecord, TrialRecord
+from orbitune.study.records import Plan, RunRecord
 from orbitune.study.report.view_model import MeanCost, MethodRow, ReportView
 
 
@@ -48,27 +48,6 @@ def run_table(view: ReportView) -> Table:
     shared = "" if view.timings_comparable else "; times are of runs that shared the machine"
     caption = f"All finished runs, with Wilson intervals{shared}"
     return Table(caption, header, [*map(cells, view.results.done)])
-
-
-def trial_table(view: ReportView) -> Table:
-    """Return a table of all trials of learning rates."""
-
-    def cells(trial: TrialRecord) -> list[str]:
-        accuracy, seconds = trial.validation_accuracy, trial.seconds
-        return [
-            method_name(trial.method),
-            trial.split,
-            *([trial.fold or fmt.NOTHING] if view.folds else []),
-            f"{trial.learning_rate:g}",
-            f"{trial.epochs}",
-            fmt.NOTHING if accuracy is None else fmt.percent(accuracy, view.digits),
-            fmt.NOTHING if seconds is None else fmt.seconds(seconds),
-            "chosen" if trial.chosen else fmt.single_line(trial.error or ""),
-        ]
-
-    fold = ["Fold"] if view.folds else []
-    header = ["Method", "Split", *fold, "Learning rate", "Epochs", "Validation accuracy", "Time", "Outcome"]
-    return Table("Learning-rate trials", header, [*map(cells, view.results.trials)])
 
 
 def planned_costs_table(view: ReportView) -> Table | None:

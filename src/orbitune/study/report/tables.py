@@ -5,12 +5,23 @@ from statistics import fmean
 
 from orbitune.errors import counted
 from orbitune.evaluation.robustness import Accuracy
+from orbitune.evaluation.statistics.comparison import Outcome
+from orbitune.evaluation.statistics.sentences import interval_name
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import CalibrationRecord, ClassRecord, VerdictRecord
+from orbitune.study.report.backbone_answers import corrected
 from orbitune.study.report.view_model import ReportView, RunGroup
 from orbitune.study.verdicts import comparison_sentences
+
+_OUTCOMES: dict[Outcome, str] = {
+    "better": "better",
+    "within margin": "within the margin",
+    "worse than margin": "worse by more than the margin",
+    "worse": "worse, by how much is open",
+    "open": "open",
+}
 
 
 def verdict_table(view: ReportView) -> Table:
@@ -21,12 +32,11 @@ def verdict_table(view: ReportView) -> Table:
         "Method",
         *(["Reference"] if view.backbones else []),
         *(["Split"] if several else []),
-        "Difference, points (95 % interval)",
-        "Bootstrap interval",
+        f"Difference, points ({interval_name(verdicts[0])})",
         *(["Interval over folds"] if view.folds else []),
-        f"Within {verdicts[0].margin:g} points, or better",
-        "p, within",
-        "p, not within",
+        f"Outcome, margin {verdicts[0].margin:g} points",
+        "p, within the margin",
+        "p, worse by more",
         "p, equal",
         "p, McNemar of these trained models",
         "Only this method correct / only the reference",
@@ -37,10 +47,9 @@ def verdict_table(view: ReportView) -> Table:
             method_name(verdict.method),
             *([method_name(verdict.reference)] if view.backbones else []),
             *([verdict.split] if several else []),
-            f"{fmt.signed(verdict.difference)} ({fmt.signed_range(verdict.low, verdict.high)})",
-            fmt.signed_range(verdict.bootstrap_low, verdict.bootstrap_high),
+            f"{fmt.signed(verdict.difference)} ({fmt.signed_range(*verdict.interval)})",
             *([_over_folds(verdict)] if view.folds else []),
-            "not clear" if verdict.verdict == "cannot be told" else verdict.verdict,
+            _OUTCOMES[verdict.outcome],
             *map(fmt.p_value, (verdict.within, verdict.beyond)),
             _p_equal(verdict),
             fmt.p_value(verdict.differ),
@@ -50,8 +59,8 @@ def verdict_table(view: ReportView) -> Table:
         for verdict in verdicts
     ]
     reference = "the reference" if view.backbones else method_name(verdicts[0].reference)
-    holm = "; p values after Holm's correction" if any(verdict.family > 1 for verdict in verdicts) else ""
-    return Table(f"Comparison with {reference}, at a one-sided level of 2.5 %{holm}", header, rows)
+    together = f"; intervals and p values{words}" if (words := corrected(verdicts[0])) else ""
+    return Table(f"Comparison with {reference}, at a one-sided level of 2.5 %{together}", header, rows)
 
 
 def _p_equal(verdict: VerdictRecord) -> str:

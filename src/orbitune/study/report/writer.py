@@ -12,6 +12,7 @@ from orbitune.study.report.conclusions import write_conclusions
 from orbitune.study.report.headline import write_headline
 from orbitune.study.report.pages import build_page
 from orbitune.study.report.seen_tiles import warn_seen
+from orbitune.study.report.tuning import terminal_searches, warn_edges
 from orbitune.study.report.view_model import ReportView
 
 
@@ -81,9 +82,19 @@ def seen_warnings(results: StudyResults) -> list[str]:
     return warn_seen(ReportView(results))
 
 
+def search_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
+    """Return the table of the searches for learning rates: what was tried, chosen and tied."""
+    return terminal_searches(ReportView(results))
+
+
+def edge_warnings(results: StudyResults) -> list[str]:
+    """Return one warning for each search whose best learning rate is at the edge of those tried."""
+    return warn_edges(ReportView(results))
+
+
 def conclusions_text(results: StudyResults) -> str:
     """Return headline and conclusions of the study, one paragraph per line."""
     warning = [WARNING] if results.data.synthetic else []
     view = ReportView(results)
     headline = write_headline(view) if results.verdicts else []
-    return "\n".join([*warning, *warn_seen(view), *headline, *write_conclusions(view)])
+    return "\n".join([*warning, *warn_seen(view), *warn_edges(view), *headline, *write_conclusions(view)])

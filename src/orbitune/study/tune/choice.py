@@ -12,7 +12,7 @@ class Choice:
 
     Attributes:
         chosen: the middle of the tied places; between two of them, that nearer to the middle of all.
-        best: place of the highest mean score.
+        best: place of the highest mean score; of equal ones the middle.
         tied: places within one standard error of the best, rising; the best is one of them.
         spread: standard deviation between the seeds of a rate; None with one seed.
         standard_error: of the best mean score.
@@ -43,7 +43,8 @@ def choose(
     if not scores:
         return None
     means = {place: fmean(each) for place, each in scores.items()}
-    best = max(sorted(means), key=lambda place: means[place])
+    equal = [place for place in sorted(means) if means[place] == max(means.values())]
+    best = equal[(len(equal) - 1) // 2]
     variances = [variance(each) for each in scores.values() if len(each) > 1]
     between = median(variances) if variances else 0.0
     error = sqrt(between / len(scores[best]) + (_binomial_variance(means[best], tiles) if tiles else 0.0))

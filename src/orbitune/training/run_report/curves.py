@@ -28,7 +28,8 @@ def curve_figure(result: RunResult) -> Figure:
         if (panel := _draw_panel(result, measure, title=title, scale=scale))
     ]
     caption = (
-        f"Solid: validation. Dashed: training, averaged over the epoch. Ring: epoch {result.best_epoch}, "
+        f"Solid: the {result.data.sizes['validation']:,} validation tiles of the {result.split_name}. "
+        f"Dashed: training, averaged over the epoch. Ring: epoch {result.best_epoch}, "
         f"with the best validation {criterion_title(result.recipe)}, whose weights were kept."
     )
     return Figure(caption, panels)

@@ -36,7 +36,10 @@ def epoch_table(result: RunResult, digits: int) -> Table:
         "Last learning rate",
         "Train time",
     ]
-    return Table("Each epoch, on training and validation tiles", header, [*map(cells, result.history)])
+    sizes = result.data.sizes
+    tiles = f"{sizes['train']:,} training and {sizes['validation']:,} validation tiles"
+    caption = f"Each epoch, on {tiles} of the {result.split_name}"
+    return Table(caption, header, [*map(cells, result.history)])
 
 
 def cost_pairs(result: RunResult) -> list[tuple[str, str]]:
@@ -70,19 +73,13 @@ def data_pairs(result: RunResult) -> list[tuple[str, str]]:
     size = f" {fmt.TIMES} ".join(map(str, data.tile_size or ()))
     return [
         ("Source", data.source),
-        ("Split", split_name(result.recipe)),
+        ("Split", result.split_name),
         ("Tiles", ", ".join(f"{count:,} {split}" for split, count in data.sizes.items())),
         ("Classes", f"{len(data.classes)}: {', '.join(data.classes)}"),
         *([("Tile size", f"{size} pixels")] if size else []),
         *([("Skipped images", f"{data.skipped:,}")] if data.skipped else []),
         *([("Fingerprint", data.fingerprint)] if data.fingerprint else []),
     ]
-
-
-def split_name(recipe: Recipe) -> str:
-    """Return what the split of a run is called, such as "spatial split"."""
-    name = "split of the file lists" if recipe.split_files else f"{recipe.split} split"
-    return f"{name}, fold {recipe.fold}" if recipe.fold else name
 
 
 def public_recipe(recipe: Recipe) -> dict[str, Any]:

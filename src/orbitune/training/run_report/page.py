@@ -9,6 +9,7 @@ import yaml
 
 from orbitune.data.preview import rgb_preview
 from orbitune.data.tileset import TileSet
+from orbitune.errors import counted
 from orbitune.evaluation.details.score_details import ScoreDetails, interval_of_macro_f1
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import Predictions
@@ -66,7 +67,7 @@ class RunView:
     @property
     def test_tiles(self) -> str:
         """Return what the test tiles are called, with the split that they are of."""
-        return f"test tiles of the {details.split_name(self.result.recipe)}"
+        return f"test tiles of the {self.result.split_name}"
 
     @property
     def task(self) -> Task:
@@ -101,7 +102,7 @@ def build_page(view: RunView) -> Page:
             subtitle=f"Backbone: {result.backbone.description}, {result.parameters.backbone:,} parameters",
             warning=WARNING if result.data.synthetic else "",
             headline=[scores.headline()],
-            cautions=[],
+            cautions=_cautions(result),
             conclusions=[
                 *scores.conclusions(),
                 f"{_epoch_sentence(result)} {_reads_sentence(result.test_reads)}",
@@ -119,6 +120,15 @@ def build_page(view: RunView) -> Page:
             ),
             commands=[shlex.join(words) for words in again],
         )
+
+
+def _cautions(result: RunResult) -> list[str]:
+    """Return how many of the scored tiles the runs of the backbone have seen."""
+    return [
+        f"{scores.seen.describe(counted(scores.count, f'{split} tile'), result.backbone.runs)}."
+        for split, scores in (("test", result.test), ("validation", result.validation))
+        if scores.seen
+    ]
 
 
 def _epoch_sentence(result: RunResult) -> str:
@@ -143,7 +153,7 @@ def _score_table(view: RunView) -> Table:
     }
     rows = [[split, f"{splits[split].count:,}", *row.values()] for split, row in cells.items()]
     header = ["Split", "Tiles", *cells["Test"]]
-    return Table(f"Scores of the kept weights, {details.split_name(view.result.recipe)}", header, rows)
+    return Table(f"Scores of the kept weights, {view.result.split_name}", header, rows)
 
 
 def _sections(view: RunView) -> Iterator[Section]:

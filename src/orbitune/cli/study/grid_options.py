@@ -2,6 +2,7 @@
 
 from orbitune.cli.options import split_names
 from orbitune.errors import OrbituneError
+from orbitune.evaluation.statistics.comparison import MARGIN
 from orbitune.study.grid import ALL
 
 
@@ -31,6 +32,24 @@ def parse_shots(text: str | None) -> list[int | str]:
         OrbituneError: a part is neither a whole number nor "all".
     """
     return [part if part == ALL else _number("--shots", part) for part in split_names("--shots", text)]
+
+
+def parse_margin(text: str | None) -> float | dict[str, float]:
+    """Return the margin in text such as "0.5", or that of each split in "random=0.5,spatial=1".
+
+    Raises:
+        OrbituneError: a part is no number, or has no split where there are several.
+    """
+    parts = [part.rpartition("=") for part in split_names("--margin", text)]
+    try:
+        margins = {split.strip(): float(value) for split, _, value in parts}
+    except ValueError:
+        margins = {}
+    if text is not None and (len(margins) < len(parts) or (len(parts) > 1 and "" in margins)):
+        raise OrbituneError(
+            f"--margin takes points, or those of each split as in random=0.5,spatial=1, not {text!r}."
+        )
+    return margins.get("", margins) if margins else MARGIN
 
 
 def _number(option: str, text: str) -> int:

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,10 @@ from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import OUT_HELP, Json, Quiet, Track, split_names
 from orbitune.cli.output import print_inputs, print_json, print_table
 from orbitune.cli.recipe_options import MakeRecipe, default_out, recipe_options
+from orbitune.errors import OrbituneError
+
+if TYPE_CHECKING:
+    from orbitune.study.design.power_plan import PowerPlan
 
 app = CommandSet("Comparison")
 
@@ -74,9 +78,71 @@ def study(
     tune: Annotated[
         int,
         typer.Option(
-            help="Learning rates to try per method, backbone and split; 0 for none", rich_help_panel="Study"
+            help="Search the learning rate of each method, backbone and split, beginning with this many; "
+            "plan --tune says how long it takes; 0 for none",
+            rich_help_panel="Study",
         ),
     ] = 0,
+    margin: Annotated[
+        str | None,
+        typer.Option(
+            help="Points below the reference that still count as equally good, or those of each split: "
+            "random=0.5,spatial=1 [default: 0.5]",
+            rich_help_panel="Design",
+        ),
+    ] = None,
+    primary: Annotated[
+        str | None,
+        typer.Option(
+            help="Comparison that the study is for, such as lora:full, judged apart from the others "
+            "[default: all, judged together]",
+            rich_help_panel="Design",
+        ),
+    ] = None,
+    difference: Annotated[
+        float,
+        typer.Option(
+            help="True difference in points, method minus reference, that the study is planned for",
+            rich_help_panel="Design",
+        ),
+    ] = 0.0,
+    power: Annotated[
+        bool,
+        typer.Option(
+            "--power",
+            help="Train nothing: print the chance to decide, and the seeds and test images for 80 %",
+            rich_help_panel="Power",
+        ),
+    ] = False,
+    pilot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Finished study, or folder of runs, with two seeds or more: how runs vary",
+            rich_help_panel="Power",
+        ),
+    ] = None,
+    accuracy: Annotated[
+        float | None,
+        typer.Option(help="Accuracy of the reference in percent, as stated", rich_help_panel="Power"),
+    ] = None,
+    spread: Annotated[
+        float | None,
+        typer.Option(help="Standard deviation between seeds in points, as stated", rich_help_panel="Power"),
+    ] = None,
+    discordant: Annotated[
+        float | None,
+        typer.Option(
+            help="Test images on which a run of one of two methods alone is right, in percent, as stated",
+            rich_help_panel="Power",
+        ),
+    ] = None,
+    worse_by: Annotated[
+        float | None,
+        typer.Option(
+            help="Loss in points that is to be called more than the margin [default: twice the margin]",
+            rich_help_panel="Power",
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -110,13 +176,24 @@ def study(
     Every method is trained on every backbone with every seed on every split. A sweep changes one setting at
     a time.
     """
+    assumed: dict[str, Any] = {
+        "pilot": pilot,
+        "accuracy": accuracy,
+        "spread": spread,
+        "discordant": discordant,
+        "worse_by": worse_by,
+    }
+    if not power and (given := [name for name, value in assumed.items() if value is not None]):
+        raise OrbituneError(f"--{given[0].replace('_', '-')} is of --power: pass that too, or leave it out.")
     recipes = tuple(make_recipe(method=method) for method in split_names("--methods", methods))
-    from orbitune.cli.grid_options import parse_numbers, parse_seeds, parse_shots
+    from orbitune.cli.study.grid_options import parse_margin, parse_numbers, parse_seeds, parse_shots
     from orbitune.study.display_names import fold_name
     from orbitune.study.report import (
         backbone_text,
         conclusions_text,
+        edge_warnings,
         failure_lines,
+        search_table,
         seen_warnings,
         terminal_table,
     )
@@ -124,7 +201,7 @@ def study(
 
     named = split_names("--backbones", backbones)
     out = out or default_out(make_recipe(), backbones=named)
-    results = Study(
+    made = Study(
         recipes,
         out,
         backbones=named,
@@ -136,27 +213,49 @@ def study(
         image_sizes=parse_numbers("--image-sizes", image_sizes),
         scratch=scratch,
         tune=tune,
+        margin=parse_margin(margin),
+        primary=primary,
+        difference=difference,
         jobs=jobs,
         executor=executor,
         robustness=robustness,
         keep=keep,
         track=track or (),
         command=shlex.join(["orbitune", *sys.argv[1:]]),
-    ).run()
+    )
+    if power:
+        print_power(made.power(**assumed), as_json)
+        return
+    results = made.run()
     if as_json:
-        for line in seen_warnings(results):
+        for line in [*seen_warnings(results), *edge_warnings(results)]:
             print(line, file=sys.stderr)
         print_json(results.to_json())
     else:
         print_table(*terminal_table(results))
         for line in failure_lines(results):
             print(line)
+        if results.searches:
+            print("\nlearning rates, chosen on validation")
+            print_table(*search_table(results))
         print(f"\n{conclusions_text(results)}")
         fold = results.recipe.fold
         print_inputs(results.data, backbone_text(results), part=fold_name(fold) if fold else "")
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")
     if results.failed:
         sys.exit(1)
+
+
+def print_power(plan: "PowerPlan", as_json: bool) -> None:
+    """Print the power of a study."""
+    from orbitune.study.design.power_text import power_notes, power_table
+
+    if as_json:
+        print_json(plan.to_json())
+        return
+    print_table(*power_table(plan))
+    for line in power_notes(plan):
+        print(line)
 
 
 @app.command()

@@ -1,0 +1,118 @@
+"""How the runs of two methods vary: between seeds, and from image to image.
+
+A run classifies an image correctly if its skill exceeds the image's difficulty, both normally distributed.
+So the fraction of images on which two runs disagree follows from their accuracies and one correlation, the
+tetrachoric one (Pearson 1900, doi:10.1098/rsta.1900.0022), which stays where accuracies change: that of a
+pilot tells how often methods of another difference would disagree.
+"""
+
+from functools import cache
+from math import sqrt
+
+import numpy as np
+
+from orbitune.evaluation.statistics.paired import PairedTest, SeedVariance
+from orbitune.records import Record
+
+_POINTS = 20_001  # of difficulty, in equal parts of the images
+
+
+class Variability(Record):
+    """How the runs of a method and of its reference vary, observed or assumed; all in 0..1.
+
+    Attributes:
+        accuracy: of the reference.
+        spread: standard deviation between seeds of a method's accuracy, apart from that of the images.
+        discordant: fraction of images on which one run of either method alone is correct, if both methods
+            are as accurate as the reference.
+        repeated: the same of two seeds of one method, at most `discordant`. Seeds average this part out, but
+            not the rest, on which the methods differ with every seed.
+    """
+
+    accuracy: float
+    spread: float
+    discordant: float
+    repeated: float
+
+    @classmethod
+    def observe(cls, method: np.ndarray, reference: np.ndarray) -> "Variability":
+        """Return how two methods varied in a pilot.
+
+        Args:
+            method, reference: whether each seed is correct on each image, bool (S, N) and (R, N); S, R >= 2.
+        """
+        test = PairedTest.from_correct(method, reference)
+        means = float(method.mean()), float(reference.mean())
+        between = correlation(test.wins + test.losses, accuracies=means)
+        noises = [_one_run(each) for each in test.seeds]
+        seeds = [
+            correlation(2 * noise, accuracies=(mean, mean)) for noise, mean in zip(noises, means, strict=True)
+        ]
+        accuracy = means[1]
+        discordant = disagreement(accuracy, accuracy, correlated=between)
+        return cls(
+            accuracy=accuracy,
+            spread=sqrt(sum(each.between * (each.df + 1) for each in test.seeds) / len(test.seeds)),
+            discordant=discordant,
+            repeated=min(discordant, disagreement(accuracy, accuracy, correlated=sum(seeds) / len(seeds))),
+        )
+
+    def at(self, difference: float) -> tuple[float, float, float]:
+        """Return what varies between images where the true difference is another, all in 0..1.
+
+        Args:
+            difference: accuracy of the method minus that of the reference, -1..1.
+
+        Returns:
+            The fraction of discordant images, and the variance from seed to seed of whether a run of the
+            method, and of the reference, is correct on an image.
+        """
+        ours = self.accuracy + difference
+        between, seeds = (
+            correlation(each, accuracies=(self.accuracy, self.accuracy))
+            for each in (self.discordant, self.repeated)
+        )
+        return (
+            disagreement(ours, self.accuracy, correlated=between),
+            disagreement(ours, ours, correlated=seeds) / 2,
+            self.repeated / 2,
+        )
+
+
+def _one_run(seeds: SeedVariance) -> float:
+    """Return the variance from seed to seed of whether one run is correct on an image."""
+    return seeds.noise * (seeds.df + 1)
+
+
+@cache
+def disagreement(first: float, second: float, *, correlated: float) -> float:
+    """Return the fraction of images on which one of two runs alone is correct.
+
+    Args:
+        first, second: their accuracies, 0..1.
+        correlated: their tetrachoric correlation, 0..1: with 0 they err independently.
+    """
+    from scipy.special import ndtr, ndtri
+
+    difficulty = ndtri((np.arange(_POINTS) + 0.5) / _POINTS)
+    own = sqrt(max(1 - correlated, 1e-12))
+    chances = [ndtr((ndtri(each) - sqrt(correlated) * difficulty) / own) for each in (first, second)]
+    return float(first + second - 2 * (chances[0] * chances[1]).mean())
+
+
+@cache
+def correlation(discordant: float, *, accuracies: tuple[float, float]) -> float:
+    """Return the tetrachoric correlation of two runs, 0..1, see `disagreement`.
+
+    Args:
+        discordant: fraction of images on which one of them alone is correct.
+        accuracies: of both, 0..1.
+    """
+    from scipy.optimize import brentq
+
+    def excess(correlated: float) -> float:
+        return disagreement(*accuracies, correlated=correlated) - discordant
+
+    if excess(0) <= 0:
+        return 0.0
+    return 1.0 if excess(1) >= 0 else float(brentq(excess, 0, 1, xtol=1e-9))
