@@ -9,7 +9,7 @@ from studies import run_record, run_result
 from orbitune.evaluation.metrics import score
 from orbitune.evaluation.statistics.intervals import bootstrap_unpaired_difference
 from orbitune.recipe import Recipe
-from orbitune.study.report.split_gaps import gap_sentences, gap_tables
+from orbitune.study.report.answers.split_gaps import gap_sentences, gap_tables
 from orbitune.study.report.view_model import ReportView
 from orbitune.study.results import read_results
 from orbitune.study.split_gaps import split_gaps

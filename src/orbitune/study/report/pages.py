@@ -22,6 +22,10 @@ from orbitune.reporting.reliability import too_few
 from orbitune.study.display_names import fold_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import methodology, run_details, tables, tuning
+from orbitune.study.report.answers.conclusions import write_conclusions, write_title
+from orbitune.study.report.answers.corruption_losses import loss_sentences
+from orbitune.study.report.answers.headline import write_headline
+from orbitune.study.report.answers.split_gaps import gap_notes, gap_sentences, gap_tables
 from orbitune.study.report.comparison import (
     comparison_columns,
     comparison_rows,
@@ -29,8 +33,6 @@ from orbitune.study.report.comparison import (
     table_caption,
     table_notes,
 )
-from orbitune.study.report.conclusions import write_conclusions, write_title
-from orbitune.study.report.corruption_losses import loss_sentences
 from orbitune.study.report.figures.accuracy import accuracy_figure
 from orbitune.study.report.figures.classes import class_figure
 from orbitune.study.report.figures.confusion import confusion_figure
@@ -41,10 +43,8 @@ from orbitune.study.report.figures.severity_curves import robustness_figure
 from orbitune.study.report.figures.styles import Styles, method_styles
 from orbitune.study.report.figures.sweeps import SWEEPS, sweep_figure, sweep_lines
 from orbitune.study.report.gallery import disagreement_gallery
-from orbitune.study.report.headline import write_headline
 from orbitune.study.report.leakage import leakage_components
 from orbitune.study.report.seen_tiles import warn_seen
-from orbitune.study.report.split_gaps import gap_notes, gap_sentences, gap_tables
 from orbitune.study.report.view_model import ReportView
 
 

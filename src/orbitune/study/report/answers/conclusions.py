@@ -13,9 +13,14 @@ from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import VerdictRecord
-from orbitune.study.report.backbone_answers import backbone_conditions, corrected, intervals, which_backbone
-from orbitune.study.report.corruption_losses import write_losses
-from orbitune.study.report.split_gaps import gap_sentences
+from orbitune.study.report.answers.backbone_answers import (
+    backbone_conditions,
+    corrected,
+    intervals,
+    which_backbone,
+)
+from orbitune.study.report.answers.corruption_losses import write_losses
+from orbitune.study.report.answers.split_gaps import gap_sentences
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup
 
 
