@@ -215,19 +215,41 @@ def test_unknown_columns_beside_0_and_1_are_one_line_with_their_number(images):
 
 def test_missing_columns_and_rows_are_one_line_with_their_number(images):
     file = csv_with(images, "file_name,Beach,Sea", ["1,1", "0,", "0,1"])
-    with pytest.raises(DataError, match="has 1 row with 0 or 1 for some classes only, such as row 2"):
+    with pytest.raises(DataError, match="has 1 row with 0 or 1 for some classes only, such as line 3"):
         load(file)
     with pytest.raises(DataError, match="lacks 2 of the 3 columns of --label-column, such as Lake"):
         load(file, label_column="Beach,Lake,Field")
-    with pytest.raises(DataError, match=r"The column file_name of list\.csv holds other values"):
+    with pytest.raises(DataError, match=r"The column file_name of list\.csv holds 'a\.png' in line 2, and 2"):
         load(file, label_column="file_name,Beach")
 
 
 def test_listed_images_that_are_missing_are_one_line_with_their_number(images):
     for name in ("a.png", "b.png"):
         (images / name).unlink()
-    with pytest.raises(DataError, match=r"list\.csv lists 2 files that are not there, such as a\.png"):
-        load(csv_with(images, "file_name,labels", ["Sea|Beach", "[]", "Sea"]))
+    file = csv_with(images, "file_name,labels", ["Sea|Beach", "[]", "Sea"])
+    with pytest.raises(DataError, match=r"^a\.png is listed in list\.csv, but is not there.*; 2 files"):
+        load(file)
+
+
+def test_listed_images_that_are_missing_are_skipped_on_request(images):
+    (images / "b.png").unlink()
+    tiles = load(csv_with(images, "file_name,labels", ["Sea|Beach", "[]", "Sea"]), "skip")
+    assert tiles.names == ("a.png", "c.png") and len(tiles.skipped) == 1
+    assert tiles.skipped[0][0] == "b.png" and "listed in list.csv, but is not there" in tiles.skipped[0][1]
+
+
+@pytest.mark.parametrize("chosen", [None, "Beach,Sea"])
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        (["1,1", "0,2", "0,1"], r"Sea of list\.csv holds '2' in line 3: write 0 or 1"),
+        (["1,1", "x,0", "0,1"], r"Beach of list\.csv holds 'x' in line 3: write 0 or 1"),
+        (['1,"1\n"', "0,1", "y,0"], r"Beach of list\.csv holds 'y' in line 5: write 0 or 1"),
+    ],
+)
+def test_a_wrong_cell_in_a_column_of_0_and_1_is_named_with_its_line(images, rows, found, chosen):
+    with pytest.raises(DataError, match=f"^The column {found}"):
+        load(csv_with(images, "file_name,Beach,Sea", rows), label_column=chosen)
 
 
 def test_a_class_column_without_a_tile_is_left_out_with_a_note(images):

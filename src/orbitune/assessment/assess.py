@@ -12,7 +12,7 @@ from orbitune.assessment.labelled_tiles import LabelledTiles, open_labelled
 from orbitune.assessment.outputs import Outputs, compute_outputs
 from orbitune.assessment.records import Assessment, NotSure, TrainingCopies
 from orbitune.assessment.training_tiles import TrainingTiles, find_training_tiles
-from orbitune.data.store_builder import BadFiles
+from orbitune.data.bad_files import BadFiles
 from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.evaluation.details.seen_scores import score_others
 from orbitune.inference.bundle import Bundle

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from orbitune.data.bad_files import BadFiles
 from orbitune.data.labels.membership import absent_classes, membership
-from orbitune.data.store_builder import BadFiles
 from orbitune.errors import DataError, counted, first_names, printable
 from orbitune.evaluation.tasks.task import Task
 from orbitune.inference.image_inputs import Bands, ImageInput, decode
@@ -64,8 +64,7 @@ def open_labelled(
             gives one, lacks the split, or has no file.
     """
     with TemporaryDirectory() as scratch, source.open(Path(scratch)) as manifest:
-        for name, reason in manifest.unlabelled:
-            bad.add(name, reason)
+        bad.add_all(manifest.unlabelled)
         rows = _rows_of(manifest, split)
         stated = membership(manifest.labels[rows], len(manifest.classes))
         if task.name == "single-label":

@@ -6,8 +6,8 @@ import numpy as np
 
 from orbitune.assessment.labelled_tiles import LabelledTiles
 from orbitune.assessment.training_tiles import TrainingTiles
+from orbitune.data.bad_files import BadFiles
 from orbitune.data.leakage.near_duplicates import Fingerprints
-from orbitune.data.store_builder import BadFiles
 from orbitune.errors import DataError
 from orbitune.inference.classifier import Classifier
 from orbitune.models.lineage.seen_tiles import tile_sums

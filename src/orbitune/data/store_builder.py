@@ -10,6 +10,7 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 
+from orbitune.data.bad_files import BadFiles
 from orbitune.data.band_tiles import TileForm, band_form, common_bands, why_other_bands
 from orbitune.data.tile_store import StoreMetadata
 from orbitune.errors import DataError, counted, printable
@@ -52,32 +53,6 @@ def build_synthetic(folder: Path, count: int) -> StoreMetadata:
         classes=list(CLASSES),
         notes=["synthetic tiles, drawn by a program: scores on them say nothing about satellite images"],
     )
-
-
-class BadFiles:
-    """Files that are not labelled tiles: an error at the first, or a list of all.
-
-    Attributes:
-        stop: whether the first one is an error.
-        found: (name, reason) of each.
-    """
-
-    def __init__(self, *, stop: bool) -> None:
-        self.stop = stop
-        self.found: list[tuple[str, str]] = []
-
-    def add(self, name: str, reason: str) -> None:
-        """Add a file that is not a labelled tile, with the reason.
-
-        Raises:
-            DataError: `stop` is set.
-        """
-        if self.stop:
-            raise DataError(
-                f"{printable(name)} {reason}. Fix or remove it, or leave such files out with "
-                "--on-bad-image skip."
-            )
-        self.found.append((name, reason))
 
 
 def decode_source(
@@ -135,8 +110,7 @@ def _read_headers(
     decoder: "_Decoder", manifest: Manifest, *, bad: BadFiles, bands: Sequence[str] | None
 ) -> dict[int, Header]:
     """Return the headers of the labelled tiles with common bands, by index."""
-    for name, reason in manifest.unlabelled:
-        bad.add(name, reason)
+    bad.add_all(manifest.unlabelled)
     if len(manifest.classes) == 1:
         raise DataError(f"There is only one class, {manifest.classes[0]}: a classifier needs two or more.")
     read = read_header if bands is None else read_band_header

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from orbitune.cache import cache_dir
+from orbitune.data.bad_files import BadFiles
 from orbitune.data.band_statistics import BandStatistics, compute_statistics, to_grey_levels
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError
 from orbitune.data.labels.membership import membership
 from orbitune.data.labels.reading import has_sets, leaves_out_group, may_have_sets
-from orbitune.data.store_builder import BadFiles, build_synthetic, decode_source
+from orbitune.data.store_builder import build_synthetic, decode_source
 from orbitune.data.tile_store import (
     StoreMetadata,
     find_store,

@@ -59,7 +59,7 @@ class Manifest:
         classes: class names.
         own_splits: indices of the splits that the data set defines, int64 by "train", "validation" or "test";
             empty if it defines none.
-        unlabelled: (name, reason) of files without a label.
+        unlabelled: (name, reason) of files without a label, and of labels without a file.
         notes: remarks for the user on how the files were read.
         read: returns the bytes of file i; safe to call from threads; raises BadImageError.
     """

@@ -20,10 +20,16 @@ class SourceTable:
     Attributes:
         name: its file name.
         columns: the values of each column, one per row.
+        lines: number of each row's last line in a text file, from 1; empty for a file without lines.
     """
 
     name: str
     columns: dict[str, list[Any]]
+    lines: Sequence[int] = ()
+
+    def place(self, row: int) -> str:
+        """Return where a row is, such as line 17."""
+        return f"line {self.lines[row]:,}" if self.lines else f"row {row + 1:,}"
 
     def find_column(self, chosen: str | None, usual: Sequence[str], *, content: str, option: str) -> str:
         """Return the name of the chosen column, or of the only one with a usual name.
@@ -58,14 +64,18 @@ def parse_table(name: str, data: bytes) -> SourceTable:
     """
     suffix = PurePosixPath(name).suffix.lower()
     try:
-        rows = _parse_parquet(data) if suffix == ".parquet" else _PARSERS[suffix](_decode_text(data))
+        lines: list[int] = []
+        if suffix == ".parquet":
+            rows = _parse_parquet(data)
+        else:
+            rows, lines = _PARSERS[suffix](_decode_text(data))
     except _TableError as error:
         raise DataError(f"{name} cannot be read as a table: {error}.") from None
     except (csv.Error, RecursionError) as error:
         raise DataError(f"{name} cannot be read as a table: {first_line(error)}.") from None
     if not any(map(len, rows.values())):
         raise DataError(f"{name} has no rows: expected a file name and a label in each.")
-    return SourceTable(name, rows)
+    return SourceTable(name, rows, lines)
 
 
 class _TableError(Exception):
@@ -81,8 +91,8 @@ def _decode_text(data: bytes) -> str:
         raise _TableError("it is not encoded in UTF-8: save it as UTF-8") from None
 
 
-def _parse_csv(text: str) -> dict[str, list[Any]]:
-    """Return the columns of comma, semicolon or tab separated values."""
+def _parse_csv(text: str) -> tuple[dict[str, list[Any]], list[int]]:
+    """Return the columns of comma, semicolon or tab separated values, and the line of each row."""
     if "\0" in text:
         raise _TableError("it holds zero bytes")
     header = text.partition("\n")[0]
@@ -92,6 +102,7 @@ def _parse_csv(text: str) -> dict[str, list[Any]]:
     if len(set(names)) < len(names):
         raise _TableError("two columns have the same name")
     columns: dict[str, list[Any]] = {name: [] for name in names}
+    lines = []
     for row in rows:
         if not row:
             continue
@@ -101,12 +112,13 @@ def _parse_csv(text: str) -> dict[str, list[Any]]:
             )
         for name, value in zip(names, row, strict=True):
             columns[name].append(value)
-    return columns
+        lines.append(rows.line_num)
+    return columns, lines
 
 
-def _parse_jsonl(text: str) -> dict[str, list[Any]]:
-    """Return the columns of JSON lines; None where a line lacks one."""
-    rows = []
+def _parse_jsonl(text: str) -> tuple[dict[str, list[Any]], list[int]]:
+    """Return the columns of JSON lines, None where a line lacks one, and the line of each row."""
+    rows, lines = [], []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -119,8 +131,9 @@ def _parse_jsonl(text: str) -> dict[str, list[Any]]:
                 f"line {number} is not an object, such as " + '{"file_name": "a.png", "label": "Forest"}'
             )
         rows.append(row)
+        lines.append(number)
     names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
+    return {name: [row.get(name) for row in rows] for name in names}, lines
 
 
 def _parse_parquet(data: bytes) -> dict[str, list[Any]]:
@@ -137,7 +150,7 @@ def _parse_parquet(data: bytes) -> dict[str, list[Any]]:
         raise _TableError("it is damaged or not a Parquet file") from None
 
 
-_PARSERS: dict[str, Callable[[str], dict[str, list[Any]]]] = {
+_PARSERS: dict[str, Callable[[str], tuple[dict[str, list[Any]], list[int]]]] = {
     ".csv": _parse_csv,
     ".tsv": _parse_csv,
     ".jsonl": _parse_jsonl,

@@ -22,7 +22,7 @@ from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
 from orbitune.evaluation.predict import forward_with_tta, predict_logits
 from orbitune.evaluation.run_result import RunData
-from orbitune.evaluation.tasks.early_checks import check_settings, reads_labels
+from orbitune.evaluation.tasks.early_checks import check_settings
 from orbitune.evaluation.tasks.known import task_of
 from orbitune.evaluation.tasks.task import Task
 from orbitune.extras import require
@@ -309,7 +309,7 @@ def check_recipes(*recipes: Recipe, one_label: bool = False) -> None:
     for recipe in anchored:
         backbones[recipe.backbone].check_weights()
         check_sizes(recipe, backbones[recipe.backbone])
-    check_labels(anchored, one_label=one_label, reads_labels=reads_labels, check_settings=check_settings)
+    check_labels(anchored, one_label=one_label, check_settings=check_settings)
 
 
 def _preprocessing(backbone: Backbone, tiles: TileSet, *, train: np.ndarray) -> Preprocessing:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from orbitune.data.bad_files import BadFiles
 from orbitune.data.folding.group_split import check_groups, find_groups
 from orbitune.data.folding.parts import check_counts
 from orbitune.data.labels.membership import membership
@@ -24,7 +25,6 @@ def check_labels(
     recipes: Iterable[Recipe],
     *,
     one_label: bool = False,
-    reads_labels: Callable[[Recipe], bool],
     check_settings: Callable[[Recipe, Manifest], None],
 ) -> None:
     """Check what recipes ask of the labels, each data set once; of formats whose labels are quick to read.
@@ -34,8 +34,7 @@ def check_labels(
     Args:
         recipes: of one study, or of one run.
         one_label: whether each tile has to have one label.
-        reads_labels: whether a recipe has further settings that depend on the labels.
-        check_settings: checks these.
+        check_settings: checks the other settings that depend on the labels.
 
     Raises:
         DataError: there are too few tiles or groups for the folds, no such groups, or several labels a tile.
@@ -46,8 +45,6 @@ def check_labels(
     asked = {_needs(recipe): recipe for recipe in recipes}
     for data in dict.fromkeys((recipe.data, column_selection(recipe)) for recipe in recipes):
         own = [each for each in asked.values() if (each.data, column_selection(each)) == data]
-        if not (one_label or any(each.fold or each.split == "group" or reads_labels(each) for each in own)):
-            continue
         source = find_source(*data)
         if not source.format.quick_labels:
             continue
@@ -55,6 +52,7 @@ def check_labels(
             if one_label and manifest.labels.ndim == 2:
                 raise OrbituneError(SEVERAL_LABELS)
             for recipe in own:
+                BadFiles(stop=recipe.on_bad_image == "stop").add_all(manifest.unlabelled)
                 _check_split(recipe, manifest, source=source)
                 check_settings(recipe, manifest)
 

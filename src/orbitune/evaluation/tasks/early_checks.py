@@ -11,11 +11,6 @@ from orbitune.sources.manifest import Manifest
 _NAMED, _CLASSES = 5, 30  # names of faults, and of all classes, that a message lists
 
 
-def reads_labels(recipe: Recipe) -> bool:
-    """Return whether a recipe has settings that depend on the labels."""
-    return bool(recipe.loss or recipe.best_by or isinstance(recipe.class_weights, Mapping))
-
-
 def check_settings(recipe: Recipe, manifest: Manifest) -> None:
     """Check the settings of a recipe that depend on the labels.
 

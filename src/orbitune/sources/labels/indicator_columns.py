@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from orbitune.errors import DataError, counted, printable
+from orbitune.errors import DataError, as_written, counted, printable
 from orbitune.sources.labels.class_labels import is_missing
 from orbitune.sources.tables import SourceTable
 
+_MOSTLY = 0.5  # of the values of a column of 0 and 1, some of whose cells may be wrong
 _VALUES: dict[Any, bool] = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
@@ -21,8 +22,7 @@ def chosen_columns(table: SourceTable, chosen: str | None) -> list[str]:
             f"{printable(unknown[0])}: it has {', '.join(map(printable, table.columns))}."
         )
     for name in names:
-        if not _is_indicator(table.columns[name]):
-            raise DataError(f"The column {printable(name)} of {table.name} holds other values than 0 and 1.")
+        _expect_indicators(table, name)
     return names
 
 
@@ -34,10 +34,11 @@ def find_columns(table: SourceTable, beside: Sequence[str]) -> list[str]:
         beside: columns that are no classes: of file names, and of groups.
 
     Raises:
-        DataError: beside them and the file names there are other columns.
+        DataError: beside them and the file names there are other columns, or some cells of a column that else
+            holds 0 and 1 are wrong.
     """
     others = [name for name in table.columns if name not in beside]
-    found = [name for name in others if _is_indicator(table.columns[name])]
+    found = [name for name in others if _fraction(table.columns[name]) > _MOSTLY]
     if len(found) < 2:
         return []
     if unknown := [name for name in others if name not in found]:
@@ -47,6 +48,8 @@ def find_columns(table: SourceTable, beside: Sequence[str]) -> list[str]:
             "remove such columns, or choose those of the classes with --label-column, such as "
             f"{','.join(map(printable, found[:2]))}."
         )
+    for name in found:
+        _expect_indicators(table, name)
     return found
 
 
@@ -57,13 +60,11 @@ def read_sets(table: SourceTable, columns: Sequence[str]) -> list[list[str] | No
         DataError: a row has values for some of the classes only.
     """
     rows = list(zip(*(map(_read, table.columns[name]) for name in columns), strict=True))
-    partial = [
-        number for number, row in enumerate(rows, 1) if None in row and any(v is not None for v in row)
-    ]
+    partial = [number for number, row in enumerate(rows) if None in row and any(v is not None for v in row)]
     if partial:
         raise DataError(
-            f"{table.name} has {counted(len(partial), 'row')} with 0 or 1 for some classes only, such as row "
-            f"{partial[0]:,}: fill in all of their classes, or none."
+            f"{table.name} has {counted(len(partial), 'row')} with 0 or 1 for some classes only, such as "
+            f"{table.place(partial[0])}: fill in all of their classes, or none."
         )
     return [
         None if None in row else [name for name, value in zip(columns, row, strict=True) if value]
@@ -71,10 +72,23 @@ def read_sets(table: SourceTable, columns: Sequence[str]) -> list[list[str] | No
     ]
 
 
-def _is_indicator(values: Sequence[Any]) -> bool:
-    """Return whether a column holds zeros, ones and missing values, and not missing values alone."""
-    known = {_key(value) for value in values if not is_missing(value)}
-    return bool(known) and known <= _VALUES.keys()
+def _fraction(values: Sequence[Any]) -> float:
+    """Return the fraction of zeros and ones among the known values of a column; 0 without any."""
+    known = [_key(value) in _VALUES for value in values if not is_missing(value)]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _expect_indicators(table: SourceTable, name: str) -> None:
+    """Raise a DataError if a column holds other values than 0 and 1, or none at all."""
+    values = table.columns[name]
+    wrong = [row for row, each in enumerate(values) if not is_missing(each) and _key(each) not in _VALUES]
+    if wrong or all(map(is_missing, values)):
+        holds = f"{as_written(values[wrong[0]])} in {table.place(wrong[0])}" if wrong else "no value"
+        more = f", and {counted(len(wrong) - 1, 'other such value')}" if len(wrong) > 1 else ""
+        raise DataError(
+            f"The column {printable(name)} of {table.name} holds {holds}{more}: write 0 or 1 in each row of "
+            "the column of a class."
+        )
 
 
 def _read(value: Any) -> bool | None:

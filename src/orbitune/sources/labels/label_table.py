@@ -77,7 +77,7 @@ def open_metadata_folder(path: Path, scratch: Path, *, selection: ColumnSelectio
     """Yield the manifest of a folder of images with metadata files.
 
     Raises:
-        DataError: a metadata file is damaged, has no column of labels, or names missing files.
+        DataError: a metadata file is damaged, or has no column of labels.
     """
     yield _from_metadata(metadata_and_images(path), lambda name: read_file(path / name), selection=selection)
 
@@ -108,9 +108,9 @@ def listed_files(table: Path, selection: ColumnSelection) -> list[str]:
 
 
 def _files_of(folder: Path, name: str) -> list[str]:
-    """Return the files of a tile: its own name, or the bands in its folder."""
+    """Return the files of a tile: its own name, or the bands in its folder; none where it is missing."""
     if not is_band_folder(folder / name):
-        return [name]
+        return [name] if _is_tile(folder / name) else []
     return [f"{name}/{entry.name}" for entry in sorted((folder / name).iterdir()) if is_tiff_name(entry.name)]
 
 
@@ -183,14 +183,10 @@ def _build_manifest(
 ) -> Manifest:
     """Return the manifest of images and the rows of the tables that label them."""
     there, values = set(images), {}
+    unlabelled = []
     for table in tables:
-        missing = [name for name, _ in table.rows if name not in there]
-        if missing:
-            number = "a file that is" if len(missing) == 1 else f"{len(missing):,} files that are"
-            raise DataError(
-                f"{table.table} lists {number} not there, such as {printable(missing[0])}: names are "
-                "relative to the table's folder, with their endings."
-            )
+        absent = f"is listed in {table.table}, but is not there, relative to the table's folder"
+        unlabelled += [(name, absent) for name, _ in table.rows if name not in there]
         for name, value in table.rows:
             if name in values:
                 raise DataError(f"{printable(name)} is listed twice, in {table.table}: list it once.")
@@ -202,7 +198,7 @@ def _build_manifest(
     stated = dict.fromkeys(name for table in tables for name in table.class_columns)
     unused = [printable(name) for name in stated if name not in encoded.classes]
     left_out = (f"no tile has the label {', '.join(unused)}: left out",) if unused else ()
-    unlabelled = [(name, f"is not listed in {names_of_tables}") for name in images if name not in values]
+    unlabelled += [(name, f"is not listed in {names_of_tables}") for name in images if name not in values]
     unlabelled += [
         (name, f"has no label in {names_of_tables}")
         for name, labelled in zip(listed, encoded.labelled, strict=True)

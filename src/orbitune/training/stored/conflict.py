@@ -8,7 +8,9 @@ from orbitune.recipe import Difference, Recipe
 # Open settings that are resolved from another one, which is enough to name where it differs.
 _FOLLOWS = {
     "augment": "cache_frozen",
+    "best_by": "task",
     "learning_rate": "method",
+    "loss": "task",
     "micro_batch": "batch_size",
     "passes": "epochs",
     "patience": "epochs",
