@@ -96,7 +96,7 @@ def test_every_fold_is_scored_on_its_own_corrupted_validation_tiles_and_the_page
     assert [(each.fold, each.count) for each in results.robustness] == [(f"{k}/3", 2) for k in (1, 2, 3)]
     clean = sum(2 * each.clean.accuracy for each in results.robustness) / 6
     page = (folder / "report.md").read_text()
-    assert "Accuracy on 6 validation tiles of 3 folds" in page
+    assert "Accuracy on 6 validation tiles of 3 folds of the random split drawn with seed 42, mean" in page
     assert f"from {100 * clean:.1f} %" in page
 
 
@@ -110,7 +110,7 @@ def test_checks_that_an_earlier_version_made_of_the_first_fold_are_said_to_be_of
     write_report(results.model_copy(update=firsts).to_json(), tmp_path)
     page = (tmp_path / "report.md").read_text()
     assert "Leakage checks and robustness are of the first fold." in page
-    assert "Accuracy on 2 validation tiles of the first fold, mean" in page
+    assert "Accuracy on 2 validation tiles of the first fold of the random split drawn with seed 42" in page
     assert "always predicting the commonest class. Both are of the first fold." in page
     assert "- The first fold. Train and test tiles: " in page
     assert "pooled" not in page.partition("Leakage checks and robustness")[2]

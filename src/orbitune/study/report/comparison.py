@@ -8,7 +8,7 @@ from orbitune.study.display_names import run_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report.run_origins import run_origins
 from orbitune.study.report.seen_tiles import warn_seen
-from orbitune.study.report.split_origins import split_origins
+from orbitune.study.report.split_origins import scored_on_each, split_origins
 from orbitune.study.report.view_model import MeanCost, MethodRow, ReportView
 
 Cell = Callable[[MethodRow], str]
@@ -36,7 +36,8 @@ def table_caption(view: ReportView) -> str:
     same = " on the same backbone" if view.backbones else ""
     ratios = f"; {fmt.TIMES} marks the ratio to full fine-tuning{same}" if compared else ""
     arm = "method on each backbone" if view.backbones else "method"
-    return f"Accuracy and cost of each {arm}{means}, measured on this machine{ratios}"
+    tiles = f", on {scored_on_each(view)}" if view.rows else ""
+    return f"Accuracy and cost of each {arm}{tiles}{means}, measured on this machine{ratios}"
 
 
 def table_notes(view: ReportView) -> list[str]:
@@ -83,7 +84,7 @@ def terminal_columns(view: ReportView) -> list[Column]:
         return cell
 
     return [
-        *((f"{view.split_name(split) or 'test'}, %", accuracy(split)) for split in view.splits),
+        *((f"{split} split, %", accuracy(split)) for split in view.splits),
         ("trained", lambda row: f"{row.parameters.trainable:,}"),
         ("memory", lambda row: fmt.size(row.cost.peak_memory)),
         ("on disk", lambda row: fmt.size(row.cost.artefact_bytes)),

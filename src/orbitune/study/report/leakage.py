@@ -11,6 +11,7 @@ from orbitune.fold import Fold
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import BulletList, Component, Table
 from orbitune.study.findings import LeakageRecord, LeakRecord
+from orbitune.study.report.split_origins import scored_on
 from orbitune.study.report.view_model import ReportView
 
 
@@ -142,4 +143,4 @@ def _fold_table(view: ReportView, split: str) -> Table:
                 fmt.percent(record.baselines[0].chance, 1),
             ]
         )
-    return Table(view.with_split("Leakage checks of each fold", split), header, rows)
+    return Table(f"Leakage checks of each fold, baselines on {scored_on(view, split)}", header, rows)

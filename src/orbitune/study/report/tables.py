@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
-from orbitune.errors import counted
 from orbitune.evaluation.robustness import Accuracy
 from orbitune.evaluation.statistics.comparison import Outcome
 from orbitune.evaluation.statistics.sentences import interval_name
@@ -12,6 +11,7 @@ from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import CalibrationRecord, ClassRecord, VerdictRecord
 from orbitune.study.report.backbone_answers import corrected
+from orbitune.study.report.split_origins import corrupted_on, scored_on, scored_on_each
 from orbitune.study.report.view_model import ReportView, RunGroup
 from orbitune.study.verdicts import comparison_sentences
 
@@ -64,7 +64,10 @@ def verdict_table(view: ReportView) -> Table:
     ]
     reference = "the reference" if view.backbones else method_name(verdicts[0].reference)
     together = f"; intervals and p values{words}" if (words := corrected(verdicts[0])) else ""
-    return Table(f"Comparison with {reference}, at a one-sided level of 2.5 %{together}", header, rows)
+    tiles = scored_on_each(view, list(dict.fromkeys(verdict.split for verdict in verdicts)))
+    return Table(
+        f"Comparison with {reference} on {tiles}, at a one-sided level of 2.5 %{together}", header, rows
+    )
 
 
 def _p_equal(verdict: VerdictRecord) -> str:
@@ -117,7 +120,7 @@ def class_table(view: ReportView, split: str) -> Table:
     several = any(len(group.summary.seeds) > 1 for group in groups)
     ranges = "; in brackets the lowest and highest of the seeds" if several else ""
     header = ["Class", "Test tiles", *(group.title for group in groups)]
-    return Table(view.with_split("F1 of each class on the test split", split) + ranges, header, rows)
+    return Table(f"F1 of each class on {scored_on(view, split)}{ranges}", header, rows)
 
 
 def calibration_table(view: ReportView, split: str) -> Table:
@@ -142,9 +145,9 @@ def calibration_table(view: ReportView, split: str) -> Table:
         rows.append([title, temperatures, *(_ece_cells(scores, by_seed) if shown else []), *pairs])
     heads = ["ECE", "ECE if perfectly calibrated"][: shown + by_seed]
     header = ["Method", "Temperatures", *heads, *(head for head, _, _ in measures)]
-    caption = "Calibration on test before and after temperature scaling, fitted on validation"
+    caption = f"Calibration on {scored_on(view, split)}, before and after temperature scaling on validation"
     note = "; ECE and the 95 % range of perfectly calibrated models: means of the seeds" if by_seed else ""
-    return Table(view.with_split(caption, split) + note, header, rows)
+    return Table(caption + note, header, rows)
 
 
 def _ece_cells(scores: CalibrationRecord, by_seed: bool) -> list[str]:
@@ -180,10 +183,9 @@ def robustness_table(view: ReportView, split: str) -> Table:
         ]
         for record in records
     ]
-    over = f" of {view.checked_folds}" if view.folds else ""
-    caption = f"Accuracy on {counted(records[0].count, 'validation tile')}{over}, mean over five severities"
+    caption = f"Accuracy on {corrupted_on(view, split)}, mean over five severities"
     header = ["Method", "Seed", "Clean (95 % interval)", "Mean", "Loss, points", *map(fmt.capital, kinds)]
-    return Table(view.with_split(caption, split), header, rows)
+    return Table(caption, header, rows)
 
 
 def severity_table(view: ReportView, split: str) -> Table:
@@ -196,7 +198,8 @@ def severity_table(view: ReportView, split: str) -> Table:
         for i, point in enumerate(kind.severities)
     ]
     header = ["Corruption and severity", *(method_name(record.method) for record in records)]
-    return Table(view.with_split("Accuracy at each severity (95 % interval)", split), header, rows)
+    caption = f"Accuracy at each severity (95 % interval), on {corrupted_on(view, split)}"
+    return Table(caption, header, rows)
 
 
 def sweep_table(
@@ -220,7 +223,7 @@ def sweep_table(
         found = [dict(points).get(value) for points in lines.values()]
         cells = [fmt.with_interval(g.accuracy, view.digits) if g else fmt.NOTHING for g in found]
         rows.append(["all" if value is None else f"{value:,}", *cells])
-    return Table(view.with_split("Test accuracy (95 % interval)", split), [head, *lines], rows)
+    return Table(f"Accuracy (95 % interval) on {scored_on(view, split)}", [head, *lines], rows)
 
 
 def _with_interval(point: Accuracy, digits: int) -> str:
