@@ -10,8 +10,8 @@ from orbitune.reporting.run_sentences import (
 )
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.records import RunRecord
-from orbitune.study.report.design import describe_design
-from orbitune.study.report.tuning import describe_searches
+from orbitune.study.report.methods.design import describe_design
+from orbitune.study.report.methods.tuning import describe_searches
 from orbitune.study.report.view_model import MethodRow, ReportView
 
 
