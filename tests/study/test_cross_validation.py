@@ -261,9 +261,9 @@ def test_methods_differ_only_if_their_difference_holds_over_folds(tmp_path):
     """All mistakes are of one fold: its training tiles may be the reason."""
     verdict = judged(tmp_path, full=(0, 0, 0), lora=(0, 0, 20))
     assert verdict.equal < 0.001 and verdict.beyond < 0.025 and not verdict.differs
-    assert (verdict.outcome, verdict.images_needed) == ("open", None)
+    assert (verdict.outcome, verdict.needed) == ("open", None)
     interval = "over folds -213.45 to +169.01)"
-    assert verdict.sentences[0].endswith(f", {interval}; more test images alone would not decide.")
+    assert verdict.sentences[0].endswith(f", {interval}.")
     assert verdict.sentences[1].endswith(
         f": no difference was detected over folds (score test, p < 0.001, 95 % interval {interval[:-1]}; "
         "McNemar of these trained models, p < 0.001)."

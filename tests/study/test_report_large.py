@@ -23,7 +23,7 @@ from orbitune.study.display_names import method_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import failure_lines, terminal_table
 from orbitune.study.report.answers.corruption_losses import loss_sentences
-from orbitune.study.report.methodology import describe_runs
+from orbitune.study.report.methods.methodology import describe_runs
 from orbitune.study.report.view_model import ReportView
 
 METHODS = ("full", "linear", "lora", "dora")

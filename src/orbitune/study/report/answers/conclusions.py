@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from orbitune.errors import counted
 from orbitune.evaluation.statistics.comparison import Outcome
-from orbitune.evaluation.statistics.sentences import p_of_outcome
+from orbitune.evaluation.statistics.sentences import format_points, p_of_outcome
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
@@ -74,7 +74,7 @@ def _verdicts_on(view: ReportView, split: str, *, backbone: str | None) -> str:
     where = f"on the {split} split " if len(view.splits) > 1 else ""
     reference = next(group for group in view.groups_on(split) if group.method == verdicts[0].reference)
     sentences = [f"{where}{_accuracy_clause(view, reference)}."]
-    margin = f"{verdicts[0].margin:g} points"
+    margin = format_points(verdicts[0].margin)
     claims: dict[Outcome, str] = {
         "better": "More accurate",
         "within margin": f"Within {margin} of it",
