@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison_table
-from orbitune.study.report.split_origins import split_origins
+from orbitune.study.report.split_origins import scored_on_each, split_origins
 from orbitune.study.report.view_model import ReportView
 from orbitune.study.results import read_results
 
@@ -31,10 +31,14 @@ def _caption(results: StudyResults) -> str:
     seeds = max(len(group.seeds) for group in results.summaries)
     [drawn] = [each for each in split_origins(ReportView(results)) if each.startswith("Random")]
     rates = "tuned learning rates" if results.trials else "default learning rates"
+    [precision] = {run.finished.compute.precision for run in results.done}
+    code = f" (code {machine.code})" if machine.code else ""
+    tiles = scored_on_each(ReportView(results))
     return (
-        f"ViT-Tiny/16 on EuroSAT RGB, {recipe.image_size} pixels, {recipe.epochs} epochs, {rates}, on "
-        f"{machine.cores} CPU cores.\n{drawn} Accuracies are means of {seeds} seeds, CPU times means of the "
-        "runs on both splits ([report](docs/results/eurosat-study/report.md)):"
+        f"ViT-Tiny/16 on EuroSAT RGB, {recipe.image_size} pixels, {recipe.epochs} epochs, {rates}, "
+        f"{precision}, Orbitune {machine.orbitune}{code}, on {machine.cores} CPU cores.\n"
+        f"Tested on {tiles}. {drawn} Accuracies are means of {seeds} seeds, CPU times means of the runs on "
+        "both splits ([report](docs/results/eurosat-study/report.md)):"
     )
 
 

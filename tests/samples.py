@@ -52,6 +52,7 @@ _SIZES = {
         "masked_unit_attention": [True, False],
     },
 }
+_SIZES["resnet"] = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
 _SIZES["swinv2"] = _SIZES["swin"]
 _SIZES["dinov3_vit"] = {**_SIZES["vit"], "num_register_tokens": 4}
 _SIZES["beit"] = {**_SIZES["vit"], "use_relative_position_bias": True}
@@ -99,8 +100,9 @@ def backbone_folder(folder: Path, model_type: str = "vit", layers: int = 2, dist
     else:
         model = transformers.AutoModelForImageClassification.from_config(config)
     model.save_pretrained(folder)
+    size = 64 if model_type == "resnet" else 32  # its smallest
     stated = {
-        "size": {"height": 32, "width": 32},
+        "size": {"height": size, "width": size},
         "resample": 2,
         "image_mean": [0.4, 0.5, 0.6],
         "image_std": [0.2] * 3,

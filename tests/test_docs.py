@@ -93,6 +93,25 @@ def test_the_committed_report_follows_from_its_results(tmp_path):
     assert (tmp_path / "report.md").read_text() == (STUDY / "report.md").read_text()
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        page
+        for page in PAGES
+        if "results" not in page.parts
+        and re.search(r"9[0-9]\.[0-9]+ % (of|\|)|9[0-9]\.[0-9]+ % \(", read_page(page))
+    ],
+    ids=page_name,
+)
+def test_a_page_with_an_accuracy_names_split_size_precision_and_code(page):
+    text = " ".join(read_page(page).split())
+    if page.name == "original-study.md":  # published elsewhere
+        pytest.skip("the figures are not ours")
+    assert re.search(r"(split|lists) that the data come with|drawn with seed|with seed 42", text)
+    assert re.search(r"\d+ pixels", text) and re.search(r"\b(bf16|fp32)\b", text)
+    assert re.search(r"Orbitune \d|code (before|of)|benchmark\]\(", text)
+
+
 @pytest.mark.parametrize("file", sorted((DOCS / "results").glob("bench-*.json")), ids=lambda file: file.stem)
 def test_a_committed_benchmark_report_follows_from_its_results(tmp_path, file):
     from orbitune.bench.records import BenchResults

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 
 class StderrHandler(logging.Handler):
@@ -13,3 +14,20 @@ class StderrHandler(logging.Handler):
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         with suppress(RuntimeError):  # a signal handler may log while another message is being written
             print(level + record.getMessage(), file=sys.stderr)
+
+
+@contextmanager
+def shown_on_stderr(progress: bool) -> Iterator[None]:
+    """Show messages on stderr, unless the program configures Orbitune's logging."""
+    logger = logging.getLogger("orbitune")
+    if not progress or logger.hasHandlers():
+        yield
+        return
+    handler, level = StderrHandler(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

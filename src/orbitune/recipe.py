@@ -16,7 +16,7 @@ from pydantic import ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from orbitune.errors import OrbituneError, one_line
-from orbitune.recipe_paths import PATH_FIELDS, anchor, is_local
+from orbitune.recipe_paths import PATH_FIELDS, SCRATCH, anchor, is_local
 from orbitune.recipe_settings import (
     GROUPS,
     DataSettings,
@@ -30,6 +30,7 @@ from orbitune.settings_errors import ContradictionError, InvalidSettingsError, f
 from orbitune.yaml_files import read_yaml
 
 DEFAULT_EPOCHS = 3
+SCRATCH_EPOCHS = 40  # of random weights
 LONGEST_AUTO = 30  # epochs of `auto`, at most
 # What was left open in the recipe of an earlier version, which resolved it in this way.
 _IMPLIED = {"task": "single-label", "loss": "cross-entropy", "best_by": "accuracy"}
@@ -176,7 +177,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         """Return the number of epochs; the largest possible one if the run may stop early."""
         if self.epochs == "auto":
             return LONGEST_AUTO
-        return self.epochs or DEFAULT_EPOCHS
+        return self.epochs or (SCRATCH_EPOCHS if self.backbone == SCRATCH else DEFAULT_EPOCHS)
 
     @property
     def criterion(self) -> str:

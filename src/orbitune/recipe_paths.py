@@ -8,6 +8,7 @@ from orbitune.errors import OrbituneError
 
 PATH_FIELDS = ("data", "split_files", "backbone")  # fields that may name files and folders
 SYNTHETIC, DEMO = "synthetic", "demo"  # built-in data and backbone
+SCRATCH = "scratch"  # built-in small network with random weights
 _FILE_FIELDS = ("class_weights",)  # fields that may name a file, whose content the recipe keeps
 
 
@@ -36,8 +37,8 @@ def _anchored(name: str, text: str, *, file_folder: Path | None) -> str:
         return ",".join(
             f"{split.strip()}={anchor_path(path.strip(), file_folder)}" for split, _, path in parts
         )
-    words = {"backbone": DEMO, "class_weights": BALANCED}
-    if text == words.get(name) or (name == "data" and is_synthetic(text)):
+    words = {"backbone": (DEMO, SCRATCH), "class_weights": (BALANCED,)}
+    if text in words.get(name, ()) or (name == "data" and is_synthetic(text)):
         return text
     return anchor_path(text, file_folder)
 

@@ -130,7 +130,7 @@ class ModelSettings(Settings):
     backbone: str = Field(
         DEFAULT_BACKBONE,
         description="Hub id or folder of a checkpoint, or a finished run or bundle; or demo, of the extra "
-        "demo, without a hub",
+        "demo, without a hub; or scratch, a small network with random weights, for method full",
     )
     keep_head: bool = Field(
         False,
@@ -183,7 +183,7 @@ class OptimisationSettings(Settings):
     epochs: int | Literal["auto"] | None = Field(
         None,
         description="Epochs, each followed by validation; auto: until validation no longer improves, at most "
-        "30 (default: 3). A larger number than that of a finished run extends it",
+        "30 (default: 3, with backbone scratch 40). A larger number than that of a finished run extends it",
     )
     passes: int | None = Field(
         None,

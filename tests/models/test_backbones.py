@@ -93,7 +93,7 @@ def test_open_settings_are_resolved_by_checkpoint_method_and_processor(tmp_path)
         (lambda folder: (folder / "config.json").unlink(), "holds no config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json of .* cannot be read"),
         (
-            lambda folder: (folder / "config.json").write_text('{"model_type": "resnet"}'),
+            lambda folder: (folder / "config.json").write_text('{"model_type": "vgg"}'),
             "Supported are: vit",
         ),
         (lambda folder: (folder / "preprocessor_config.json").write_text("{"), "not valid JSON"),

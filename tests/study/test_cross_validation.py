@@ -15,7 +15,8 @@ from orbitune.evaluation.statistics.resampled import corrected_resampled_interva
 from orbitune.study.corrupted_runs import pool_folds
 from orbitune.study.grid import Grid
 from orbitune.study.predictions import complete_runs, load_predictions
-from orbitune.study.summaries import split_gaps, summarise_groups
+from orbitune.study.split_gaps import split_gaps
+from orbitune.study.summaries import summarise_groups
 from orbitune.study.verdicts import compare_methods
 
 COUNT, FOLDS = 90, 3
@@ -96,7 +97,7 @@ def test_every_fold_is_scored_on_its_own_corrupted_validation_tiles_and_the_page
     assert [(each.fold, each.count) for each in results.robustness] == [(f"{k}/3", 2) for k in (1, 2, 3)]
     clean = sum(2 * each.clean.accuracy for each in results.robustness) / 6
     page = (folder / "report.md").read_text()
-    assert "Accuracy on 6 validation tiles of 3 folds" in page
+    assert "Accuracy on 6 validation tiles of 3 folds of the random split drawn with seed 42, mean" in page
     assert f"from {100 * clean:.1f} %" in page
 
 
@@ -110,7 +111,7 @@ def test_checks_that_an_earlier_version_made_of_the_first_fold_are_said_to_be_of
     write_report(results.model_copy(update=firsts).to_json(), tmp_path)
     page = (tmp_path / "report.md").read_text()
     assert "Leakage checks and robustness are of the first fold." in page
-    assert "Accuracy on 2 validation tiles of the first fold, mean" in page
+    assert "Accuracy on 2 validation tiles of the first fold of the random split drawn with seed 42" in page
     assert "always predicting the commonest class. Both are of the first fold." in page
     assert "- The first fold. Train and test tiles: " in page
     assert "pooled" not in page.partition("Leakage checks and robustness")[2]
@@ -260,9 +261,9 @@ def test_methods_differ_only_if_their_difference_holds_over_folds(tmp_path):
     """All mistakes are of one fold: its training tiles may be the reason."""
     verdict = judged(tmp_path, full=(0, 0, 0), lora=(0, 0, 20))
     assert verdict.equal < 0.001 and verdict.beyond < 0.025 and not verdict.differs
-    assert (verdict.outcome, verdict.images_needed) == ("open", None)
+    assert (verdict.outcome, verdict.needed) == ("open", None)
     interval = "over folds -213.45 to +169.01)"
-    assert verdict.sentences[0].endswith(f", {interval}; more test images alone would not decide.")
+    assert verdict.sentences[0].endswith(f", {interval}.")
     assert verdict.sentences[1].endswith(
         f": no difference was detected over folds (score test, p < 0.001, 95 % interval {interval[:-1]}; "
         "McNemar of these trained models, p < 0.001)."

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from samples import backbone_folder, tile_folder
 
-from orbitune import Recipe, Study
+from orbitune import Recipe, Study, train
 from orbitune.errors import RunError
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.study.grid import Grid
+from orbitune.study.results import read_results
 from orbitune.training.setup import prepare_training
 
 
@@ -61,7 +62,7 @@ def test_a_study_of_an_earlier_version_that_drew_its_random_split_is_not_continu
     [spec] = Grid.of(splits=["random"]).runs([recipe.replace(method="linear")])
     study = Study(recipe, tmp_path / "s", methods=["linear"], splits=["random"])
     spec.recipe.save(study.folder.recipe_file(spec))
-    (tmp_path / "s" / "linear").mkdir()
+    train(spec.recipe, tmp_path / "s" / "linear", progress=False)
     with pytest.raises(RunError, match="default, not random"):
         study.run(progress=False)
 
@@ -72,3 +73,22 @@ def test_data_without_lists_and_folds_are_drawn(recipe, finished, tmp_path):
     tiles = tile_folder(tmp_path / "tiles", each=10)
     drawn = prepare_training(recipe.replace(data=str(tiles), split="random"), progress=False)
     assert any(note.startswith("random split: drew 60/20/20") for note in drawn.notes)
+
+
+def test_captions_of_a_study_name_the_split_its_origin_and_the_number_of_tiles(recipe, tmp_path):
+    Study(recipe, tmp_path / "s", methods=["linear"], splits=["random", "redrawn"]).run(progress=False)
+    page = (tmp_path / "s" / "report.md").read_text()
+    names = {"random": "random split that the data come with", "redrawn": "redrawn split drawn with seed 42"}
+    sizes = {run.split: run.finished.data.sizes for run in read_results(tmp_path / "s").runs}
+    tested, validated = (
+        " and ".join(f"{sizes[split][part]} {part} tiles of the {name}" for split, name in names.items())
+        for part in ("test", "validation")
+    )
+    for caption in (
+        f"Accuracy and cost of each method, on {tested}",
+        f"On {tested}. Bars are 95 % intervals.",
+        f"Solid: on {validated}.",
+        f"All finished runs, on {validated}, and on {tested}",
+        *(f"F1 of each class on {tiles}" for tiles in tested.split(" and ")),
+    ):
+        assert caption in page

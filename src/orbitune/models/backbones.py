@@ -1,7 +1,6 @@
 """Backbones: find a checkpoint, validate its files, and load its weights."""
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 from orbitune.errors import ModelError, first_line, one_line
 from orbitune.hub import looks_like_path
 from orbitune.integrity import file_hash
-from orbitune.models.families.classifiers import classifier_class, classifier_config, empty_classifier
+from orbitune.models.families.classifiers import (
+    classifier_class,
+    classifier_config,
+    draw_heads,
+    empty_classifier,
+)
 from orbitune.models.families.family import Family, head_names, square_side, vision_config
 from orbitune.models.families.known import family_of
 from orbitune.models.families.stored_tensors import check_stored, misfit
@@ -23,6 +27,7 @@ from orbitune.models.files.location import checkpoint_folder
 from orbitune.models.inputs.widening import widen
 from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
+from orbitune.recipe_paths import SCRATCH
 from orbitune.sources.band_names import COLOURS
 
 if TYPE_CHECKING:
@@ -117,6 +122,8 @@ class Backbone:
     @property
     def description(self) -> str:
         """Return a description of these weights in plain words."""
+        if self.is_random:
+            return "small residual network with random weights"
         return DEMO_DESCRIPTION if self.name == "demo" else f"{self.family.title} checkpoint {self._short}"
 
     def check_weights(self) -> None:
@@ -125,12 +132,18 @@ class Backbone:
         Raises:
             ModelError: as `check_stored`.
         """
-        check_stored(self.folder, self.family, name=self.name)
+        if not self.is_random:
+            check_stored(self.folder, self.family, name=self.name)
+
+    @property
+    def is_random(self) -> bool:
+        """Return whether its weights are drawn at random, by the seed of each run."""
+        return self.name == SCRATCH
 
     @cached_property
     def weights_hash(self) -> str:
-        """Return the SHA-256 over the weight files, 64 hex digits."""
-        return file_hash(*sorted(self.folder.glob("*.safetensors")))
+        """Return the SHA-256 over the weight files, or the architecture of random ones, 64 hex digits."""
+        return file_hash(*sorted(self.folder.glob(CONFIG if self.is_random else "*.safetensors")))
 
     @cached_property
     def settings_hash(self) -> str:
@@ -205,7 +218,7 @@ def read_config(folder: Path, **more: Any) -> Any:
 def load_weights(
     backbone: Backbone, classes: tuple[str, ...], *, seed: int, keep_head: bool = False
 ) -> "nn.Module":
-    """Load the pretrained weights in fp32, with a new head for these classes.
+    """Load the pretrained weights in fp32, with a new head for these classes; or draw random ones.
 
     Args:
         backbone: the checkpoint.
@@ -222,6 +235,9 @@ def load_weights(
     import torch
     from transformers.utils import logging
 
+    if backbone.is_random:
+        torch.manual_seed(seed)
+        return _prepare(empty_classifier(labelled_config(backbone, classes), backbone.family), backbone)
     check_fits(backbone, classes)
     logging.set_verbosity_error()  # transformers warns of the new head, which is intended
     logging.disable_progress_bar()
@@ -244,23 +260,18 @@ def load_weights(
     if lost := sorted(key for key in replaced if not any(part in key for part in allowed)):
         raise misfit(backbone.name, lost)
     if not keep_head:
-        _draw_heads(model, backbone.family, drawn=replaced)
+        draw_heads(model, backbone.family, drawn=replaced)
     check_finite(model.state_dict(), f"The checkpoint {backbone.name}")
+    return _prepare(model, backbone)
+
+
+def _prepare(model: Any, backbone: Backbone) -> Any:
+    """Correct faults of transformers in a loaded model, and widen it to the backbone's bands."""
     if backbone.family.prepare:
         backbone.family.prepare(model)
     if backbone.widened_to:
         _widen(model, backbone)
     return model
-
-
-def _draw_heads(model: Any, family: Family, *, drawn: Collection[str]) -> None:
-    """Replace the heads of a checkpoint by random ones, but those that are `drawn` already."""
-    for name in head_names(model, family):
-        if f"{name}.weight" not in drawn:
-            old = model.get_submodule(name)
-            new = type(old)(old.in_features, old.out_features)
-            model._init_weights(new)
-            model.set_submodule(name, new)
 
 
 def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
@@ -304,9 +315,6 @@ def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
     Args:
         backbone: checkpoint.
         classes: class names.
-
-    Returns:
-        A model on the meta device, without weights.
 
     Raises:
         ModelError: the config.json describes no model.

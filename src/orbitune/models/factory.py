@@ -11,6 +11,7 @@ from orbitune.models.lineage.fine_tuned import open_backbone
 from orbitune.models.metadata import ParameterCounts
 from orbitune.models.methods import METHODS, count_parameters, find_method
 from orbitune.recipe import Recipe
+from orbitune.recipe_paths import SCRATCH
 from orbitune.records import Record
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # Activations of a layer that a processor's caches hold well, in numbers; measured with ViT-Tiny and DINOv2-S.
 _CACHED = 1 << 20
+SCRATCH_RATE = 2e-3  # of random weights; those of methods are for pretrained ones
 _AUTO = 1.75  # times the tiles' own size: 112 pixels for EuroSAT
 
 
@@ -35,6 +37,7 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
     """
     from orbitune.models.precision import has_tf32
 
+    check_trained_whole(recipe)
     asked = recipe.sizes or ((recipe.image_size, 1.0),)
     sizes = tuple((image_size(size, backbone, tile=tile), fraction) for size, fraction in asked)
     size = sizes[-1][0]
@@ -50,13 +53,31 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
             "on where each one is. Leave it out."
         )
     return recipe.replace(
-        learning_rate=recipe.learning_rate or find_method(recipe.method).learning_rate,
+        learning_rate=recipe.learning_rate or default_learning_rate(recipe),
         precision=recipe.precision or native_precision(),
         augment=recipe.augment or ("flips" if recipe.cache_frozen else "sensor"),
         micro_batch=min(
             recipe.batch_size, recipe.micro_batch or _micro_batch(size, recipe, backbone=backbone)
         ),
     )
+
+
+def default_learning_rate(recipe: Recipe) -> float:
+    """Return the learning rate of a recipe that names none: the method's, or that of random weights."""
+    return SCRATCH_RATE if recipe.backbone == SCRATCH else find_method(recipe.method).learning_rate
+
+
+def check_trained_whole(recipe: Recipe) -> None:
+    """Check that a recipe trains all weights of a network whose weights are random.
+
+    Raises:
+        ModelError: it trains some of them.
+    """
+    if recipe.backbone == SCRATCH and recipe.method != "full":
+        raise ModelError(
+            f"The weights of --backbone {SCRATCH} are random, so all of them have to be trained: pass "
+            f"--method full, not {recipe.method}."
+        )
 
 
 def image_size(asked: int | str | None, backbone: Backbone, *, tile: Sequence[int]) -> int:

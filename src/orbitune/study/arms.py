@@ -6,6 +6,8 @@ from itertools import combinations
 from pathlib import PurePath
 
 from orbitune.errors import OrbituneError
+from orbitune.recipe import Recipe
+from orbitune.recipe_paths import SCRATCH
 
 _ON = "@"  # in lora@dinov2-small; no method's name has one
 
@@ -21,6 +23,16 @@ def arm_name(method: str, backbone: str | None = None) -> str:
         The method, such as lora; with a backbone METHOD@BACKBONE, such as lora@dinov2-small.
     """
     return method if backbone is None else f"{method}{_ON}{backbone}"
+
+
+def arm_of(recipe: Recipe, backbone: str | None = None) -> str:
+    """Return the name of the arm of a recipe; `scratch` for the network with random weights.
+
+    Args:
+        recipe: of a run.
+        backbone: label of the backbone; None in a study of one.
+    """
+    return SCRATCH if recipe.backbone == SCRATCH else arm_name(recipe.method, backbone)
 
 
 def split_arm(arm: str) -> tuple[str, str | None]:

@@ -2,6 +2,7 @@
 
 from orbitune.fold import Fold
 from orbitune.models.methods import METHODS
+from orbitune.recipe_paths import SCRATCH
 from orbitune.study.arms import split_arm
 from orbitune.study.records import RunRecord
 
@@ -12,7 +13,8 @@ def method_name(arm: str) -> str:
     Unknown names of methods are returned unchanged.
     """
     method, backbone = split_arm(arm)
-    title = METHODS[method].title if method in METHODS else method
+    titles = {SCRATCH: "small network from scratch", **{each.name: each.title for each in METHODS.values()}}
+    title = titles.get(method, method)
     return title if backbone is None else f"{title} on {backbone}"
 
 

@@ -14,11 +14,11 @@ from typing_extensions import Self
 from orbitune.errors import OrbituneError, find_repeated
 from orbitune.fold import LEAST, Fold
 from orbitune.recipe import Recipe
-from orbitune.recipe_paths import anchor
+from orbitune.recipe_paths import SCRATCH, anchor
 from orbitune.recipe_settings import option_of
 from orbitune.records import JsonTuple, Record
 from orbitune.settings_errors import InvalidSettingsError
-from orbitune.study.arms import arm_name, backbone_labels
+from orbitune.study.arms import arm_of, backbone_labels
 
 ALL = "all"  # in names and results: all training tiles of each class
 
@@ -110,7 +110,7 @@ class RunSpec:
     @property
     def arm(self) -> str:
         """Name of what is compared: the method, on its backbone where there are several."""
-        return arm_name(self.recipe.method, self.backbone)
+        return arm_of(self.recipe, self.backbone)
 
     @property
     def split(self) -> str:
@@ -259,13 +259,17 @@ class Grid(Record):
                 rank to sweep.
         """
         fixed = [self._fixed(recipe) for recipe in recipes]
+        scratch = [recipe for recipe in fixed if recipe.backbone == SCRATCH]  # on no other backbone
+        fixed = [recipe for recipe in fixed if recipe not in scratch]
         base = [BACKBONE.replace(recipe, name) for name in self.backbones for recipe in fixed] or fixed
+        base += scratch
         specs = [spec for recipe in base for spec in self._cross(recipe)]
         for sweep, axis in SWEEPS.items():
             values = getattr(self, sweep)
             if len(values) < 2:
                 continue
-            swept = [recipe for recipe in base if sweep != "ranks" or _has_rank(recipe)]
+            swept = [recipe for recipe in base if sweep == "shots" or recipe not in scratch]
+            swept = [recipe for recipe in swept if sweep != "ranks" or _has_rank(recipe)]
             if not swept:
                 raise OrbituneError("--ranks: none of the methods has a rank.")
             for recipe in swept:
@@ -279,6 +283,8 @@ class Grid(Record):
         if self.folds:
             recipe = FOLD.replace(recipe, None)  # all of them are run
         for name, axis in {"seeds": SEED, "splits": SPLIT, **SWEEPS}.items():
+            if name == "image_sizes" and recipe.backbone == SCRATCH:
+                continue  # it has a size of its own
             if len(values := getattr(self, name)) == 1:
                 recipe = axis.replace(recipe, values[0])
         return recipe
@@ -288,7 +294,7 @@ class Grid(Record):
         for on_split, split in _each(recipe, SPLIT, values=self.splits):
             for chosen, fold, seed in self._repeated(on_split):
                 backbone = backbone_labels(self.backbones).get(recipe.backbone)
-                arm = arm_name(recipe.method, backbone)
+                arm = arm_of(recipe, backbone)
                 name, group = (
                     "-".join(filter(None, parts))
                     for parts in ((arm, split, fold, seed, part), (arm, split, part))

@@ -6,6 +6,7 @@ from orbitune.data.labels.early_checks import SEVERAL_LABELS
 from orbitune.errors import OrbituneError, find_repeated
 from orbitune.models.methods import find_method
 from orbitune.recipe import Recipe
+from orbitune.recipe_paths import SCRATCH
 from orbitune.study.records import Plan
 
 
@@ -22,12 +23,15 @@ def expect_one_label(plans: Iterable[Plan | OrbituneError]) -> None:
         raise OrbituneError(SEVERAL_LABELS)
 
 
-def one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] | None) -> tuple[Recipe, ...]:
+def one_per_method(
+    recipes: Recipe | Sequence[Recipe], methods: Sequence[str] | None, *, scratch: int | None = None
+) -> tuple[Recipe, ...]:
     """Return one recipe per method.
 
     Args:
         recipes: one per method, or one for all `methods`.
         methods: names of methods, with a single recipe.
+        scratch: epochs of one more recipe, of the network with random weights; None for none.
 
     Raises:
         OrbituneError: there are none, one is given twice or unknown, or both are given.
@@ -43,4 +47,20 @@ def one_per_method(recipes: Recipe | Sequence[Recipe], methods: Sequence[str] | 
         raise OrbituneError(f"--methods: {repeated[0]} is given twice.")
     for name in names:
         find_method(name)
-    return tuple(recipes)
+    return tuple(recipes) if scratch is None else (*recipes, _from_scratch(recipes[0], scratch))
+
+
+def _from_scratch(recipe: Recipe, epochs: int) -> Recipe:
+    """Return the recipe of the network with random weights, for the data and splits of another one.
+
+    Image size, learning rate and length are its own; data, splits, augmentation and precision are shared.
+
+    Raises:
+        OrbituneError: the number of epochs is no positive one.
+    """
+    if epochs < 1:
+        raise OrbituneError("--scratch takes a number of epochs of at least 1.")
+    own = {"backbone", "method", "lora", "epochs", "image_size", "sizes", "learning_rate", "keep_head"}
+    own |= {"cache_frozen", "patch_dropout", "patience", "restarts", "micro_batch"}
+    shared = {name: value for name, value in recipe.model_dump().items() if name not in own}
+    return Recipe.make({**shared, "backbone": SCRATCH, "method": "full", "epochs": epochs})

@@ -66,7 +66,8 @@ def shared_fields(runs: Sequence[RunRecord], folder: Path, *, varied: set[str]) 
     backbones: dict[str | None, RunResult] = {}
     for run in done:
         backbones.setdefault(split_arm(run.method)[1], run.finished)
-    if len(backbones) > 1:  # settings that each backbone resolves in its own way, such as the image size
+    if len({run.finished.backbone.weights_sha256 for run in done}) > 1:
+        # Settings that each backbone resolves in its own way, such as the image size.
         recipes = [run.finished.recipe for run in done if not run.sweep]
         varied = varied | {
             name

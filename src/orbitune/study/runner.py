@@ -4,11 +4,10 @@ A process per run gives each its own peak memory. A study that was stopped in an
 started again: finished runs are not repeated, and unfinished ones resume from their checkpoints.
 """
 
-import logging
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,8 +17,9 @@ from orbitune.evaluation.statistics.comparison import MARGIN
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
 from orbitune.fold import Fold
-from orbitune.messages import StderrHandler
+from orbitune.messages import shown_on_stderr
 from orbitune.recipe import Recipe
+from orbitune.recipe_paths import SCRATCH
 from orbitune.study.analysis import analyse_runs
 from orbitune.study.corrupted_runs import score_corrupted
 from orbitune.study.design.fixed import Design, design_words
@@ -86,6 +86,8 @@ class Study:
         shots: sweep over training tiles per class; "all" for all tiles.
         ranks: sweep over ranks, for the methods that have one.
         image_sizes: sweep over input sizes in pixels.
+        scratch: epochs of one more arm, a small network trained from random weights, which shows what
+            pretraining buys; None for no such arm.
         tune: number of learning rates that a search tries first, one for each method, backbone and split,
             see `orbitune.study.tune`; 0 for no tuning.
         margin: points below the reference that still count as equally good, of all splits or of each.
@@ -117,6 +119,7 @@ class Study:
         shots: Sequence[int | str | None] = (),
         ranks: Sequence[int] = (),
         image_sizes: Sequence[int] = (),
+        scratch: int | None = None,
         tune: int = 0,
         margin: float | Mapping[str, float] = MARGIN,
         primary: str | None = None,
@@ -130,7 +133,7 @@ class Study:
     ) -> None:
         if len(backbones) == 1:
             raise OrbituneError(f"--backbones compares two or more: for one, pass --backbone {backbones[0]}.")
-        self.recipes = one_per_method(recipes, methods)
+        self.recipes, self.scratch = one_per_method(recipes, methods, scratch=scratch), scratch
         self.grid = Grid.of(
             backbones=backbones,
             seeds=seeds,
@@ -189,7 +192,7 @@ class Study:
         remove_abandoned(path, recursive=True)
         known = self.folder.claim(specs)
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)
-        with _messages_shown(progress), closing(executor), LiveTable(live) as table:
+        with shown_on_stderr(progress), closing(executor), LiveTable(live) as table:
             self.folder.store(executor.slots, design)
             drop = self.keep == "records" and not self.robustness  # which reads the weights
             stages = Stages(
@@ -311,12 +314,13 @@ class Study:
         compared = {name: getattr(self.grid, name) for name in ("backbones", "seeds", "splits", "folds")}
         first = Grid(**compared).runs(self.recipes)[0]
         words = ["orbitune", "study", "--recipe", str(self.folder.recipe_file(first))]
-        words += ["--methods", ",".join(recipe.method for recipe in self.recipes)]
+        words += ["--methods", ",".join(each.method for each in self.recipes if each.backbone != SCRATCH)]
         for option, values in lists.items():
             text = ",".join(map(str, values))
             words += [option, f"{text}," if option == "--seeds" and len(values) == 1 else text]
         numbers = {
             "--folds": folds,
+            "--scratch": self.scratch,
             "--tune": self.folder.trials,
             "--jobs": self.jobs,
             "--robustness": self.robustness,
@@ -330,20 +334,3 @@ class Study:
         if self.executor != "local":
             words += ["--executor", self.executor]
         return shlex.join([*words, "--out", str(self.folder.path)])
-
-
-@contextmanager
-def _messages_shown(progress: bool) -> Iterator[None]:
-    """Show messages on stderr, unless the program configures Orbitune's logging."""
-    logger = logging.getLogger("orbitune")
-    if not progress or logger.hasHandlers():
-        yield
-        return
-    handler, level = StderrHandler(), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)

@@ -66,8 +66,17 @@ class TrainingState(StoredRecord):
 
 
 def trainable(model: "nn.Module") -> dict[str, "Tensor"]:
-    """Return the tensors that training changes, by name."""
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    """Return the tensors that training changes, by name.
+
+    These are the trained parameters, and the statistics of batch normalisations whose scale is trained.
+    """
+    changed = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    statistics = {
+        name: buffer
+        for name, buffer in model.named_buffers()
+        if name.endswith((".running_mean", ".running_var")) and f"{name.rpartition('.')[0]}.weight" in changed
+    }
+    return {**changed, **statistics}
 
 
 def save_checkpoint(

@@ -27,7 +27,7 @@ from orbitune.evaluation.tasks.known import task_of
 from orbitune.evaluation.tasks.task import Task
 from orbitune.extras import require
 from orbitune.models.backbones import Backbone
-from orbitune.models.factory import check_sizes, resolve
+from orbitune.models.factory import check_sizes, check_trained_whole, resolve
 from orbitune.models.lineage.fine_tuned import FineTuned, open_backbone
 from orbitune.models.lineage.overlap import Overlap, count_by_split
 from orbitune.models.lineage.seen_tiles import describe_held_out, find_held_out
@@ -303,6 +303,7 @@ def check_recipes(*recipes: Recipe, one_label: bool = False) -> None:
     """
     for recipe in recipes:
         recipe.expect_used()
+        check_trained_whole(recipe)
     anchored = [recipe.anchored() for recipe in recipes]
     for data, selection in dict.fromkeys((each.data, column_selection(each)) for each in anchored):
         check_data(data, selection)  # first: an adapter of a backbone may have to be merged

@@ -52,6 +52,11 @@ STATED = {
     "microsoft/swin-tiny-patch4-window7-224": {},
     "microsoft/swinv2-tiny-patch4-window8-256": {"image_size": 256, "window_size": 8},
     "facebook/hiera-tiny-224-in1k-hf": {"depths": [1, 2, 7, 2]},
+    "microsoft/resnet-18": {
+        "hidden_sizes": [64, 128, 256, 512],
+        "depths": [2, 2, 2, 2],
+        "layer_type": "basic",
+    },
     "timm/convnext_tiny.fb_in22k": {"architecture": "convnext_tiny"},
     "timm/resnet50.a1_in1k": {"architecture": "resnet50"},
     "timm/eva02_tiny_patch14_224.mim_in22k": {"architecture": "eva02_tiny_patch14_224"},

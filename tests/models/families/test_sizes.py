@@ -25,6 +25,7 @@ _SIZES = {
     "swin": _STAGES,
     "swinv2": {**_STAGES, "image_size": 256, "window_size": 8},
     "hiera": _STAGES,
+    "resnet": {"embedding_size": 16, "hidden_sizes": [16] * 4, "depths": [1] * 4, "layer_type": "basic"},
 }
 
 

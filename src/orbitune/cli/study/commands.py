@@ -68,6 +68,13 @@ def study(
         str | None,
         typer.Option(help="Sweep of the input size in pixels, such as 56,112", rich_help_panel="Study"),
     ] = None,
+    scratch: Annotated[
+        int | None,
+        typer.Option(
+            help="Add a small network that is trained from random weights for this many epochs, such as 40",
+            rich_help_panel="Study",
+        ),
+    ] = None,
     tune: Annotated[
         int,
         typer.Option(
@@ -204,6 +211,7 @@ def study(
         shots=parse_shots(shots),
         ranks=parse_numbers("--ranks", ranks),
         image_sizes=parse_numbers("--image-sizes", image_sizes),
+        scratch=scratch,
         tune=tune,
         margin=parse_margin(margin),
         primary=primary,

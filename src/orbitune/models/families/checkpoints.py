@@ -53,6 +53,7 @@ EXAMPLES = (
     Example("microsoft/swin-tiny-patch4-window7-224", "swin", 27_519_354, "apache-2.0", 224, 32, 224),
     Example("microsoft/swinv2-tiny-patch4-window8-256", "swinv2", 27_578_154, "apache-2.0", 256, 32, 256),
     Example("facebook/hiera-tiny-224-in1k-hf", "hiera", 27_141_216, "cc-by-nc-4.0", 224, 32),
+    Example("microsoft/resnet-18", "resnet", 11_176_512, "apache-2.0", 224, 32, 64),
     Example("timm/convnext_tiny.fb_in22k", "timm_wrapper", 27_820_128, "apache-2.0", 224, 32),
     Example("timm/resnet50.a1_in1k", "timm_wrapper", 23_508_032, "apache-2.0", 224, 32, 64),
     Example("timm/eva02_tiny_patch14_224.mim_in22k", "timm_wrapper", 5_502_144, "mit", 224, 14),
@@ -77,6 +78,7 @@ TESTED_SIZES: dict[str, tuple[int, ...]] = {
     "swin": (224, 256),
     "swinv2": (256,),
     "hiera": (64, 224),
+    "resnet": (64, 128, 224),
     "timm_wrapper": (64, 128, 224),
 }
 

@@ -1,10 +1,11 @@
 """The classes of transformers, and of ours, that classify with the families' architectures."""
 
+from collections.abc import Collection
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from orbitune.models.families.family import Family, vision_config
+from orbitune.models.families.family import Family, head_names, vision_config
 
 
 def classifier_class(family: Family) -> Any:
@@ -51,3 +52,13 @@ def empty_classifier(config: Any, family: Family) -> Any:
     if family.classifier:
         return loaded._from_config(config)
     return loaded.from_config(config, trust_remote_code=False)
+
+
+def draw_heads(model: Any, family: Family, *, drawn: Collection[str]) -> None:
+    """Replace the heads of a checkpoint by random ones, but those that are `drawn` already."""
+    for name in head_names(model, family):
+        if f"{name}.weight" not in drawn:
+            old = model.get_submodule(name)
+            new = type(old)(old.in_features, old.out_features)
+            model._init_weights(new)
+            model.set_submodule(name, new)

@@ -6,11 +6,12 @@ this table.
 
 from typing import Any
 
+from orbitune.models.families import resnet
+from orbitune.models.families.batch_norm import keep_frozen_statistics
 from orbitune.models.families.beit import make_indices_outside_inference
 from orbitune.models.families.family import Bands, Family, patch_side
 from orbitune.models.families.swin import keep_windows
 from orbitune.models.families.timm.architecture import BODY, configure, describe, name_parts
-from orbitune.models.families.timm.batch_norm import keep_frozen_statistics
 from orbitune.models.families.timm.config import MODEL_TYPE
 
 _Normalisation = tuple[Bands, Bands]
@@ -177,6 +178,26 @@ FAMILIES = {
             forward=_INTERPOLATED,
             step=_hiera_step,
             smallest=_hiera_step,
+        ),
+        Family(
+            "resnet",
+            "ResNet",
+            _IMAGENET,
+            "resnet",
+            roles={f"conv{n + 1}": (f"layer.{n}.convolution",) for n in range(3)},
+            heads=("classifier.1",),
+            norms=("embedder.normalization", "normalization"),
+            last_norm=None,
+            layers="encoder.stages",
+            layer_names=r".*\.stages\.\d+\.layers\.\d+",
+            projection="embedder.embedder.convolution",
+            pooling="own",
+            unused=(),
+            why_plain="it is a convolutional network",
+            prepare=keep_frozen_statistics,
+            step=lambda config: resnet.STEP,
+            smallest=lambda config: resnet.SMALLEST,
+            configure=resnet.configure,
         ),
         Family(
             MODEL_TYPE,

@@ -107,7 +107,8 @@ def check_config(folder: Path) -> CheckpointConfig:
             "checkpoint in safetensors."
         )
     sizes = config.vision_config or config
-    states_heads = not (sizes.num_heads or family.name_parts)  # timm's are not in its config.json
+    # Those of timm are not in its config.json, and convolutional networks have none.
+    states_heads = "q" in family.roles and not (sizes.num_heads or family.name_parts)
     if states_heads and sizes.hidden_size % sizes.num_attention_heads:
         raise ModelError(
             f"The {CONFIG} of {folder} cannot be read: {sizes.num_attention_heads} heads do not divide a "

@@ -9,7 +9,7 @@ from orbitune.models.families.checkpoints import EXAMPLES
 from orbitune.models.files.embedded import demo_backbone
 from orbitune.models.files.licence import CARD
 from orbitune.models.metadata import FILE
-from orbitune.recipe_paths import DEMO
+from orbitune.recipe_paths import DEMO, SCRATCH
 from orbitune.recipe_settings import DEFAULT_BACKBONE
 from orbitune.suggestions import missing
 
@@ -18,7 +18,7 @@ def checkpoint_folder(name: str) -> Path:
     """Return the folder of a checkpoint; of a hub id with the metadata of a bundle.
 
     Args:
-        name: hub id, folder, or `demo`.
+        name: hub id, folder, `demo` or `scratch`.
 
     Raises:
         ModelError: there is no such folder, or no checkpoint of this id.
@@ -26,12 +26,14 @@ def checkpoint_folder(name: str) -> Path:
     """
     if name == DEMO:
         return demo_backbone()
+    if name == SCRATCH:
+        return Path(__file__).parent / SCRATCH
     if looks_like_path(name) or "/" not in name:
         folder = Path(name).expanduser().resolve()
         if folder.is_dir():
             return folder
         advice = "check it, or pass a hub id (owner/name)"
-        raise ModelError(missing("backbone folder", name, advice=advice, names=[DEMO]))
+        raise ModelError(missing("backbone folder", name, advice=advice, names=[DEMO, SCRATCH]))
     try:
         return snapshot(name, "model", patterns=["*config.json", "model*.safetensors*", CARD, FILE])
     except OrbituneError as error:

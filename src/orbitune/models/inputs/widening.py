@@ -40,9 +40,11 @@ def widen(model: "nn.Module", bands: Sequence[str], *, projection: str) -> None:
         new.weight = nn.Parameter(torch.einsum("bc,dcyx->dbyx", fractions, old.weight))
     setattr(new, _MARK, True)
     model.set_submodule(projection, new)
-    around: Any = model.get_submodule(projection.rpartition(".")[0])
-    if hasattr(around, "num_channels"):  # which its forward pass compares with the pixels
-        around.num_channels = len(bands)
+    parts = projection.split(".")
+    for depth in range(1, len(parts)):
+        around: Any = model.get_submodule(".".join(parts[:depth]))
+        if hasattr(around, "num_channels"):  # which its forward pass compares with the pixels
+            around.num_channels = len(bands)
 
 
 def is_widened(projection: "nn.Module") -> bool:

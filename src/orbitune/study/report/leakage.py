@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from orbitune.data.leakage.near_duplicates import DuplicatePair, NearDuplicates
 from orbitune.errors import counted
 from orbitune.evaluation.baselines import describe_baseline
-from orbitune.evaluation.metrics import wilson
+from orbitune.evaluation.statistics.intervals import wilson
 from orbitune.fold import Fold
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import BulletList, Component, Table
 from orbitune.study.findings import LeakageRecord, LeakRecord
+from orbitune.study.report.split_origins import scored_on
 from orbitune.study.report.view_model import ReportView
 
 
@@ -142,4 +143,4 @@ def _fold_table(view: ReportView, split: str) -> Table:
                 fmt.percent(record.baselines[0].chance, 1),
             ]
         )
-    return Table(view.with_split("Leakage checks of each fold", split), header, rows)
+    return Table(f"Leakage checks of each fold, baselines on {scored_on(view, split)}", header, rows)

@@ -11,6 +11,7 @@ from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import CodeBlock, Collapsible, Component, Table
 from orbitune.study.display_names import fold_name, method_name, run_name
 from orbitune.study.records import Plan, RunRecord
+from orbitune.study.report.split_origins import scored_on_each
 from orbitune.study.report.view_model import MeanCost, MethodRow, ReportView
 
 
@@ -46,7 +47,8 @@ def run_table(view: ReportView) -> Table:
         "Recipe",
     ]
     shared = "" if view.timings_comparable else "; times are of runs that shared the machine"
-    caption = f"All finished runs, with Wilson intervals{shared}"
+    tiles = f"{scored_on_each(view, part='validation')}, and on {scored_on_each(view)}"
+    caption = f"All finished runs, on {tiles}, with Wilson intervals{shared}"
     return Table(caption, header, [*map(cells, view.results.done)])
 
 

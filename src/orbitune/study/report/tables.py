@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
-from orbitune.errors import counted
 from orbitune.evaluation.robustness import Accuracy
 from orbitune.evaluation.statistics.comparison import Outcome
 from orbitune.evaluation.statistics.sentences import interval_name
@@ -11,7 +10,8 @@ from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import CalibrationRecord, ClassRecord, VerdictRecord
-from orbitune.study.report.backbone_answers import corrected
+from orbitune.study.report.answers.backbone_answers import corrected
+from orbitune.study.report.split_origins import corrupted_on, scored_on, scored_on_each
 from orbitune.study.report.view_model import ReportView, RunGroup
 from orbitune.study.verdicts import comparison_sentences
 
@@ -32,40 +32,55 @@ def verdict_table(view: ReportView) -> Table:
         "Method",
         *(["Reference"] if view.backbones else []),
         *(["Split"] if several else []),
+        *(["Role"] if view.results.design else []),
         f"Difference, points ({interval_name(verdicts[0])})",
         *(["Interval over folds"] if view.folds else []),
-        f"Outcome, margin {verdicts[0].margin:g} points",
+        "Margin, points",
+        "Outcome",
         "p, within the margin",
         "p, worse by more",
         "p, equal",
         "p, McNemar of these trained models",
         "Only this method correct / only the reference",
-        "Test images needed",
+        "Needed for 80 %: seeds / test images",
     ]
     rows = [
         [
             method_name(verdict.method),
             *([method_name(verdict.reference)] if view.backbones else []),
             *([verdict.split] if several else []),
+            *([verdict.role or ""] if view.results.design else []),
             f"{fmt.signed(verdict.difference)} ({fmt.signed_range(*verdict.interval)})",
             *([_over_folds(verdict)] if view.folds else []),
+            f"{verdict.margin:g}",
             _OUTCOMES[verdict.outcome],
             *map(fmt.p_value, (verdict.within, verdict.beyond)),
             _p_equal(verdict),
             fmt.p_value(verdict.differ),
             f"{verdict.wins:,.0f} / {verdict.losses:,.0f}",
-            fmt.NOTHING if verdict.images_needed is None else f"{verdict.images_needed:,}",
+            _needed(verdict),
         ]
         for verdict in verdicts
     ]
     reference = "the reference" if view.backbones else method_name(verdicts[0].reference)
     together = f"; intervals and p values{words}" if (words := corrected(verdicts[0])) else ""
-    return Table(f"Comparison with {reference}, at a one-sided level of 2.5 %{together}", header, rows)
+    tiles = scored_on_each(view, list(dict.fromkeys(verdict.split for verdict in verdicts)))
+    return Table(
+        f"Comparison with {reference} on {tiles}, at a one-sided level of 2.5 %{together}", header, rows
+    )
 
 
 def _p_equal(verdict: VerdictRecord) -> str:
     """Return the p value of equal methods; a dash where the trained models alone were compared."""
     return fmt.NOTHING if verdict.equal is None or not verdict.tests_methods else fmt.p_value(verdict.equal)
+
+
+def _needed(verdict: VerdictRecord) -> str:
+    """Return the seeds and the images that would decide; a dash for what is not enough or not known."""
+    if verdict.needed is None:
+        return fmt.NOTHING
+    counts = (verdict.needed.seeds, verdict.needed.images)
+    return " / ".join(fmt.NOTHING if count is None else f"{count:,}" for count in counts)
 
 
 def _over_folds(verdict: VerdictRecord) -> str:
@@ -105,7 +120,7 @@ def class_table(view: ReportView, split: str) -> Table:
     several = any(len(group.summary.seeds) > 1 for group in groups)
     ranges = "; in brackets the lowest and highest of the seeds" if several else ""
     header = ["Class", "Test tiles", *(group.title for group in groups)]
-    return Table(view.with_split("F1 of each class on the test split", split) + ranges, header, rows)
+    return Table(f"F1 of each class on {scored_on(view, split)}{ranges}", header, rows)
 
 
 def calibration_table(view: ReportView, split: str) -> Table:
@@ -130,9 +145,9 @@ def calibration_table(view: ReportView, split: str) -> Table:
         rows.append([title, temperatures, *(_ece_cells(scores, by_seed) if shown else []), *pairs])
     heads = ["ECE", "ECE if perfectly calibrated"][: shown + by_seed]
     header = ["Method", "Temperatures", *heads, *(head for head, _, _ in measures)]
-    caption = "Calibration on test before and after temperature scaling, fitted on validation"
+    caption = f"Calibration on {scored_on(view, split)}, before and after temperature scaling on validation"
     note = "; ECE and the 95 % range of perfectly calibrated models: means of the seeds" if by_seed else ""
-    return Table(view.with_split(caption, split) + note, header, rows)
+    return Table(caption + note, header, rows)
 
 
 def _ece_cells(scores: CalibrationRecord, by_seed: bool) -> list[str]:
@@ -168,10 +183,9 @@ def robustness_table(view: ReportView, split: str) -> Table:
         ]
         for record in records
     ]
-    over = f" of {view.checked_folds}" if view.folds else ""
-    caption = f"Accuracy on {counted(records[0].count, 'validation tile')}{over}, mean over five severities"
+    caption = f"Accuracy on {corrupted_on(view, split)}, mean over five severities"
     header = ["Method", "Seed", "Clean (95 % interval)", "Mean", "Loss, points", *map(fmt.capital, kinds)]
-    return Table(view.with_split(caption, split), header, rows)
+    return Table(caption, header, rows)
 
 
 def severity_table(view: ReportView, split: str) -> Table:
@@ -184,7 +198,8 @@ def severity_table(view: ReportView, split: str) -> Table:
         for i, point in enumerate(kind.severities)
     ]
     header = ["Corruption and severity", *(method_name(record.method) for record in records)]
-    return Table(view.with_split("Accuracy at each severity (95 % interval)", split), header, rows)
+    caption = f"Accuracy at each severity (95 % interval), on {corrupted_on(view, split)}"
+    return Table(caption, header, rows)
 
 
 def sweep_table(
@@ -208,7 +223,7 @@ def sweep_table(
         found = [dict(points).get(value) for points in lines.values()]
         cells = [fmt.with_interval(g.accuracy, view.digits) if g else fmt.NOTHING for g in found]
         rows.append(["all" if value is None else f"{value:,}", *cells])
-    return Table(view.with_split("Test accuracy (95 % interval)", split), [head, *lines], rows)
+    return Table(f"Accuracy (95 % interval) on {scored_on(view, split)}", [head, *lines], rows)
 
 
 def _with_interval(point: Accuracy, digits: int) -> str:

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Literal
 
 from orbitune.errors import DivergedError, OrbituneError, RunError
-from orbitune.models.methods import find_method
+from orbitune.models.factory import default_learning_rate
 from orbitune.study.grid import RunSpec, TuningKey
 from orbitune.study.tune.choice import Choice, choose
 from orbitune.study.tune.rates import around, nearest_place, rate_at
@@ -257,4 +257,4 @@ def chosen_learning_rates(searches: Sequence[Search]) -> dict[TuningKey, float |
 
 
 def _default_rate(spec: RunSpec) -> float:
-    return spec.recipe.learning_rate or find_method(spec.recipe.method).learning_rate
+    return spec.recipe.learning_rate or default_learning_rate(spec.recipe)

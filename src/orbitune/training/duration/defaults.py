@@ -2,7 +2,7 @@
 
 from orbitune.errors import ModelError
 from orbitune.models.methods import find_method
-from orbitune.recipe import DEFAULT_EPOCHS, Recipe
+from orbitune.recipe import Recipe
 
 # With few tiles one pass is a step or two: the learning rate would have no time to rise and fall, and
 # validation would take most of the time. Fixed step counts for small data are what BiT does (Kolesnikov et
@@ -37,7 +37,7 @@ def resolve_length(recipe: Recipe, tiles: int) -> Recipe:
             "pass a number of --epochs, and no --patience."
         )
     patience = recipe.patience or (DEFAULT_PATIENCE if recipe.epochs == "auto" else None)
-    return recipe.replace(epochs=recipe.epochs or DEFAULT_EPOCHS, passes=passes, patience=patience)
+    return recipe.replace(epochs=recipe.epochs or recipe.max_epochs, passes=passes, patience=patience)
 
 
 def steps_per_pass(recipe: Recipe, tiles: int) -> int:

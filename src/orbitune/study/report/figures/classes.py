@@ -16,6 +16,7 @@ from orbitune.reporting.drawing import (
     shorten,
     to_panel,
 )
+from orbitune.study.report.split_origins import scored_on_each
 from orbitune.study.report.view_model import MethodRow, ReportView
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def class_figure(view: ReportView, reference: MethodRow) -> Figure:
         )
         panels.append(to_panel(figure, fmt.slug(view.with_split("classes", split)), alt=alt, width=width))
     caption = (
-        f"F1 of each class minus that of {reference.title}, in points. Orange is worse, blue is better; the "
+        f"F1 of each class minus that of {reference.title}, in points, on {scored_on_each(view)}. "
+        "Orange is worse, blue is better; the "
         f"colour scale ends at {_STRONG:g} points."
     )
     if few:

@@ -6,6 +6,7 @@ from orbitune.reporting import confusion
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Figure, Panel
 from orbitune.study.report.figures.styles import Styles
+from orbitune.study.report.split_origins import scored_on, scored_on_each
 from orbitune.study.report.view_model import ReportView, RunGroup
 
 
@@ -17,7 +18,8 @@ def confusion_figure(view: ReportView, styles: Styles) -> Figure:
     groups = [group for split in view.splits for group in shown_groups(view, split)]
     seeds = "; tiles are counted once per seed" if any(g.seeds > 1 for g in groups) else ""
     chosen = " Only the reference and the method closest to it in accuracy are shown." if view.many else ""
-    caption = confusion.LEGEND.format(counted=seeds) + chosen
+    legend = confusion.LEGEND.format(counted=seeds)
+    caption = f"On {scored_on_each(view)}. {legend}{chosen}"
     return Figure(caption, [_draw_panel(view, group, styles=styles) for group in groups])
 
 
@@ -39,6 +41,6 @@ def _draw_panel(view: ReportView, group: RunGroup, *, styles: Styles) -> Panel:
         counts=np.sum([test.confusion for test in tests], axis=0),
         classes=[row.name for row in tests[0].per_class],
         colour=styles[group.title]["color"],
-        of=f"{group.title} on the {view.with_split('test split', group.split)}",
+        of=f"{group.title} on {scored_on(view, group.split)}",
         synthetic=view.synthetic,
     )

@@ -15,6 +15,7 @@ from orbitune.reporting.drawing import (
     to_panel,
 )
 from orbitune.study.report.figures.styles import Styles
+from orbitune.study.report.split_origins import scored_on_each
 from orbitune.study.report.view_model import MeanCost, ReportView, RunGroup
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def cost_figure(view: ReportView, styles: Styles) -> Figure:
         for cost in (_TIME if view.timings_comparable else _CPU, *_OTHERS)
     ]
     caption = (
-        "Up is better, left is cheaper. Bars are 95 % intervals of the test accuracy. The grey line is the "
-        "Pareto front of the means: methods that no other method beats in both. "
+        f"On {scored_on_each(view)}. Up is better, left is cheaper. Bars are 95 % intervals of the test "
+        "accuracy. The grey line is the Pareto front of the means: methods that no other beats in both. "
         "Memory is the GPU's where the run used one, else the whole process's."
     )
     return Figure(caption, panels)

@@ -7,6 +7,7 @@ from orbitune.reporting.components import Figure, Panel
 from orbitune.reporting.drawing import INK, Look
 from orbitune.reporting.epochs import RING, EpochLine, epoch_panel
 from orbitune.study.report.figures.styles import Styles
+from orbitune.study.report.split_origins import scored_on_each
 from orbitune.study.report.view_model import ReportView, RunGroup
 
 _MEASURES = (("loss", "Loss, nats", 1), ("accuracy", "Accuracy, %", 100))
@@ -52,9 +53,9 @@ def _draw_panel(
 
 def _caption(view: ReportView) -> str:
     """Return the caption of the figure."""
-    sentences = [
-        "Validation tiles." if view.many else "Solid: validation. Dashed: training, averaged over the epoch."
-    ]
+    tiles = scored_on_each(view, part="validation")
+    training = "" if view.many else " Dashed: training, averaged over the epoch."
+    sentences = [f"{'On' if view.many else 'Solid: on'} {tiles}.{training}"]
     if any(len(group.runs) > 1 for group in view.groups):
         over = "seeds and folds" if view.folds else "seeds"
         return " ".join([*sentences, f"Mean over {over}."])

@@ -4,6 +4,7 @@ from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Figure, Panel
 from orbitune.reporting.reliability import LEGEND, ReliabilityCurve, reliability_panel
 from orbitune.study.report.figures.styles import Styles
+from orbitune.study.report.split_origins import scored_on_each
 from orbitune.study.report.view_model import ReportView
 
 _STATES = {"before": "Before temperature scaling", "after": "After temperature scaling"}
@@ -12,7 +13,8 @@ _STATES = {"before": "Before temperature scaling", "after": "After temperature s
 def reliability_figure(view: ReportView, splits: list[str], *, styles: Styles) -> Figure:
     """Draw accuracy against confidence in bins of equal size; two panels per split."""
     panels = [panel for split in splits for panel in _draw_panels(view, split, styles=styles)]
-    return Figure(LEGEND.format(tiles="Test tiles", subject="a method"), panels)
+    tiles = scored_on_each(view, splits)
+    return Figure(LEGEND.format(tiles=fmt.capital(tiles), subject="a method"), panels)
 
 
 def _draw_panels(view: ReportView, split: str, *, styles: Styles) -> list[Panel]:

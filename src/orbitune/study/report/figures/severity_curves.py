@@ -7,6 +7,7 @@ from orbitune.reporting.drawing import THIRD_WIDTH, legend, new_figure, to_panel
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import RobustnessRecord
 from orbitune.study.report.figures.styles import Styles
+from orbitune.study.report.split_origins import corrupted_on
 from orbitune.study.report.view_model import ReportView
 
 
@@ -15,10 +16,8 @@ def robustness_figure(view: ReportView, split: str, *, styles: Styles) -> Figure
     records = view.robustness_on(split)
     kinds = len(records[0].corruptions)
     panels = [_draw_panel(view, records, kind=kind, styles=styles) for kind in range(kinds)]
-    caption = (
-        f"Accuracy on {records[0].count:,} corrupted validation tiles; severity 0 is without corruption. "
-        "Bars are 95 % intervals."
-    )
+    tiles = corrupted_on(view, split)
+    caption = f"Accuracy on {tiles}, corrupted; severity 0 is without corruption. Bars are 95 % intervals."
     return Figure(caption, panels)
 
 

@@ -14,6 +14,7 @@ from orbitune.reporting.drawing import (
     to_panel,
 )
 from orbitune.study.report.figures.styles import Styles
+from orbitune.study.report.split_origins import scored_on_each
 from orbitune.study.report.view_model import ReportView, RunGroup
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def sweep_figure(view: ReportView, sweep: Sweep, *, styles: Styles) -> Figure:
         if sweep_lines(view, sweep, split=split)
     ]
     logarithmic = " The horizontal axis is logarithmic." if sweep.name != "image_sizes" else ""
-    caption = f"Bars are 95 % intervals.{logarithmic} The axis of accuracy is logarithmic in the error rate."
+    axis = "The axis of accuracy is logarithmic in the error rate."
+    caption = f"On {scored_on_each(view)}. Bars are 95 % intervals.{logarithmic} {axis}"
     return Figure(caption, panels)
 
 

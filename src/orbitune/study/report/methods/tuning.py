@@ -4,6 +4,7 @@ from orbitune.errors import counted
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import fold_name, method_name
+from orbitune.study.report.split_origins import scored_on_each
 from orbitune.study.report.view_model import ReportView
 from orbitune.study.tune.records import FinalistRecord, SearchRecord, TrialRecord
 
@@ -41,7 +42,8 @@ def describe_searches(view: ReportView) -> list[str]:
 def search_table(view: ReportView) -> Table:
     """Return a table of all searches: what was tried, chosen and tied."""
     header, rows = _search_cells(view)
-    caption = "Learning rates, chosen on validation; finalists trained all epochs with every seed"
+    tiles = scored_on_each(view, part="validation")
+    caption = f"Learning rates, chosen on {tiles}; finalists trained all epochs with every seed"
     return Table(caption, header, rows)
 
 
@@ -121,7 +123,8 @@ def finalist_table(view: ReportView) -> Table:
         for each in search.finalists
     ]
     header = ["Search", "Learning rate", "Mean validation score", "Of each seed", ""]
-    return Table("Finalists: best validation score of whole runs", header, rows)
+    tiles = scored_on_each(view, part="validation")
+    return Table(f"Finalists: best score of whole runs on {tiles}", header, rows)
 
 
 def trial_table(view: ReportView) -> Table:
@@ -143,4 +146,7 @@ def trial_table(view: ReportView) -> Table:
 
     fold = ["Fold"] if view.folds else []
     header = ["Method", "Split", *fold, "Learning rate", "Seed", "Epochs", "Validation accuracy", "Time"]
-    return Table("Learning-rate trials", [*header, "Outcome"], [*map(cells, view.results.trials)])
+    tiles = scored_on_each(view, part="validation")
+    return Table(
+        f"Learning-rate trials, on {tiles}", [*header, "Outcome"], [*map(cells, view.results.trials)]
+    )
