@@ -21,7 +21,7 @@ from orbitune.reporting.page import WARNING, Page
 from orbitune.reporting.reliability import too_few
 from orbitune.study.display_names import fold_name
 from orbitune.study.records import StudyResults
-from orbitune.study.report import run_details, tables, tuning
+from orbitune.study.report import run_details, tables
 from orbitune.study.report.comparison import (
     comparison_columns,
     comparison_rows,
@@ -43,7 +43,7 @@ from orbitune.study.report.figures.sweeps import SWEEPS, sweep_figure, sweep_lin
 from orbitune.study.report.gallery import disagreement_gallery
 from orbitune.study.report.headline import write_headline
 from orbitune.study.report.leakage import leakage_components
-from orbitune.study.report.methods import methodology
+from orbitune.study.report.methods import methodology, tuning
 from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.view_model import ReportView
 
