@@ -15,7 +15,8 @@ from orbitune.evaluation.statistics.resampled import corrected_resampled_interva
 from orbitune.study.corrupted_runs import pool_folds
 from orbitune.study.grid import Grid
 from orbitune.study.predictions import complete_runs, load_predictions
-from orbitune.study.summaries import split_gaps, summarise_groups
+from orbitune.study.split_gaps import split_gaps
+from orbitune.study.summaries import summarise_groups
 from orbitune.study.verdicts import compare_methods
 
 COUNT, FOLDS = 90, 3

@@ -10,7 +10,7 @@ from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import CalibrationRecord, ClassRecord, VerdictRecord
-from orbitune.study.report.backbone_answers import corrected
+from orbitune.study.report.answers.backbone_answers import corrected
 from orbitune.study.report.split_origins import corrupted_on, scored_on, scored_on_each
 from orbitune.study.report.view_model import ReportView, RunGroup
 from orbitune.study.verdicts import comparison_sentences

@@ -8,8 +8,8 @@ from orbitune.files import replacing, write_text
 from orbitune.reporting.page import WARNING
 from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison
-from orbitune.study.report.conclusions import write_conclusions
-from orbitune.study.report.headline import write_headline
+from orbitune.study.report.answers.conclusions import write_conclusions
+from orbitune.study.report.answers.headline import write_headline
 from orbitune.study.report.methods.tuning import terminal_searches, warn_edges
 from orbitune.study.report.pages import build_page
 from orbitune.study.report.seen_tiles import warn_seen

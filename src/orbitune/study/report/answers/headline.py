@@ -4,7 +4,7 @@ from orbitune.evaluation.statistics.sentences import claim, format_points, inter
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.findings import VerdictRecord
-from orbitune.study.report.backbone_answers import which_backbone_is_best
+from orbitune.study.report.answers.backbone_answers import which_backbone_is_best
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView
 
 _ASKED = "lora"  # the question of a study of many methods is about this one, where it is among them
