@@ -12,9 +12,9 @@ from PIL import Image
 from orbitune.data import synthetic as drawn
 from orbitune.data.sensor.corruptions import CORRUPTIONS, SEVERITIES
 from orbitune.evaluation.calibration import fit_temperature, score_calibration
-from orbitune.evaluation.metrics import score, wilson
+from orbitune.evaluation.metrics import score
 from orbitune.evaluation.statistics.comparison import compare_pairs
-from orbitune.evaluation.statistics.intervals import bootstrap_accuracy
+from orbitune.evaluation.statistics.intervals import bootstrap_accuracy, wilson
 from orbitune.recipe import Recipe
 from orbitune.study import report
 from orbitune.study.arms import comparisons, split_arm

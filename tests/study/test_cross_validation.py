@@ -15,7 +15,8 @@ from orbitune.evaluation.statistics.resampled import corrected_resampled_interva
 from orbitune.study.corrupted_runs import pool_folds
 from orbitune.study.grid import Grid
 from orbitune.study.predictions import complete_runs, load_predictions
-from orbitune.study.summaries import split_gaps, summarise_groups
+from orbitune.study.split_gaps import split_gaps
+from orbitune.study.summaries import summarise_groups
 from orbitune.study.verdicts import compare_methods
 
 COUNT, FOLDS = 90, 3
@@ -260,9 +261,9 @@ def test_methods_differ_only_if_their_difference_holds_over_folds(tmp_path):
     """All mistakes are of one fold: its training tiles may be the reason."""
     verdict = judged(tmp_path, full=(0, 0, 0), lora=(0, 0, 20))
     assert verdict.equal < 0.001 and verdict.beyond < 0.025 and not verdict.differs
-    assert (verdict.outcome, verdict.images_needed) == ("open", None)
+    assert (verdict.outcome, verdict.needed) == ("open", None)
     interval = "over folds -213.45 to +169.01)"
-    assert verdict.sentences[0].endswith(f", {interval}; more test images alone would not decide.")
+    assert verdict.sentences[0].endswith(f", {interval}.")
     assert verdict.sentences[1].endswith(
         f": no difference was detected over folds (score test, p < 0.001, 95 % interval {interval[:-1]}; "
         "McNemar of these trained models, p < 0.001)."

@@ -1,8 +1,7 @@
 """Scores of a classifier: accuracy, macro-F1, loss, per class, confusion.
 
-scikit-learn computes them. The interval of the accuracy is Wilson's (1927,
-doi:10.1080/01621459.1927.10502953), which stays within 0..1 and keeps its coverage near 100 %, unlike the
-normal approximation.
+scikit-learn computes them. The interval of the accuracy is Wilson's, that of macro-F1 a bootstrap over the
+tiles.
 """
 
 from collections.abc import Sequence
@@ -11,6 +10,8 @@ import numpy as np
 from pydantic import FiniteFloat, NonNegativeInt
 
 from orbitune.errors import RunError, counted
+from orbitune.evaluation.statistics.intervals import wilson
+from orbitune.evaluation.statistics.macro_f1 import macro_f1_interval
 from orbitune.models.lineage.scores import Scores
 from orbitune.records import JsonTuple, Record
 
@@ -52,11 +53,11 @@ class SplitScores(Scores):
         return Scores(**{name: getattr(self, name) for name in Scores.model_fields})
 
     def describe(self) -> str:
-        """Return accuracy with its interval, and macro-F1, in words."""
+        """Return accuracy and macro-F1 with their intervals in words."""
         low, high = self.interval
         return (
             f"accuracy {self.accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}, "
-            f"{counted(self.count, 'tile')}), macro-F1 {self.macro_f1:.4f}"
+            f"{counted(self.count, 'tile')}), macro-F1 {self.describe_macro_f1(4)}"
         )
 
     def class_table(self) -> tuple[list[str], list[list[str]]]:
@@ -88,11 +89,13 @@ def score(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]) -> 
     )
     correct = int((predicted == labels).sum())
     low, high = wilson(correct, len(labels))
+    confusion = confusion_matrix(labels, predicted, labels=names)
     return SplitScores(
         count=len(labels),
         accuracy=correct / len(labels),
         interval=(low, high),
         macro_f1=float(f1[support > 0].mean()),
+        macro_f1_interval=macro_f1_interval(confusion),
         loss=cross_entropy(logits, labels),
         per_class=tuple(
             ClassScores(
@@ -104,24 +107,8 @@ def score(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]) -> 
             )
             for i, name in enumerate(classes)
         ),
-        confusion=confusion_matrix(labels, predicted, labels=names).tolist(),
+        confusion=confusion.tolist(),
     )
-
-
-def wilson(correct: int, count: int) -> list[float]:
-    """Return the 95 % Wilson interval [low, high] of `correct` out of `count`.
-
-    Args:
-        correct: number of correct predictions.
-        count: number of predictions, at least 1.
-
-    Returns:
-        [low, high], fractions 0..1.
-    """
-    from scipy.stats import binomtest
-
-    interval = binomtest(correct, count).proportion_ci(confidence_level=0.95, method="wilson")
-    return [float(interval.low), float(interval.high)]
 
 
 def check_logits(logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[object]) -> None:

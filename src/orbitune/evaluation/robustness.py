@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from orbitune.data.sensor.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from orbitune.evaluation.metrics import wilson
+from orbitune.evaluation.statistics.intervals import wilson
 from orbitune.records import JsonTuple, Record, StoredRecord
 
 EVALUATIONS = 1 + len(CORRUPTIONS) * len(SEVERITIES)  # passes over the tiles

@@ -206,10 +206,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _adaptation(adaptation: Adaptation) -> str:
     """Return the section on the points of an adaptation and the scores on them."""
     scores, (low, high) = adaptation.scores, adaptation.scores.gain_interval
-    rows = ["| head | accuracy | 95 % interval | macro-F1 |", "| --- | --- | --- | --- |"]
+    rows = ["| head | accuracy | 95 % interval | macro-F1 (95 % interval) |", "| --- | --- | --- | --- |"]
     rows += [
         f"| {name} | {each.accuracy:.1%} | {each.interval[0]:.1%} to {each.interval[1]:.1%} | "
-        f"{each.macro_f1:.3f} |"
+        f"{each.describe_macro_f1(3)} |"
         for name, each in (("before", scores.before), ("after", scores.after))
     ]
     listed = ", ".join(f"{name} {count:,}" for name, count in adaptation.points.items())

@@ -12,7 +12,8 @@ from orbitune.study.findings import DisagreementRecord, LeakageRecord
 from orbitune.study.leakage_checks import TileMeasures, check_leakage
 from orbitune.study.predictions import complete_runs
 from orbitune.study.records import RunRecord
-from orbitune.study.summaries import split_gaps, summarise_groups
+from orbitune.study.split_gaps import split_gaps
+from orbitune.study.summaries import summarise_groups
 from orbitune.study.verdicts import compare_methods
 from orbitune.training.evaluate import reopen
 

@@ -77,6 +77,7 @@ class GroupSummary(Record):
         folds: number of folds, whose predictions are pooled; None for an ordinary split.
         seeds: of the finished runs; with folds, those whose folds are all finished.
         macro_f1: mean over seeds, on test, 0..1.
+        macro_f1_interval: its 95 % interval over seeds and tiles; None in results of earlier versions.
         validation_accuracy: mean over seeds, 0..1.
     """
 
@@ -92,15 +93,35 @@ class GroupSummary(Record):
     test_tiles: int
     accuracy: MeanAccuracy
     macro_f1: float
+    macro_f1_interval: Interval | None = None
     validation_accuracy: float
     per_class: list[ClassRecord]
     calibration: CalibrationRecord | None = None
+
+
+class StandardisedGap(Record):
+    """A gap between two splits at one mix of classes, see `orbitune.evaluation.statistics.standardised`.
+
+    Attributes:
+        mix: split whose test tiles have this mix; None for equal weights, which compare macro recalls.
+        difference: recalls of the first split at this mix minus those of the second, -1..1.
+        interval: its 95 % interval; None where only the runs' confusions are known, as in results of earlier
+            versions.
+    """
+
+    mix: str | None
+    difference: float
+    interval: Interval | None
 
 
 class SplitGap(Record):
     """Accuracy of a method on one split minus another, -1..1, with 95 % interval.
 
     Attributes:
+        difference, low, high: on the test tiles as they are, whose classes may be mixed otherwise on each.
+        standardised: at the mix of the random split's test tiles, or of the first split's if there is none.
+        balanced: at equal weights of the classes.
+        left_out: classes without test tiles on one of the splits, which these two leave out.
         over_folds: 95 % interval over the folds of both splits, see
             `orbitune.evaluation.statistics.resampled.unpaired_resampled_interval`; None for ordinary splits.
     """
@@ -110,6 +131,9 @@ class SplitGap(Record):
     difference: float
     low: float
     high: float
+    standardised: StandardisedGap | None = None
+    balanced: StandardisedGap | None = None
+    left_out: list[str] = Field(default_factory=list)
     over_folds: Interval | None = None
 
     @property

@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from orbitune.evaluation.run_result import RunData, RunResult
-from orbitune.evaluation.statistics.comparison import ALPHA
 from orbitune.machine.environment import Environment
 from orbitune.models.lineage.training_data import RENAMED_DATA
-from orbitune.models.metadata import BackboneRecord, ParameterCounts
+from orbitune.models.metadata import BackboneRecord, ParameterCounts, with_licence
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import Record, StoredRecord, rename_keys
 from orbitune.study.design.fixed import Design
@@ -21,6 +20,7 @@ from orbitune.study.findings import (
     VerdictRecord,
 )
 from orbitune.study.grid import Grid
+from orbitune.study.older_results import outcome_of, standardised_of
 from orbitune.study.status import Status
 from orbitune.study.tune.records import SearchRecord, TrialRecord
 
@@ -41,6 +41,12 @@ class StudyBackbone(Record):
     name: str
     description: str
     parameters: int
+    licence: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """Return the description with the licence."""
+        return with_licence(self.description, self.licence)
 
 
 class ExecutorRecord(Record):
@@ -213,11 +219,13 @@ class StudyResults(StoredRecord):
         if isinstance(shared := values.get("recipe"), dict):
             values["recipe"] = shared = upgrade(shared)
         if isinstance(verdicts := values.get("verdicts"), list):
-            values["verdicts"] = [{**_outcome(each), **each} for each in verdicts]
+            values["verdicts"] = [{**outcome_of(each), **each} for each in verdicts]
         if not isinstance(runs := values.get("runs"), list):
             return values
         runs = [_upgrade_run(run, version) if isinstance(run, dict) else run for run in runs]
         finished = [run for run in runs if isinstance(run, dict) and isinstance(run.get("result"), dict)]
+        if isinstance(gaps := values.get("gaps"), list):
+            values["gaps"] = [{**standardised_of(gap, finished), **gap} for gap in gaps]
         if isinstance(shared, dict) and finished:
             # It had only the settings that all runs share.
             values["recipe"] = {**upgrade(finished[0]["result"].get("recipe", {})), **shared}
@@ -250,17 +258,6 @@ class StudyResults(StoredRecord):
     def compared(self, split: str) -> list[RunRecord]:
         """Return the finished runs of the comparison on one split, without sweeps."""
         return [run for run in self.done if run.split == split and run.sweep is None]
-
-
-def _outcome(verdict: dict[str, Any]) -> dict[str, str]:
-    """Return the outcome of a comparison up to format 4, which had a verdict on the margin alone."""
-    if verdict.get("verdict") == "no":
-        return {"outcome": "worse than margin"}
-    differs = (verdict.get("equal") or 1) <= 2 * ALPHA and not verdict.get("over_folds")
-    if differs and verdict["difference"] > 0:
-        return {"outcome": "better"}
-    undecided = "worse" if differs else "open"
-    return {"outcome": "within margin" if verdict.get("verdict") == "yes" else undecided}
 
 
 def _upgrade_run(run: dict[str, Any], version: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from orbitune.evaluation.statistics.comparison import MARGIN, Comparison, compare_pairs
+from orbitune.evaluation.statistics.power import with_needed
 from orbitune.evaluation.statistics.resampled import corrected_resampled_interval
 from orbitune.evaluation.statistics.sentences import difference_sentence, verdict_sentence
 from orbitune.study.arms import comparisons
@@ -26,7 +27,7 @@ def compare_methods(
 ) -> list[VerdictRecord]:
     """Judge all pairs of `orbitune.study.arms.comparisons` on each split; sweeps are left out.
 
-    All pairs of a split are judged together.
+    The primary comparisons of a split are judged together, and so are the others.
 
     Args:
         runs: all runs of the study.
@@ -54,6 +55,13 @@ def compare_methods(
         for comparison in sorted(judged, key=lambda each: pairs.index((each.method, each.reference))):
             if interval := _over_folds(on_split, comparison):
                 comparison = comparison.with_folds(interval)
+            else:
+                comparison = with_needed(
+                    comparison,
+                    method=correct[comparison.method],
+                    reference=correct[comparison.reference],
+                    difference=design.difference if design else 0.0,
+                )
             role = design.role((comparison.method, comparison.reference), split) if design else None
             sentences = comparison_sentences(comparison)
             verdicts.append(

@@ -6,7 +6,7 @@ import pytest
 from orbitune.evaluation.calibration import score_calibration
 from orbitune.evaluation.details.calibration_check import check_calibration, merge_bins
 from orbitune.evaluation.details.reliability_table import ReliabilityBin
-from orbitune.evaluation.metrics import wilson
+from orbitune.evaluation.statistics.intervals import wilson
 
 
 def drawn(count, sharpness=1.0, seed=3):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from orbitune.evaluation.details.class_intervals import class_intervals, macro_f1_interval
+from orbitune.evaluation.details.class_intervals import class_intervals
+from orbitune.evaluation.statistics.macro_f1 import macro_f1_interval
 
 CONFUSION = np.array([[40, 5, 5], [2, 18, 0], [0, 0, 30]])
 

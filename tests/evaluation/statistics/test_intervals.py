@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from orbitune.evaluation.metrics import wilson
 from orbitune.evaluation.statistics import intervals
 from orbitune.evaluation.statistics.intervals import (
     bootstrap_accuracy,
     bootstrap_difference,
     bootstrap_unpaired_difference,
     mean_accuracy,
+    wilson,
 )
 
 

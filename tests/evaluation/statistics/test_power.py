@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from orbitune.evaluation.statistics.comparison import ALPHA
+from orbitune.evaluation.statistics.comparison import ALPHA, compare_pairs
 from orbitune.evaluation.statistics.paired import PairedTest
 from orbitune.evaluation.statistics.power import (
     StudySize,
     least_number,
     least_sizes,
     simulate_chance,
+    with_needed,
 )
+from orbitune.evaluation.statistics.sentences import verdict_sentence
 from orbitune.evaluation.statistics.variability import Variability, correlation, disagreement
 
 AS_ONE_METHOD = Variability(accuracy=0.97, spread=0.001, discordant=0.0134, repeated=0.0134)
@@ -126,3 +128,33 @@ def test_runs_that_err_independently_disagree_as_two_coins_do_and_equal_runs_nev
 @pytest.mark.parametrize(("enough", "least"), [(1, 1), (2, 2), (7, 7), (100, 100), (101, None)])
 def test_the_least_number_that_is_enough_is_found(enough, least):
     assert least_number(lambda number: number >= enough, least=1, most=100) == least
+
+
+def compared(variability, *, seeds, images, observed):
+    """A comparison, open or not, whose observed difference is about `observed` points, and its runs."""
+    method, reference = draw_study(np.random.default_rng(3), variability, seeds, images, observed)
+    (found,) = compare_pairs({"lora": method, "full": reference}, [("lora", "full")])
+    return with_needed(found, method=method, reference=reference, difference=0.0)
+
+
+def test_an_open_comparison_names_the_seeds_and_images_for_a_difference_set_beforehand():
+    """Not for the one that was found, at which no number of either may be enough."""
+    found = compared(AS_ONE_METHOD, seeds=3, images=2000, observed=-0.5)
+    assert found.outcome == "worse" and found.difference == pytest.approx(-0.55)
+    assert 3 < found.needed.seeds < 30 and 2000 < found.needed.images < 50_000
+    assert found.needed.difference == 0
+    sentence = verdict_sentence(found)
+    assert "; with equal methods, deciding 80 % of the time takes " in sentence
+    assert f"takes {found.needed.seeds} seeds on these test images or " in sentence
+    assert sentence.endswith(" test images with these seeds.")
+
+
+def test_one_seed_shows_the_images_that_these_models_need_and_nothing_of_seeds():
+    found = compared(AS_ONE_METHOD, seeds=1, images=2000, observed=-0.3)
+    assert found.leaves_margin_open and found.needed.seeds is None
+    assert verdict_sentence(found).endswith(" test images with this seed.")
+
+
+def test_a_decided_comparison_needs_nothing():
+    found = compared(AS_ONE_METHOD, seeds=8, images=20_000, observed=0.0)
+    assert found.outcome == "within margin" and found.needed is None

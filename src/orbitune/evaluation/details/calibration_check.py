@@ -10,7 +10,7 @@ import numpy as np
 
 from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.details.reliability_table import ReliabilityBin, ece_of_calibrated
-from orbitune.evaluation.metrics import wilson
+from orbitune.evaluation.statistics.intervals import wilson
 
 LEAST_TILES = 100
 """Fewer tiles do not show calibration: the error that chance alone gives is as large as any other."""

@@ -6,8 +6,9 @@ import numpy as np
 
 from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.details.calibration_check import CalibrationCheck, check_calibration
-from orbitune.evaluation.details.class_intervals import ClassIntervals, Interval, macro_f1_interval
+from orbitune.evaluation.details.class_intervals import ClassIntervals, Interval
 from orbitune.evaluation.metrics import SplitScores
+from orbitune.evaluation.statistics.macro_f1 import macro_f1_interval
 from orbitune.evaluation.tasks.label_set_scores import AnySplitScores, LabelSetScores
 from orbitune.evaluation.tasks.task import Decision, Task, describe_calibration
 from orbitune.records import JsonTuple, Record
@@ -78,4 +79,4 @@ def interval_of_macro_f1(scores: SplitScores) -> Interval:
     """Return the 95 % bootstrap interval of macro-F1."""
     if isinstance(scores, LabelSetScores):
         return scores.intervals["macro_f1"]
-    return macro_f1_interval(np.array(scores.confusion))
+    return scores.macro_f1_interval or macro_f1_interval(np.array(scores.confusion))

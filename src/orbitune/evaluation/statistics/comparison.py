@@ -36,6 +36,24 @@ _CORRECTED = ("within", "beyond", "equal", "differ")
 Outcome = Literal["better", "within margin", "worse", "worse than margin", "open"]
 
 
+class Needed(Record):
+    """What 80 % of studies would need to decide on the margin, at a difference that was set beforehand.
+
+    All else is taken as observed, see `orbitune.evaluation.statistics.power`.
+
+    Attributes:
+        difference: the true difference, method minus reference, in points; not the one that was found, which
+            leads in circles.
+        seeds: of each method, on these test images; None if a thousand are not enough, and if one seed shows
+            nothing of others.
+        images: test images with these seeds; None if ten million are not enough.
+    """
+
+    difference: float
+    seeds: int | None
+    images: int | None
+
+
 class Comparison(Record):
     """A method compared with a reference; differences are in percentage points.
 
@@ -63,8 +81,7 @@ class Comparison(Record):
             `corrected_resampled_interval`, at the level of `simultaneous`; None for an ordinary split.
         outcome: what the simultaneous interval, and that over folds, show of the difference, see
             `judge_interval`.
-        images_needed: test images to decide on the margin with 80 % power, all else as observed; None if
-            more images alone would not decide.
+        needed: what it would take to decide, where the margin is open, see `Needed`; else None.
     """
 
     method: str
@@ -92,12 +109,17 @@ class Comparison(Record):
     simultaneous: Interval | None = None
     over_folds: Interval | None = None
     outcome: Outcome
-    images_needed: int | None
+    needed: Needed | None = None
 
     @property
     def interval(self) -> tuple[float, float]:
         """Interval that the outcome rests on, in points; in older results that of this comparison alone."""
         return self.simultaneous or (self.low, self.high)
+
+    @property
+    def leaves_margin_open(self) -> bool:
+        """Return whether it is open on which side of the margin the method is."""
+        return self.outcome in ("worse", "open")
 
     @property
     def is_within(self) -> bool:
@@ -130,8 +152,7 @@ class Comparison(Record):
         """
         lows, highs = zip(interval, self.interval, strict=True)
         outcome = judge_interval(min(lows), max(highs), margin=self.margin)
-        kept = {} if outcome == self.outcome else {"images_needed": None}
-        return self.model_copy(update={"over_folds": interval, "outcome": outcome, **kept})
+        return self.model_copy(update={"over_folds": interval, "outcome": outcome})
 
 
 def simultaneous_level(family: int) -> float:
@@ -232,5 +253,4 @@ def _compare(
         differ=differ,
         family=family,
         outcome=judge_interval(*together, margin=margin),
-        images_needed=score.images_needed(-margin / 100, ALPHA / family, power=POWER),
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.evaluation.statistics.comparison import ALPHA, POWER
+from orbitune.evaluation.statistics.comparison import ALPHA, POWER, Comparison, Needed
 from orbitune.evaluation.statistics.paired import PairedTest, SeedVariance
 from orbitune.evaluation.statistics.variability import Variability
 
@@ -80,6 +80,28 @@ def least_sizes(
         least_number(lambda seeds: enough(seeds=seeds), least=2, most=MOST_SEEDS),
         least_number(lambda images: enough(images=images), least=LEAST_IMAGES, most=MOST_IMAGES),
     )
+
+
+def with_needed(
+    compared: Comparison, *, method: np.ndarray, reference: np.ndarray, difference: float
+) -> Comparison:
+    """Return a comparison that leaves the margin open with what it would take to decide.
+
+    Args:
+        compared: the comparison; unchanged if it is decided, or if the difference lies on the margin.
+        method, reference: whether each seed is correct on each image, bool (S, N) and (R, N).
+        difference: true difference in points that was set beforehand.
+    """
+    if not compared.leaves_margin_open or difference == -compared.margin:
+        return compared
+    observed = Variability.observe(method, reference)
+    seeds = min(compared.seeds, compared.reference_seeds)
+    if not 0 < observed.accuracy + difference / 100 < 1:
+        return compared
+    size = StudySize(seeds, compared.images, compared.margin, compared.family)
+    least, images = least_sizes(observed, size, difference=difference)
+    needed = Needed(difference=difference, seeds=least if seeds > 1 else None, images=images)
+    return compared.model_copy(update={"needed": needed})
 
 
 def least_number(enough: Callable[[int], bool], *, least: int, most: int) -> int | None:

@@ -14,8 +14,7 @@ def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = Non
     """
     method, reference = _names(compared, names)
     found = f"{claim(compared, method=method, reference=reference)} ({_numbers(compared)})"
-    advice = f"; {_advice(compared)}" if compared.outcome in ("worse", "open") else ""
-    return f"{scope(compared)}, {found}{advice}."
+    return f"{scope(compared)}, {found}{_advice(compared)}."
 
 
 def claim(compared: Comparison, *, method: str, reference: str) -> str:
@@ -25,7 +24,7 @@ def claim(compared: Comparison, *, method: str, reference: str) -> str:
         compared: the comparison.
         method, reference: display names.
     """
-    points = f"{compared.margin:g} points"
+    points = format_points(compared.margin)
     less = f"{method} is less accurate than {reference}"
     if compared.outcome == "better":
         return f"{method} is more accurate than {reference}"
@@ -104,11 +103,26 @@ def _numbers(compared: Comparison) -> str:
 
 
 def _advice(compared: Comparison) -> str:
-    """Return what it would take to decide on the margin."""
-    if compared.images_needed is None:
-        return "more test images alone would not decide"
-    needed = f"{round_up_images(compared.images_needed):,}"
-    return f"about {needed} test images would decide if the difference stayed as it is"
+    """Return what it would take to decide on the margin, after a semicolon; empty if that is not known."""
+    needed = compared.needed
+    if needed is None:
+        return ""
+    truth = f"a true difference of {needed.difference:+g} points" if needed.difference else "equal methods"
+    seeds = min(compared.seeds, compared.reference_seeds)
+    if needed.seeds is not None and needed.seeds <= seeds:
+        return f"; with {truth}, 80 % of such studies would have decided"
+    ways = [f"{needed.seeds:,} seeds on these test images"] if needed.seeds else []
+    if needed.images is not None:
+        own = "these seeds" if seeds > 1 else "this seed"
+        ways += [f"{round_up_images(needed.images):,} test images with {own}"]
+    if not ways:
+        return f"; with {truth}, no number of test images with {seeds:,} seeds would decide 80 % of the time"
+    return f"; with {truth}, deciding 80 % of the time takes {' or '.join(ways)}"
+
+
+def format_points(points: float) -> str:
+    """Return percentage points as text, such as "0.5 points" or "1 point"."""
+    return f"{points:g} point" if points == 1 else f"{points:g} points"
 
 
 def _folds(compared: Comparison, name: str) -> str:

@@ -8,10 +8,11 @@ pilot tells how often methods of another difference would disagree.
 
 from functools import cache
 from math import sqrt
+from statistics import fmean
 
 import numpy as np
 
-from orbitune.evaluation.statistics.paired import PairedTest, SeedVariance
+from orbitune.evaluation.statistics.paired import PairedTest
 from orbitune.records import Record
 
 _POINTS = 20_001  # of difficulty, in equal parts of the images
@@ -38,24 +39,25 @@ class Variability(Record):
     def observe(cls, method: np.ndarray, reference: np.ndarray) -> "Variability":
         """Return how two methods varied in a pilot.
 
+        With one seed of either, the spread is not known and taken as 0, which holds for the trained models.
+
         Args:
-            method, reference: whether each seed is correct on each image, bool (S, N) and (R, N); S, R >= 2.
+            method, reference: whether each seed is correct on each image, bool (S, N) and (R, N).
         """
         test = PairedTest.from_correct(method, reference)
         means = float(method.mean()), float(reference.mean())
         between = correlation(test.wins + test.losses, accuracies=means)
-        noises = [_one_run(each) for each in test.seeds]
-        seeds = [
-            correlation(2 * noise, accuracies=(mean, mean)) for noise, mean in zip(noises, means, strict=True)
-        ]
         accuracy = means[1]
-        discordant = disagreement(accuracy, accuracy, correlated=between)
-        return cls(
-            accuracy=accuracy,
-            spread=sqrt(sum(each.between * (each.df + 1) for each in test.seeds) / len(test.seeds)),
-            discordant=discordant,
-            repeated=min(discordant, disagreement(accuracy, accuracy, correlated=sum(seeds) / len(seeds))),
-        )
+        discordant = repeated = disagreement(accuracy, accuracy, correlated=between)
+        spread = 0.0
+        if test.seeds:
+            alike = [
+                correlation(2 * each.noise * (each.df + 1), accuracies=(mean, mean))
+                for each, mean in zip(test.seeds, means, strict=True)
+            ]
+            repeated = min(discordant, disagreement(accuracy, accuracy, correlated=fmean(alike)))
+            spread = sqrt(fmean(each.between * (each.df + 1) for each in test.seeds))
+        return cls(accuracy=accuracy, spread=spread, discordant=discordant, repeated=repeated)
 
     def at(self, difference: float) -> tuple[float, float, float]:
         """Return what varies between images where the true difference is another, all in 0..1.
@@ -77,11 +79,6 @@ class Variability(Record):
             disagreement(ours, ours, correlated=seeds) / 2,
             self.repeated / 2,
         )
-
-
-def _one_run(seeds: SeedVariance) -> float:
-    """Return the variance from seed to seed of whether one run is correct on an image."""
-    return seeds.noise * (seeds.df + 1)
 
 
 @cache

@@ -18,7 +18,8 @@ from orbitune.evaluation.details.reliability_table import (
     expected_calibration_error,
     independent_predictions,
 )
-from orbitune.evaluation.metrics import ClassScores, SplitScores, wilson
+from orbitune.evaluation.metrics import ClassScores, SplitScores
+from orbitune.evaluation.statistics.intervals import wilson
 from orbitune.evaluation.tasks.resampling import bootstrap_scores
 from orbitune.evaluation.tasks.thresholds import HALF, f1_scores
 from orbitune.models.lineage.scores import Fraction, Interval, LabelSetSummary

@@ -21,6 +21,8 @@ class Scores(Record):
         accuracy: 0..1.
         interval: its 95 % Wilson interval, low and high.
         macro_f1: 0..1, the mean over the classes.
+        macro_f1_interval: its 95 % interval, low and high; None where an earlier version scored, and with
+            several labels a tile, where `intervals` has it.
         count: number of tiles.
         seen: those of them that the model, or one that it comes from, has seen; None where none are known.
     """
@@ -28,6 +30,7 @@ class Scores(Record):
     accuracy: Fraction
     interval: Interval
     macro_f1: FiniteFloat = 0.0
+    macro_f1_interval: Interval | None = None
     count: NonNegativeInt = 0
     seen: SeenCounts | None = None
 
@@ -41,8 +44,15 @@ class Scores(Record):
         return {
             "accuracy": f"{self.accuracy:.2%}",
             "95 % interval": f"{low:.2%} to {high:.2%}",
-            "macro-F1": f"{self.macro_f1:.4f}",
+            "macro-F1 (95 % interval)": self.describe_macro_f1(4),
         }
+
+    def describe_macro_f1(self, digits: int) -> str:
+        """Return macro-F1 with its interval, with a number of decimals."""
+        if self.macro_f1_interval is None:
+            return f"{self.macro_f1:.{digits}f}"
+        low, high = self.macro_f1_interval
+        return f"{self.macro_f1:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 class LabelSetSummary(Scores):

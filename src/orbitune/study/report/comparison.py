@@ -18,8 +18,7 @@ Column = tuple[str, Cell]
 def comparison_columns(view: ReportView) -> list[Column]:
     """Return the head of each column and the function that formats its cell."""
     return [
-        *[_accuracy_column(view, split) for split in view.splits],
-        *_gap_columns(view),
+        *[column(view, split) for split in view.splits for column in (_accuracy_column, _macro_f1_column)],
         *([("Image size", _image_size)] if view.backbones else []),
         ("Trainable parameters", _parameters),
         *_cost_columns(view),
@@ -107,27 +106,17 @@ def _accuracy_column(view: ReportView, split: str) -> Column:
     return f"{view.with_split('Test accuracy', split)} (95 % interval)", cell
 
 
-def _gap_columns(view: ReportView) -> list[Column]:
-    """Return one column per pair of splits, with the difference in accuracy."""
-    gaps = view.results.gaps
+def _macro_f1_column(view: ReportView, split: str) -> Column:
+    def cell(row: MethodRow) -> str:
+        if split not in row.groups:
+            return fmt.NOTHING
+        summary = row.groups[split].summary
+        mean = fmt.percent(summary.macro_f1, view.digits)
+        if summary.macro_f1_interval is None:
+            return mean
+        return f"{mean} ({fmt.percent_range(summary.macro_f1_interval, view.digits)})"
 
-    def column(pair: tuple[str, ...]) -> Column:
-        own = {gap.method: gap for gap in gaps if tuple(gap.splits) == pair}
-
-        def cell(row: MethodRow) -> str:
-            if row.method not in own:
-                return fmt.NOTHING
-            gap = own[row.method]
-            ends = fmt.signed_range(100 * gap.low, 100 * gap.high)
-            folds = ""
-            if gap.over_folds:
-                low, high = (100 * end for end in gap.over_folds)
-                folds = f", over folds {fmt.signed_range(low, high)}"
-            return f"{fmt.signed(100 * gap.difference)} points ({ends}{folds})"
-
-        return f"Gap, {pair[0]} minus {pair[1]} (95 % interval)", cell
-
-    return [column(pair) for pair in dict.fromkeys(tuple(gap.splits) for gap in gaps)]
+    return f"{view.with_split('Macro-F1', split)} (95 % interval)", cell
 
 
 def _image_size(row: MethodRow) -> str:

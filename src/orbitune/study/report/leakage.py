@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from orbitune.data.leakage.near_duplicates import DuplicatePair, NearDuplicates
 from orbitune.errors import counted
 from orbitune.evaluation.baselines import describe_baseline
-from orbitune.evaluation.metrics import wilson
+from orbitune.evaluation.statistics.intervals import wilson
 from orbitune.fold import Fold
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import BulletList, Component, Table

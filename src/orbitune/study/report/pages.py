@@ -21,7 +21,11 @@ from orbitune.reporting.page import WARNING, Page
 from orbitune.reporting.reliability import too_few
 from orbitune.study.display_names import fold_name
 from orbitune.study.records import StudyResults
-from orbitune.study.report import methodology, run_details, tables, tuning
+from orbitune.study.report import run_details, tables
+from orbitune.study.report.answers.conclusions import write_conclusions, write_title
+from orbitune.study.report.answers.corruption_losses import loss_sentences
+from orbitune.study.report.answers.headline import write_headline
+from orbitune.study.report.answers.split_gaps import gap_notes, gap_sentences, gap_tables
 from orbitune.study.report.comparison import (
     comparison_columns,
     comparison_rows,
@@ -29,8 +33,6 @@ from orbitune.study.report.comparison import (
     table_caption,
     table_notes,
 )
-from orbitune.study.report.conclusions import write_conclusions, write_title
-from orbitune.study.report.corruption_losses import loss_sentences
 from orbitune.study.report.figures.accuracy import accuracy_figure
 from orbitune.study.report.figures.classes import class_figure
 from orbitune.study.report.figures.confusion import confusion_figure
@@ -41,8 +43,8 @@ from orbitune.study.report.figures.severity_curves import robustness_figure
 from orbitune.study.report.figures.styles import Styles, method_styles
 from orbitune.study.report.figures.sweeps import SWEEPS, sweep_figure, sweep_lines
 from orbitune.study.report.gallery import disagreement_gallery
-from orbitune.study.report.headline import write_headline
 from orbitune.study.report.leakage import leakage_components
+from orbitune.study.report.methods import methodology, tuning
 from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.view_model import ReportView
 
@@ -95,6 +97,7 @@ def _sections(view: ReportView, folder: Path) -> Iterator[Section]:
     """Yield the sections in order; one without components is left out of the page."""
     styles = method_styles(view)
     yield Section("Verdicts", _verdicts(view))
+    yield Section("Gap between the splits", _gaps(view))
     yield Section("Accuracy against cost", [cost_figure(view, styles)] * (len(view.rows) > 1))
     yield from _sweeps(view, styles)
     yield Section("Classes", _classes(view))
@@ -127,6 +130,11 @@ def _verdicts(view: ReportView) -> list[Component]:
         tables.verdict_table(view),
         Collapsible("Verdicts in sentences", [sentences]),
     ]
+
+
+def _gaps(view: ReportView) -> list[Component]:
+    notes = [BulletList([*gap_sentences(view), *gap_notes(view)])] if view.results.gaps else []
+    return [*gap_tables(view), *notes]
 
 
 def _sweeps(view: ReportView, styles: Styles) -> Iterator[Section]:

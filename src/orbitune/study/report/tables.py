@@ -10,7 +10,7 @@ from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import CalibrationRecord, ClassRecord, VerdictRecord
-from orbitune.study.report.backbone_answers import corrected
+from orbitune.study.report.answers.backbone_answers import corrected
 from orbitune.study.report.split_origins import corrupted_on, scored_on, scored_on_each
 from orbitune.study.report.view_model import ReportView, RunGroup
 from orbitune.study.verdicts import comparison_sentences
@@ -32,29 +32,33 @@ def verdict_table(view: ReportView) -> Table:
         "Method",
         *(["Reference"] if view.backbones else []),
         *(["Split"] if several else []),
+        *(["Role"] if view.results.design else []),
         f"Difference, points ({interval_name(verdicts[0])})",
         *(["Interval over folds"] if view.folds else []),
-        f"Outcome, margin {verdicts[0].margin:g} points",
+        "Margin, points",
+        "Outcome",
         "p, within the margin",
         "p, worse by more",
         "p, equal",
         "p, McNemar of these trained models",
         "Only this method correct / only the reference",
-        "Test images needed",
+        "Needed for 80 %: seeds / test images",
     ]
     rows = [
         [
             method_name(verdict.method),
             *([method_name(verdict.reference)] if view.backbones else []),
             *([verdict.split] if several else []),
+            *([verdict.role or ""] if view.results.design else []),
             f"{fmt.signed(verdict.difference)} ({fmt.signed_range(*verdict.interval)})",
             *([_over_folds(verdict)] if view.folds else []),
+            f"{verdict.margin:g}",
             _OUTCOMES[verdict.outcome],
             *map(fmt.p_value, (verdict.within, verdict.beyond)),
             _p_equal(verdict),
             fmt.p_value(verdict.differ),
             f"{verdict.wins:,.0f} / {verdict.losses:,.0f}",
-            fmt.NOTHING if verdict.images_needed is None else f"{verdict.images_needed:,}",
+            _needed(verdict),
         ]
         for verdict in verdicts
     ]
@@ -69,6 +73,14 @@ def verdict_table(view: ReportView) -> Table:
 def _p_equal(verdict: VerdictRecord) -> str:
     """Return the p value of equal methods; a dash where the trained models alone were compared."""
     return fmt.NOTHING if verdict.equal is None or not verdict.tests_methods else fmt.p_value(verdict.equal)
+
+
+def _needed(verdict: VerdictRecord) -> str:
+    """Return the seeds and the images that would decide; a dash for what is not enough or not known."""
+    if verdict.needed is None:
+        return fmt.NOTHING
+    counts = (verdict.needed.seeds, verdict.needed.images)
+    return " / ".join(fmt.NOTHING if count is None else f"{count:,}" for count in counts)
 
 
 def _over_folds(verdict: VerdictRecord) -> str:

@@ -8,11 +8,11 @@ from orbitune.files import replacing, write_text
 from orbitune.reporting.page import WARNING
 from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison
-from orbitune.study.report.conclusions import write_conclusions
-from orbitune.study.report.headline import write_headline
+from orbitune.study.report.answers.conclusions import write_conclusions
+from orbitune.study.report.answers.headline import write_headline
+from orbitune.study.report.methods.tuning import terminal_searches, warn_edges
 from orbitune.study.report.pages import build_page
 from orbitune.study.report.seen_tiles import warn_seen
-from orbitune.study.report.tuning import terminal_searches, warn_edges
 from orbitune.study.report.view_model import ReportView
 
 
@@ -67,9 +67,9 @@ def terminal_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
 
 
 def backbone_text(results: StudyResults) -> str:
-    """Return the description of the study's backbone, or of each with its label."""
-    named = [f"{label}: {each.description}" for label, each in results.backbones.items()]
-    return "; ".join(named) or results.backbone.description
+    """Return the description of the study's backbone with its licence, or of each with its label."""
+    named = [f"{label}: {each.summary}" for label, each in results.backbones.items()]
+    return "; ".join(named) or results.backbone.summary
 
 
 def failure_lines(results: StudyResults) -> list[str]:

@@ -1,10 +1,10 @@
 """The answer of a study in two sentences: what a method loses against the reference, and what it saves."""
 
-from orbitune.evaluation.statistics.sentences import claim, interval_name, scope
+from orbitune.evaluation.statistics.sentences import claim, format_points, interval_name, scope
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.findings import VerdictRecord
-from orbitune.study.report.backbone_answers import which_backbone_is_best
+from orbitune.study.report.answers.backbone_answers import which_backbone_is_best
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView
 
 _ASKED = "lora"  # the question of a study of many methods is about this one, where it is among them
@@ -50,7 +50,7 @@ def _answer(view: ReportView, row: MethodRow, *, reference: MethodRow) -> str:
 
 def _interval(verdict: VerdictRecord) -> str:
     """Return a difference with its interval, and the margin where the claim does not name it."""
-    margin = f"; margin {verdict.margin:g} points" if verdict.outcome == "better" else ""
+    margin = f"; margin {format_points(verdict.margin)}" if verdict.outcome == "better" else ""
     low, high = verdict.interval
     folds = f", over folds {fmt.signed_range(*verdict.over_folds)}" if verdict.over_folds else ""
     return (
@@ -81,7 +81,7 @@ def _summary(view: ReportView, others: list[MethodRow], *, reference: MethodRow)
     where = " on every split" if len(view.splits) > 1 else ""
     found = (
         f"{scope(verdicts[0])} and {verdicts[0].images:,} test tiles, {len(within)} of {len(others)} methods "
-        f"are within {verdicts[0].margin:g} points of {reference.title}{where}"
+        f"are within {format_points(verdicts[0].margin)} of {reference.title}{where}"
     )
     if not within:
         return [f"{found}."]

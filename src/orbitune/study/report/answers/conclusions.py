@@ -8,13 +8,19 @@ from collections.abc import Sequence
 
 from orbitune.errors import counted
 from orbitune.evaluation.statistics.comparison import Outcome
-from orbitune.evaluation.statistics.sentences import p_of_outcome
+from orbitune.evaluation.statistics.sentences import format_points, p_of_outcome
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import VerdictRecord
-from orbitune.study.report.backbone_answers import backbone_conditions, corrected, intervals, which_backbone
-from orbitune.study.report.corruption_losses import write_losses
+from orbitune.study.report.answers.backbone_answers import (
+    backbone_conditions,
+    corrected,
+    intervals,
+    which_backbone,
+)
+from orbitune.study.report.answers.corruption_losses import write_losses
+from orbitune.study.report.answers.split_gaps import gap_sentences
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup
 
 
@@ -48,7 +54,7 @@ def write_conclusions(view: ReportView) -> list[str]:
         shown += [" ".join(backbone_conditions(view))]
         shown += [_verdicts_on(view, split, backbone=each) for split in view.splits for each in backbones]
         savings = [sentence for each in backbones for sentence in _savings(view, each)]
-        shown += [" ".join([*_gap_sentences(view), *savings])]
+        shown += [" ".join([*gap_sentences(view), *savings])]
     elif len(view.rows) == 1:
         shown = [_single_method(view, reference)]
     else:
@@ -68,7 +74,7 @@ def _verdicts_on(view: ReportView, split: str, *, backbone: str | None) -> str:
     where = f"on the {split} split " if len(view.splits) > 1 else ""
     reference = next(group for group in view.groups_on(split) if group.method == verdicts[0].reference)
     sentences = [f"{where}{_accuracy_clause(view, reference)}."]
-    margin = f"{verdicts[0].margin:g} points"
+    margin = format_points(verdicts[0].margin)
     claims: dict[Outcome, str] = {
         "better": "More accurate",
         "within margin": f"Within {margin} of it",
@@ -118,26 +124,6 @@ def _largest_p(verdicts: Sequence[VerdictRecord]) -> str:
     largest = fmt.p_value(max(known))
     sign = "" if largest[0] == "<" else "= " if len(verdicts) == 1 else "\N{LESS-THAN OR EQUAL TO} "
     return f" (p {sign}{largest}{corrected(verdicts[0])})"
-
-
-def _gap_sentences(view: ReportView) -> list[str]:
-    """Describe the accuracy that methods lose from one split to another."""
-    sentences = []
-    for pair in dict.fromkeys(tuple(gap.splits) for gap in view.results.gaps):
-        own = sorted(
-            (gap for gap in view.results.gaps if tuple(gap.splits) == pair), key=lambda gap: gap.difference
-        )
-        least, most = (
-            f"{100 * gap.difference:.{view.digits}f} ({method_name(gap.method)})" for gap in (own[0], own[-1])
-        )
-        if len(own) > 1 and all(gap.is_loss for gap in own):
-            loss = f"every method is less accurate on the {pair[1]} split, by {least} to {most} points"
-        elif len(own) > 1:
-            loss = f"from the {pair[0]} to the {pair[1]} split methods lose {least} to {most} points"
-        else:
-            loss = f"from the {pair[0]} to the {pair[1]} split it loses {least} points"
-        sentences.append(f"{fmt.capital(loss)}.")
-    return sentences
 
 
 def _savings(view: ReportView, backbone: str | None) -> list[str]:
@@ -190,7 +176,7 @@ def _single_method(view: ReportView, row: MethodRow) -> str:
         _accuracy_clause(view, group) + (f" of the {split} split." if len(row.groups) > 1 else ".")
         for split, group in row.groups.items()
     ]
-    return " ".join([*sentences, *_gap_sentences(view), "No other method was finished to compare it with."])
+    return " ".join([*sentences, *gap_sentences(view), "No other method was finished to compare it with."])
 
 
 def _single_runs(view: ReportView, reference: MethodRow) -> list[str]:

@@ -10,7 +10,8 @@ from orbitune.reporting.run_sentences import (
 )
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.records import RunRecord
-from orbitune.study.report.tuning import describe_searches
+from orbitune.study.report.methods.design import describe_design
+from orbitune.study.report.methods.tuning import describe_searches
 from orbitune.study.report.view_model import MethodRow, ReportView
 
 
@@ -22,6 +23,7 @@ def describe_runs(view: ReportView) -> list[str]:
     else:
         lines = [_best_epochs(view), *_computation(view), *_resumed(view)]
     return [
+        *describe_design(view),
         *lines,
         *describe_searches(view),
         _test_reads(view),

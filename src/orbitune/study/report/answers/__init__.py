@@ -1,0 +1,1 @@
+"""What a study answers, in sentences: headline, conclusions, backbones, gaps between splits."""

@@ -1,0 +1,1 @@
+"""How a study was done, in sentences: its design, searches and runs."""

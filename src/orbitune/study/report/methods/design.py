@@ -1,0 +1,83 @@
+"""What a study fixed before it read the test split, and what it explored, in sentences."""
+
+from collections.abc import Sequence
+
+from orbitune.errors import counted
+from orbitune.evaluation.statistics.sentences import format_points
+from orbitune.reporting import formatting as fmt
+from orbitune.study.design.fixed import Design, DesignChange, format_time
+from orbitune.study.display_names import method_name
+from orbitune.study.report.view_model import ReportView
+
+
+def describe_design(view: ReportView) -> list[str]:
+    """Return what was fixed beforehand, what was changed later, and what was explored."""
+    design = view.results.design
+    if design is None or not design.comparisons:
+        return []
+    changes = [_change(design, each) for each in design.changes]
+    return [_fixed(design), *changes, _explored(view, design)]
+
+
+def _fixed(design: Design) -> str:
+    """Describe what was fixed, and whether before the test split was read."""
+    when = format_time(design.fixed)
+    settings = [
+        f"margin {_margins(design)}",
+        f"{counted(len(design.seeds), 'seed')} ({', '.join(map(str, design.seeds))})",
+        f"the {design.analysis}",
+    ]
+    if design.difference:
+        settings.append(f"planned for a true difference of {design.difference:+g} points")
+    if not design.before_test_read:
+        return (
+            "Nothing was fixed before the test split was read, as an earlier version began the study; "
+            f"stored at {when}: {'; '.join(settings)}."
+        )
+    secondary = [pair for pair in design.comparisons if pair not in design.primary]
+    named = [f"primary: {_pairs(design.primary)}"] + (
+        [f"secondary: {_pairs(secondary)}"] if secondary else []
+    )
+    return f"Fixed at {when}, before the test split was read: {'; '.join([*named, *settings])}."
+
+
+def _margins(design: Design) -> str:
+    """Return the margins, of each split where they differ."""
+    if len(values := set(design.margins.values())) == 1:
+        return format_points(values.pop())
+    return fmt.listed(
+        [f"{format_points(margin)} on the {split} split" for split, margin in design.margins.items()]
+    )
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
+    return fmt.listed([f"{method_name(method)} against {method_name(other)}" for method, other in pairs])
+
+
+def _change(design: Design, change: DesignChange) -> str:
+    """Describe a change after the test split had been read."""
+    parts = []
+    if change.seeds != design.seeds:
+        parts.append(f"seeds {', '.join(map(str, change.seeds))}")
+    if added := [split for split in change.splits if split not in design.margins]:
+        parts.append(f"the {fmt.listed(added)} split added")
+    if new := [pair for pair in change.comparisons if pair not in design.comparisons]:
+        parts.append(f"{_pairs(new)} added")
+    if left := [pair for pair in design.comparisons if pair not in change.comparisons]:
+        parts.append(f"{_pairs(left)} left out")
+    changed = "; ".join(parts) or "as fixed"
+    return f"Changed at {format_time(change.made)}, after the test split had been read: {changed}."
+
+
+def _explored(view: ReportView, design: Design) -> str:
+    """Name what was not fixed beforehand."""
+    explored = [
+        f"{method_name(each.method)} against {method_name(each.reference)}"
+        + (f" on the {each.split} split" if len(view.splits) > 1 else "")
+        for each in view.results.verdicts
+        if each.role == "exploratory"
+    ]
+    rest = "sweeps, classes, calibration, robustness and the gap between splits are not tested hypotheses"
+    if not explored:
+        return f"Every comparison was fixed beforehand; {rest}."
+    return f"Exploratory, as not fixed beforehand: {fmt.listed(explored)}; {rest} either."
