@@ -181,7 +181,7 @@ def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool)
         [scene] = worker.scene.scenes
         scene_sha256 = scene.digest()
         earlier = earlier_places(worker.bundle.metadata.adaptation, scene_sha256)
-        seen, refitted = find_seen_windows(worker, windows), find_earlier(worker, windows, earlier)
+        seen, refitted = find_seen_windows(worker, windows), find_earlier(worker, windows, places=earlier)
     finally:
         worker.close()
     bundle, labels = worker.bundle, windows.labels

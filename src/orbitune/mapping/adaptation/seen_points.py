@@ -29,7 +29,9 @@ def earlier_places(adaptation: Adaptation | None, scene_sha256: str | None) -> t
     return (*adaptation.earlier, *adaptation.places)
 
 
-def find_earlier(worker: Worker, windows: LabelledWindows, places: tuple[LabelledPlace, ...]) -> np.ndarray:
+def find_earlier(
+    worker: Worker, windows: LabelledWindows, *, places: tuple[LabelledPlace, ...]
+) -> np.ndarray:
     """Return which points have windows that overlap with those of other places, bool (N,)."""
     import pyproj
 
