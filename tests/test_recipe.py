@@ -210,3 +210,11 @@ def test_neither_hash_nor_differences_know_where_files_lie(tmp_path):
     here, there = Recipe(data=str(tmp_path), backbone="/a"), Recipe(data="/elsewhere", backbone="/b")
     assert here.hash == there.hash and here.differences(there) == []
     assert Recipe(data="owner/tiles").hash != Recipe(data="owner/others").hash
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "expected"),
+    [({"restarts": 1}, "restarts", (1,)), ({"bands": 4}, "bands", ("4",))],
+)
+def test_a_list_of_one_number_needs_no_brackets_in_a_file(values, name, expected):
+    assert getattr(Recipe.make(values), name) == expected

@@ -19,7 +19,7 @@ from orbitune.recipe import Recipe
 from orbitune.study.report_files import report
 from orbitune.training.evaluate import evaluate
 from orbitune.training.run import train
-from orbitune.training.run_integrity import check_run
+from orbitune.training.stored.integrity import check_run
 
 STORED = Path(__file__).parent / "stored" / "0.1"
 PREDICTED = json.loads((STORED / "predictions.json").read_text())

@@ -20,8 +20,9 @@ def option_of(setting: str) -> str:
 
 
 def _split_names(value: Any) -> Any:
-    """Return names separated by commas as a tuple of them."""
-    parts = value.split(",") if isinstance(value, str) else value
+    """Return names separated by commas as a tuple of them, and a single number, as YAML reads it, as one."""
+    alone = isinstance(value, int) and not isinstance(value, bool)
+    parts = value.split(",") if isinstance(value, str) else [value] if alone else value
     return tuple(str(part).strip() for part in parts) if isinstance(parts, list | tuple) else parts
 
 

@@ -121,6 +121,14 @@ def describe_value(error: ValidationError) -> str:
     return str(_words(error.errors(include_url=False), BaseModel))
 
 
+def describe_fields(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Describe what is wrong with the parameters of a request, such as "top_k: must be at least 1."."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for each in errors:
+        found.setdefault(str(each["loc"][-1]), []).append(each)
+    return _join([Fault(name, _words(each, BaseModel)) for name, each in found.items()], str)
+
+
 def _setting(location: tuple[int | str, ...], model: type[BaseModel]) -> Iterable[str]:
     """Yield the names of an error's setting, without positions and types."""
     for name in location:

@@ -57,7 +57,7 @@ def test_a_setting_of_a_recipe_file_is_named_as_it_is_there(tmp_path):
         (["train", "--no-fst"], "There is no option --no-fst; did you mean --no-fast?"),
         (["train", "--s", 3], "There is no option --s; orbitune train --help-all lists them."),
         (["train", "--l", 3], "There is no option --l; orbitune train --help-all lists them."),
-        (["export", "--format", "onnx"], "There is no option --format; orbitune export --help lists them."),
+        (["export", "--format", "onnx"], "There is no option --format; did you mean --to?"),
         (["predict", "--model", "x"], "There is no option --model; orbitune predict --help lists them."),
         (["report", "--hepl"], "There is no option --hepl; orbitune report --help lists them."),
         (["adapters", "list", "--x"], "There is no option --x; orbitune adapters list --help lists them."),

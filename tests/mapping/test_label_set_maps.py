@@ -142,8 +142,8 @@ def test_the_preview_has_a_panel_for_each_class(label_set_bundle, scene, tmp_pat
 REFUSED = {
     "--polygons x.gpkg": "Files of --polygons know one label a tile, and bundle has several.",
     "--confidence x.tif": "Files of --confidence know one label",
-    "--min-area 1": "Patches of a minimum area know one label",
-    "--mode dense": "Dense maps know one label",
+    "--min-area 1": "Patches of a minimum area (--min-area) know one label",
+    "--mode dense": "Dense maps (--mode dense) know one label",
 }
 
 

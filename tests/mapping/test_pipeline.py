@@ -43,6 +43,8 @@ def test_a_map_of_the_command_line_is_that_of_python(draw, scene, bundle, orbitu
     code, out, error = orbitune("map", bundle.folder, scene, "--out", tmp_path / "cli.tif")
     assert (code, "scaling: " in error) == (0, True)
     assert "class_1" in out and "not sure" in out and f"saved {tmp_path / 'cli.tif'}" in out
+    saved = out.partition("saved ")[2].splitlines()[0].split(", ")
+    assert sorted(saved) == sorted(str(path) for path in tmp_path.iterdir() if path.name.startswith("cli"))
     assert (tmp_path / "cli.tif").read_bytes() == drawn.path.read_bytes()
 
 

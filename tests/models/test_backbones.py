@@ -193,3 +193,9 @@ def test_a_missing_folder_is_reported(tmp_path):
 def test_a_name_that_is_neither_path_nor_hub_id_is_one_line():
     with pytest.raises(OrbituneError, match="There is no backbone folder what is this: check it"):
         find_backbone("what is this")
+
+
+def test_a_mistyped_hub_id_is_answered_with_the_nearest_known_one(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"did you mean facebook/dinov2-base\?"):
+        find_backbone("facebok/dinov2-base")

@@ -213,7 +213,11 @@ def test_a_form_with_one_file_is_an_image_and_another_form_is_told_how(address, 
 
 @pytest.mark.parametrize("query", ["top_k=0", "top_k=-1", "top_k=x", "top_k=1e9"])
 def test_a_number_of_labels_that_makes_no_sense_is_refused(address, tile_bytes, query):
-    assert httpx.post(f"{address}/api/predict?{query}", content=tile_bytes).status_code == 422
+    done = httpx.post(f"{address}/api/predict?{query}", content=tile_bytes)
+    assert done.status_code == 422
+    typed = query.partition("=")[2]
+    wanted = "a whole number" if typed in ("x", "1e9") else "at least 1"
+    assert done.json() == {"detail": f"top_k: must be {wanted}, not '{typed}'."}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from orbitune.models.lineage.seen_file import merge_seen
 from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.preprocessing import write_preprocessing
 from orbitune.suggestions import missing
-from orbitune.training.run_integrity import check_run
+from orbitune.training.stored.integrity import check_run
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -123,6 +123,7 @@ def map_(
     quiet: Quiet = False,
 ) -> None:
     """Map the land cover of scenes. Run the same command again to continue."""
+    from orbitune.mapping.areas.analysis import change_file, zones_file
     from orbitune.mapping.pipeline import map_scene
     from orbitune.sources.band_names import parse_bands
 
@@ -160,4 +161,9 @@ def map_(
         print_areas(report.change)
     if (agreement := report.agreement) and agreement.fraction is not None:
         print(f"same label as tile by tile at {agreement.fraction:.1%} of {agreement.cells:,} cells")
-    print(f"saved {out}")
+    beside = [
+        change_file(out) if compare else None,
+        zones_file(out) if zones else None,
+        *(out.with_name(f"{out.name}.aux.xml"), out.with_suffix(".qml")),  # names and colours of classes
+    ]
+    print(f"saved {', '.join(map(str, [out, *outputs.values(), *(p for p in beside if p and p.is_file())]))}")

@@ -12,6 +12,9 @@ from orbitune.suggestions import ask, nearest
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
+_MEANT = {"format": "to", "formats": "to"}  # options that other tools have, in the words of ours
+
+
 def describe_usage(error: Any) -> str:
     """Describe an error of Click as one line, such as "--epochs: must be a whole number, not 'x'."."""
     cause = error.__cause__
@@ -39,7 +42,8 @@ def _unknown_option(option: str, error: Any) -> str:
     ]
     helps = [each for each in known if each.startswith("help")]
     words, typed = [each for each in known if each not in helps], option.lstrip("-")
-    near = [each for each in words if len(typed) > 1 and _initials(each) == typed] or nearest(typed, words)
+    near = [each for each in words if len(typed) > 1 and _initials(each) == typed]
+    near = near or [each for each in words if each == _MEANT.get(typed)] or nearest(typed, words)
     question = ask([f"--{each}" for each in near])
     command = error.ctx.command_path.removeprefix(error.ctx.find_root().command_path)
     advice = question or f"orbitune{command} --{max(helps, key=len)} lists them."

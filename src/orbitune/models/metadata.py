@@ -62,6 +62,12 @@ ClassNames = Annotated[JsonTuple[str], AfterValidator(_distinct)]
 Hashes = dict[Annotated[str, AfterValidator(_plain_name)], Sha256]  # by name of the file
 
 
+def with_licence(description: str, licence: str | None) -> str:
+    """Return a checkpoint's description with its licence, see `BackboneRecord`."""
+    stated = "unknown" if licence is None else licence or "its card states none"
+    return f"{description} (licence: {stated})"
+
+
 class BackboneRecord(Record):
     """The checkpoint that a model was trained from.
 
@@ -96,9 +102,7 @@ class BackboneRecord(Record):
     @property
     def summary(self) -> str:
         """Return the description with the licence."""
-        if self.licence is None:
-            return f"{self.description} (licence: unknown)"
-        return f"{self.description} (licence: {self.licence or 'its card states none'})"
+        return with_licence(self.description, self.licence)
 
     @property
     def runs(self) -> str:

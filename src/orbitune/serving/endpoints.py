@@ -11,9 +11,10 @@ from orbitune.serving.error_handling import hide_folders
 from orbitune.serving.multipart import receive_files
 from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
+from orbitune.settings_errors import describe_fields
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request
+    from fastapi import FastAPI, Request, Response
 
 _WORKERS = 2  # predictions computed at the same time
 _INLINE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
@@ -32,7 +33,9 @@ def add_prediction_routes(app: "FastAPI", service: PredictionService, *, max_que
     """
     import anyio
     from fastapi import HTTPException, Query, Request
+    from fastapi.exceptions import RequestValidationError
 
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
     slots = threading.Semaphore(max_queue)
     workers = anyio.CapacityLimiter(_WORKERS)
 
@@ -63,6 +66,13 @@ def add_prediction_routes(app: "FastAPI", service: PredictionService, *, max_que
         if answer.prediction.error:
             raise HTTPException(422, answer.to_json()["error"])
         return answer.to_json()
+
+
+async def _answer_invalid(request: "Request", error: Any) -> "Response":
+    """Answer parameters of a request that are invalid with one line."""
+    from fastapi.responses import JSONResponse
+
+    return JSONResponse({"detail": describe_fields(error.errors())}, 422)
 
 
 def _usage(request: "Request") -> str:

@@ -7,7 +7,7 @@ from pydantic import Field
 from orbitune.evaluation.run_result import RunData, RunResult
 from orbitune.machine.environment import Environment
 from orbitune.models.lineage.training_data import RENAMED_DATA
-from orbitune.models.metadata import BackboneRecord, ParameterCounts
+from orbitune.models.metadata import BackboneRecord, ParameterCounts, with_licence
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import Record, StoredRecord, rename_keys
 from orbitune.study.design.fixed import Design
@@ -41,6 +41,12 @@ class StudyBackbone(Record):
     name: str
     description: str
     parameters: int
+    licence: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """Return the description with the licence."""
+        return with_licence(self.description, self.licence)
 
 
 class ExecutorRecord(Record):

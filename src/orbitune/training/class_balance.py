@@ -50,6 +50,11 @@ def describe_weights(weights: np.ndarray, classes: Sequence[str]) -> str:
     )
 
 
+BALANCED_SAMPLING = (
+    "balanced sampling: each pass draws as many tiles with replacement, from all classes alike"
+)
+
+
 def draw_balanced(train: np.ndarray, members: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
     """Draw as many tiles as there are, with replacement, from all classes alike.
 

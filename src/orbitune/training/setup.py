@@ -36,7 +36,7 @@ from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.band_names import COLOURS
-from orbitune.training.class_balance import describe_weights, loss_weights
+from orbitune.training.class_balance import BALANCED_SAMPLING, describe_weights, loss_weights
 from orbitune.training.duration.defaults import describe_passes, resolve_length, steps_per_pass
 from orbitune.training.stored.records import RunInputs
 
@@ -283,6 +283,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
         *tiles.notes,
         *notes,
         *_training_notes(recipe, tiles, train=train, weights=weights),
+        *((f"not on the fast path: {why}",) if (why := backbone.family.why_plain) else ()),
         *describe_held_out(seen, backbone, splits=splits),
         f"normalisation from {preprocessing.stated_by}",
     )
@@ -335,3 +336,5 @@ def _training_notes(
         yield describe_passes(recipe, len(train))
     if weights is not None:
         yield describe_weights(weights, tiles.classes)
+    if recipe.sampling == "balanced":
+        yield BALANCED_SAMPLING

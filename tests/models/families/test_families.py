@@ -204,10 +204,10 @@ def test_logits_do_not_depend_on_smaller_images_before(checkpoints, model_type):
 @pytest.mark.parametrize(
     ("model_type", "message"),
     [
-        ("dinov3_vits", "not supported: The nearest supported ones are: dinov3_vit, "),
+        ("dinov3_vits", "not supported. The nearest supported ones are: dinov3_vit, "),
         ("siglip2", "SigLIP 2 checkpoints of one size are of type siglip"),
         ("siglip2_vision_model", "SigLIP 2 checkpoints of one size are of type siglip"),
-        ("llama", "which is not supported: Supported are: vit, deit"),
+        ("llama", "which is not supported. Supported are: vit, deit"),
     ],
 )
 def test_an_unknown_architecture_names_the_nearest_known_ones(model_type, message):

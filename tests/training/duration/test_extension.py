@@ -17,8 +17,8 @@ from orbitune.training import finalise
 from orbitune.training.checkpoint import trainable
 from orbitune.training.duration import extension
 from orbitune.training.evaluate import evaluate
-from orbitune.training.run_integrity import check_run
 from orbitune.training.schedule import learning_rate, step_image_size
+from orbitune.training.stored.integrity import check_run
 from orbitune.training.trainer import Trainer
 
 STEPS = 5  # of an epoch

@@ -73,10 +73,12 @@ class NearDuplicates:
         first, second = self.splits
         if not self.count:
             return f"no {second} tile is a near-duplicate of a {first} tile"
+        pair = self.pairs[0]
+        example = f"{pair.second} of {pair.first}" if pair.second != pair.first else f"both {pair.first}"
         are = "is a near-duplicate" if self.count == 1 else "are near-duplicates"
         return (
             f"{self.count:,} of {counted(self.tiles, f'{second} tile')} {are} of {first} tiles "
-            f"({self.identical:,} identical), such as {self.pairs[0].second} of {self.pairs[0].first}"
+            f"({self.identical:,} identical), such as {example}"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -60,11 +60,17 @@ class MapAnalysis:
         class_map = ClassMap.open(map_file)
         change = None
         if self.before:
-            change = compare_class_maps(self.before, class_map, out=_beside(map_file, "-change.tif"))
+            change = compare_class_maps(self.before, class_map, out=change_file(map_file))
         if self.zones:
-            write_zones(class_map, self.zones, out=_beside(map_file, "-zones.csv"))
+            write_zones(class_map, self.zones, out=zones_file(map_file))
         return estimate_areas(class_map, self.points), change
 
 
-def _beside(map_file: Path, ending: str) -> Path:
-    return map_file.with_name(f"{map_file.stem}{ending}")
+def change_file(map_file: Path) -> Path:
+    """Return the file of the change of a map."""
+    return map_file.with_name(f"{map_file.stem}-change.tif")
+
+
+def zones_file(map_file: Path) -> Path:
+    """Return the file of the hectares in zones of a map."""
+    return map_file.with_name(f"{map_file.stem}-zones.csv")

@@ -9,10 +9,10 @@ from orbitune.mapping.outputs.table import OUTPUTS
 
 # What needs one label a cell, by option.
 _SINGLE = {
-    "min_area": "Patches of a minimum area",
-    "reference": "Estimates from reference points",
-    "compare": "Comparisons of maps",
-    "zones": "Hectares in zones",
+    "min_area": "Patches of a minimum area (--min-area)",
+    "reference": "Estimates from reference points (--reference)",
+    "compare": "Comparisons of maps (--compare)",
+    "zones": "Hectares in zones (--zones)",
 }
 
 
@@ -37,4 +37,4 @@ def check_request(bundle: Bundle, options: MapOptions, *, outputs: Iterable[str]
         if getattr(options, option) is not None:
             bundle.require_single_label(feature)
     if options.mode == "dense":
-        bundle.require_single_label("Dense maps")
+        bundle.require_single_label("Dense maps (--mode dense)")

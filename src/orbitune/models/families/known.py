@@ -35,11 +35,11 @@ def family_of(model_type: str | None, *, whose: str, classes: Sequence[str] = ()
         return FAMILIES[model_type]
     if model_type is None:
         named = _ENDING.sub("", classes[0]).lower() if classes else ""
-        fault = f"{whose} names no architecture: its config.json has no model_type. "
+        fault = f"{whose} names no architecture: its config.json has no model_type"
     else:
-        named, fault = model_type, f"{whose} is of the architecture {model_type!r}, which is not supported: "
+        named, fault = model_type, f"{whose} is of the architecture {model_type!r}, which is not supported"
     if model_type in _INSTEAD:
-        raise ModelError(f"{fault}{_INSTEAD[model_type]}.")
+        raise ModelError(f"{fault}: {_INSTEAD[model_type]}.")
     near = get_close_matches(named, FAMILIES, n=3, cutoff=0.5)
     advice = f"The nearest supported ones are: {', '.join(near)}. " if near else ""
-    raise ModelError(f"{fault}{advice}Supported are: {', '.join(FAMILIES)}.")
+    raise ModelError(f"{fault}. {advice}Supported are: {', '.join(FAMILIES)}.")

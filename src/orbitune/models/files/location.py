@@ -5,6 +5,7 @@ from pathlib import Path
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.extras import install_command
 from orbitune.hub import looks_like_path, snapshot
+from orbitune.models.families.checkpoints import EXAMPLES
 from orbitune.models.files.embedded import demo_backbone
 from orbitune.models.files.licence import CARD
 from orbitune.models.metadata import FILE
@@ -37,7 +38,8 @@ def checkpoint_folder(name: str) -> Path:
         return snapshot(name, "model", patterns=["*config.json", "model*.safetensors*", CARD, FILE])
     except OrbituneError as error:
         if name != DEFAULT_BACKBONE:
-            raise ModelError(f"{missing('folder', name)} {error}") from None
+            known = [each.name for each in EXAMPLES]
+            raise ModelError(f"{missing('folder', name, names=known)} {error}") from None
         raise ModelError(
             f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "
             f"{install_command('demo')}."

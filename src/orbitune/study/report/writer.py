@@ -67,9 +67,9 @@ def terminal_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
 
 
 def backbone_text(results: StudyResults) -> str:
-    """Return the description of the study's backbone, or of each with its label."""
-    named = [f"{label}: {each.description}" for label, each in results.backbones.items()]
-    return "; ".join(named) or results.backbone.description
+    """Return the description of the study's backbone with its licence, or of each with its label."""
+    named = [f"{label}: {each.summary}" for label, each in results.backbones.items()]
+    return "; ".join(named) or results.backbone.summary
 
 
 def failure_lines(results: StudyResults) -> list[str]:

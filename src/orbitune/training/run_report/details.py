@@ -39,6 +39,8 @@ def epoch_table(result: RunResult, digits: int) -> Table:
     sizes = result.data.sizes
     tiles = f"{sizes['train']:,} training and {sizes['validation']:,} validation tiles"
     caption = f"Each epoch, on {tiles} of the {result.split_name}"
+    if result.recipe.augment not in (None, "none"):
+        caption += "; training figures are of augmented tiles"
     return Table(caption, header, [*map(cells, result.history)])
 
 
