@@ -188,7 +188,8 @@ class Study:
         unfinished = [spec.recipe for spec in specs if not self.folder.finished(spec)]
         check_recipes(*unfinished, one_label=True)
         specs = with_own_lists(specs, progress=progress)
-        design = self._design(specs).after(self.folder.design, test_was_read=self.folder.test_was_read)
+        session = self._design(specs)
+        design = session.after(self.folder.design, test_was_read=self.folder.test_was_read)
         remove_abandoned(path, recursive=True)
         known = self.folder.claim(specs)
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)
@@ -212,7 +213,13 @@ class Study:
             rates = self.folder.trials
             searches = make_searches(planned, rates, folder=path / "trials") if rates else []
             stages.tune(searches, plans)
-            outcomes = stages.train(plans, chosen_learning_rates(searches))
+            added = [spec for spec in specs if not design.has_fixed(spec)]
+            try:
+                outcomes = stages.train(plans, chosen_learning_rates(searches))
+            finally:  # a session that is stopped may have read the test split too
+                if any(count_test_reads(path / spec.name) for spec in added):
+                    design = design.with_added(session)
+                    self.folder.store(executor.slots, design)
             robustness = score_corrupted(
                 specs, outcomes, folder=path, tiles=self.robustness, executor=executor, observer=table
             )

@@ -107,27 +107,27 @@ def plan_power(
         loss = 2 * margin if worse_by is None else worse_by
         if not margin < loss < 100:
             raise OrbituneError(f"--worse-by takes points above the margin, {margin:g}, and below 100.")
-        for family in design.families(design.comparisons):
-            for pair in family:
-                variability, source = observed.variability(split, pair) if observed else (None, "")
-                size = StudySize(len(design.seeds), images[split], margin, len(family))
-                assumed = stated.over(variability)
-                differences = dict.fromkeys((0.0, design.difference, -loss))
-                found.append(
-                    ComparisonPower(
-                        split=split,
-                        method=pair[0],
-                        reference=pair[1],
-                        role=design.role(pair, split),
-                        images=size.images,
-                        seeds=size.seeds,
-                        margin=margin,
-                        family=size.family,
-                        variability=assumed,
-                        source="; ".join(filter(None, [source, stated.options])),
-                        chances=[_chance(assumed, size, each) for each in differences],
-                    )
+        primary_first = dict.fromkeys((*design.primary, *design.comparisons))
+        for pair, family in design.family_sizes(primary_first).items():
+            variability, source = observed.variability(split, pair) if observed else (None, "")
+            size = StudySize(len(design.seeds), images[split], margin, family)
+            assumed = stated.over(variability)
+            differences = dict.fromkeys((0.0, design.difference, -loss))
+            found.append(
+                ComparisonPower(
+                    split=split,
+                    method=pair[0],
+                    reference=pair[1],
+                    role=design.role(pair, split, seeds=design.seeds),
+                    images=size.images,
+                    seeds=size.seeds,
+                    margin=margin,
+                    family=size.family,
+                    variability=assumed,
+                    source="; ".join(filter(None, [source, stated.options])),
+                    chances=[_chance(assumed, size, each) for each in differences],
                 )
+            )
     return PowerPlan(design=design, comparisons=found)
 
 

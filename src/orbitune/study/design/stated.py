@@ -41,6 +41,8 @@ class StatedVariability:
     def over(self, observed: Variability | None) -> Variability:
         """Return what is observed with what is stated in its place.
 
+        At another accuracy other numbers of images are discordant, see `Variability.with_accuracy`.
+
         Raises:
             OrbituneError: something is neither observed nor stated, or the values contradict each other.
         """
@@ -49,12 +51,17 @@ class StatedVariability:
                 "--power needs to know how runs vary: pass a finished study of two seeds or more as --pilot, "
                 "or all of --accuracy, --spread and --discordant."
             )
+        if observed and self.accuracy is not None:
+            observed = observed.with_accuracy(self.accuracy / 100)
         values = {**(observed.to_json() if observed else {})}
+        if self.spread is not None:
+            values["observed_spread"] = None
         values |= {name: value / 100 for name, value in self._given.items()}
         if self.discordant is not None:
             values["repeated"] = values["discordant"]
         found = Variability.model_validate(values)
-        if found.discordant > (most := 2 * found.accuracy * (1 - found.accuracy)):
+        most = 2 * found.accuracy * (1 - found.accuracy)
+        if self.discordant is not None and found.discordant > most:
             raise OrbituneError(
                 f"Two methods of {100 * found.accuracy:.4g} % accuracy disagree on {100 * most:.2g} % of the "
                 f"tiles at most, if they err independently, not on {100 * found.discordant:.2g} %: see "
