@@ -164,7 +164,12 @@ def _describe_run(results: BenchResults) -> str:
     if not (recipe := results.run):
         return ""
     sizes = " then ".join(str(size) for size, _ in recipe.sizes or ((recipe.image_size, 1.0),))
-    settings = [recipe.method, f"{sizes} px", f"{recipe.max_epochs} epochs", f"learning rate {recipe.learning_rate:g}"]
+    settings = [
+        recipe.method,
+        f"{sizes} px",
+        f"{recipe.max_epochs} epochs",
+        f"learning rate {recipe.learning_rate:g}",
+    ]
     return f". Run: {', '.join([*settings, str(recipe.precision), results.data.split_name])}"
 
 
