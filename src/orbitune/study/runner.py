@@ -23,7 +23,7 @@ from orbitune.recipe_paths import SCRATCH
 from orbitune.study.analysis import analyse_runs
 from orbitune.study.corrupted_runs import score_corrupted
 from orbitune.study.design.fixed import Design, design_words
-from orbitune.study.design.power_plan import PowerPlan, plan_power
+from orbitune.study.design.power_plan import PowerPlan, expect_plannable, plan_power
 from orbitune.study.design.stated import StatedVariability
 from orbitune.study.executor import Executor, LocalExecutor, Outcome
 from orbitune.study.folder import StudyFolder, count_test_reads
@@ -264,15 +264,14 @@ class Study:
         require("train", purpose="studies")
         specs = self._specs()
         design = self._design(specs)
-        stated = StatedVariability(accuracy, spread, discordant)
+        stated, observed = StatedVariability(accuracy, spread, discordant), Path(pilot) if pilot else None
+        expect_plannable(design, pilot=observed, stated=stated)
         check_recipes(*(spec.recipe for spec in specs), one_label=True)
         specs = with_own_lists(specs, progress=progress)
         first = {spec.split: spec for spec in reversed(specs) if spec.sweep is None}
         setups = {split: prepare_training(spec.recipe, progress) for split, spec in first.items()}
         images = {split: len(setup.splits["test"]) for split, setup in setups.items()}
-        return plan_power(
-            design, images=images, pilot=Path(pilot) if pilot else None, stated=stated, worse_by=worse_by
-        )
+        return plan_power(design, images=images, pilot=observed, stated=stated, worse_by=worse_by)
 
     def _specs(self) -> list[RunSpec]:
         """Return all runs."""

@@ -41,6 +41,10 @@ def test_a_named_comparison_is_judged_apart_from_the_others(recipe):
         ({"margin": {"random": 0.5}}, "--margin names none for the spatial split"),
         ({"margin": {"random": 0.5, "spatail": 1}}, "Unknown split 'spatail'. Did you mean spatial?"),
         ({"primary": "lora:ful"}, "Unknown comparison 'lora:ful'. Did you mean lora:full?"),
+        (
+            {"methods": ["lora"], "primary": "lora:full"},
+            "--primary lora:full: one method makes no comparison",
+        ),
         ({"difference": -0.5}, "--difference takes points"),
     ],
 )

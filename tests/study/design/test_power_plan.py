@@ -105,6 +105,7 @@ def test_runs_in_a_folder_are_a_pilot_as_a_study_is(pilot, tmp_path):
         ({}, {"accuracy": 96, "spread": 0.1}, "all of --accuracy, --spread and --discordant"),
         ({}, {**STATED, "discordant": 30}, "disagree on 7.7 % of the tiles at most"),
         ({}, {**STATED, "accuracy": 100}, "--accuracy takes a number above 0 and below 100"),
+        ({}, {**STATED, "accuracy": 0.96}, "--accuracy takes percent, such as 96, not 0.96"),
         ({}, {**STATED, "worse_by": 0.5}, "--worse-by takes points above the margin, 0.5"),
         ({"difference": 5}, STATED, "A true difference of"),
         ({"methods": ["lora"]}, STATED, "pass two methods or more"),
@@ -115,6 +116,12 @@ def test_runs_in_a_folder_are_a_pilot_as_a_study_is(pilot, tmp_path):
 def test_power_that_cannot_be_planned_is_one_error(recipe, tmp_path, settings, assumed, message):
     with pytest.raises(OrbituneError, match=message):
         study(recipe, tmp_path / "s", **settings).power(**assumed, progress=False)
+
+
+def test_options_that_are_missing_are_named_before_the_data_are_looked_for(recipe, tmp_path):
+    nowhere = recipe.replace(data=str(tmp_path / "nowhere"))
+    with pytest.raises(OrbituneError, match="--power needs to know how runs vary"):
+        study(nowhere, tmp_path / "s").power(progress=False)
 
 
 def test_a_folder_without_two_seeds_of_two_methods_is_no_pilot(tmp_path):

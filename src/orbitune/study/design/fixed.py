@@ -255,6 +255,8 @@ def design_words(margin: float | Mapping[str, float], *, primary: str | None, di
 
 def _find(primary: str, pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """Return the comparison of this name."""
+    if not pairs:
+        raise OrbituneError(f"--primary {primary}: one method makes no comparison, name both in --methods.")
     named = {":".join(pair): pair for pair in pairs}
     if primary not in named:
         raise OrbituneError(f"--primary: {unknown('comparison', primary, known=named)}")

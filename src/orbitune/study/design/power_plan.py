@@ -77,6 +77,24 @@ class PowerPlan(Record):
     comparisons: list[ComparisonPower]
 
 
+def expect_plannable(design: Design, *, pilot: Path | None, stated: StatedVariability) -> None:
+    """Raise an OrbituneError if options are missing or in the way, before any data are read.
+
+    Args:
+        design: of the study.
+        pilot, stated: see `plan_power`.
+
+    Raises:
+        OrbituneError: there is nothing to compare, or something is neither observed nor stated.
+    """
+    if design.folds:
+        raise OrbituneError("--power plans ordinary splits: leave out --folds.")
+    if not design.comparisons:
+        raise OrbituneError("--power plans comparisons: pass two methods or more as --methods.")
+    if pilot is None:
+        stated.over(None)
+
+
 def plan_power(
     design: Design,
     *,
@@ -95,12 +113,9 @@ def plan_power(
         worse_by: loss in points that is to be called more than the margin; by default twice the margin.
 
     Raises:
-        OrbituneError: there is nothing to compare, or what is assumed is missing or means nothing.
+        OrbituneError: see `expect_plannable`, or what is assumed means nothing.
     """
-    if design.folds:
-        raise OrbituneError("--power plans ordinary splits: leave out --folds.")
-    if not design.comparisons:
-        raise OrbituneError("--power plans comparisons: pass two methods or more as --methods.")
+    expect_plannable(design, pilot=pilot, stated=stated)
     observed = Pilot.read(pilot) if pilot else None
     found = []
     for split, margin in design.margins.items():

@@ -25,6 +25,10 @@ class StatedVariability:
     discordant: float | None = None
 
     def __post_init__(self) -> None:
+        if self.accuracy is not None and 0 < self.accuracy < 1:
+            raise OrbituneError(
+                f"--accuracy takes percent, such as {100 * self.accuracy:g}, not {self.accuracy:g}."
+            )
         for name, value in self._given.items():
             if not 0 <= value < 100 or (value == 0 and name != "spread"):
                 raise OrbituneError(f"--{name} takes a number above 0 and below 100.")
