@@ -3,6 +3,7 @@
 from orbitune.errors import counted
 from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import method_name
+from orbitune.study.records import RunRecord
 from orbitune.study.report.split_origins import split_origins
 from orbitune.study.report.view_model import ReportView
 
@@ -33,10 +34,7 @@ def _training(view: ReportView) -> str:
     def values(name: str) -> str:
         return " or ".join(dict.fromkeys(str(getattr(recipe, name)) for recipe in recipes))
 
-    rates = [
-        f"{row.title} {' or '.join(dict.fromkeys(f'{r.finished.recipe.learning_rate:g}' for r in row.runs))}"
-        for row in view.rows
-    ]
+    rates = [f"{row.title} {' or '.join(dict.fromkeys(_rate(run) for run in row.runs))}" for row in view.rows]
     backbones = [*view.results.backbones.values()] or [view.results.backbone]
     named = fmt.listed([f"{each.description} ({each.parameters:,} parameters)" for each in backbones])
     chosen = "chosen on validation tiles" if view.results.trials else "not tuned"
@@ -48,6 +46,12 @@ def _training(view: ReportView) -> str:
         f"Learning rates ({chosen}): {', '.join(rates)}. Every method was trained on the same tiles with "
         f"{_seeds(view)}, each run in a process of its own."
     )
+
+
+def _rate(run: RunRecord) -> str:
+    """Return the learning rate of a run; where it is not stated, the method's own."""
+    rate = run.finished.recipe.learning_rate
+    return "the method's default" if rate is None else f"{rate:g}"
 
 
 def _seeds(view: ReportView) -> str:
@@ -96,7 +100,8 @@ def _correction(families: str, *, older: bool) -> str:
     return (
         f"Each interval has a confidence of 1 - 5 % / m, with m = {families} comparisons that are judged "
         "together, and p values are multiplied by m (Bonferroni; Dunn 1961, "
-        "doi:10.1080/01621459.1961.10482090)."
+        "doi:10.1080/01621459.1961.10482090). The error of 5 % is that of one split and family: over several "
+        "together it is larger."
     )
 
 
