@@ -107,7 +107,7 @@ def test_the_report_computes_all_statistics_from_the_records(finished, tmp_path)
     assert read_results(folder).leakage_checks == results.leakage_checks
 
 
-def test_the_report_of_a_study_that_lacks_predictions_keeps_its_statistics_and_says_so(finished, tmp_path, caplog):
+def test_the_report_of_a_study_that_lacks_predictions_keeps_its_statistics(finished, tmp_path, caplog):
     folder = shutil.copytree(finished[1], tmp_path / "s")
     shutil.rmtree(folder / "full-seed1")
     predictions = folder / "linear-seed0" / "predictions.npz"

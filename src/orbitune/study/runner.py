@@ -26,7 +26,7 @@ from orbitune.study.corrupted_runs import score_corrupted
 from orbitune.study.design.fixed import Design, design_words
 from orbitune.study.design.power_plan import PowerPlan, expect_plannable, plan_power
 from orbitune.study.design.stated import StatedVariability
-from orbitune.study.executor import Executor, LocalExecutor, Outcome
+from orbitune.study.executor import Executor, LocalExecutor
 from orbitune.study.folder import StudyFolder, count_test_reads
 from orbitune.study.grid import Grid, RunSpec
 from orbitune.study.live_table import LiveTable
