@@ -1,7 +1,7 @@
 """One label a tile: softmax and cross-entropy."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -74,13 +74,14 @@ class SingleLabel(Task):
 
     def epoch_scores(
         self, logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]
-    ) -> dict[str, float]:
-        """Return loss, accuracy and macro-F1."""
+    ) -> dict[str, Any]:
+        """Return loss, accuracy, and macro-F1 with its interval."""
         scores = score(logits, labels, classes=classes)
         return {
             "validation_loss": scores.loss,
             "validation_accuracy": scores.accuracy,
             "validation_macro_f1": scores.macro_f1,
+            "validation_macro_f1_interval": scores.macro_f1_interval,
         }
 
     def storable(self, logits: np.ndarray) -> np.ndarray:
