@@ -11,6 +11,7 @@ from samples import tile_folder
 from orbitune import Recipe, plan_run
 from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError
 from orbitune.evaluation.run_result import EpochMetrics
+from orbitune.evaluation.statistics.intervals import standard_error
 from orbitune.evaluation.statistics.macro_f1 import macro_f1_interval
 from orbitune.models.methods import METHODS
 from orbitune.study.executor import Outcome
@@ -67,13 +68,13 @@ class Simulation:
     Attributes:
         accuracy: validation accuracy at log10 of a rate, an epoch and a seed; None where it diverges.
         tiles: number of validation tiles.
-        macro_f1_interval: of every epoch.
+        macro_f1_error: its standard error in every epoch.
         stop_after: number of trials after which the session is interrupted.
     """
 
     accuracy: object
     tiles: int = 5400
-    macro_f1_interval: tuple[float, float] | None = None
+    macro_f1_error: float | None = None
     stop_after: int | None = None
     done: list = field(default_factory=list)
 
@@ -92,7 +93,7 @@ class Simulation:
             result = TrialResult(
                 recipe=each.spec.recipe,
                 history=tuple(
-                    metrics(epoch, score, self.macro_f1_interval) for epoch, score in enumerate(scores, 1)
+                    metrics(epoch, score, self.macro_f1_error) for epoch, score in enumerate(scores, 1)
                 ),
                 validation_tiles=self.tiles,
                 seconds=1.0,
@@ -103,7 +104,7 @@ class Simulation:
             each.store(Outcome(result.to_json()))
 
 
-def metrics(epoch, score, macro_f1_interval=None):
+def metrics(epoch, score, macro_f1_error=None):
     return EpochMetrics(
         epoch=epoch,
         train_loss=1.0,
@@ -111,7 +112,7 @@ def metrics(epoch, score, macro_f1_interval=None):
         validation_loss=1.0,
         validation_accuracy=score,
         validation_macro_f1=score,
-        validation_macro_f1_interval=macro_f1_interval,
+        validation_macro_f1_error=macro_f1_error,
         learning_rate=0.1,
         train_seconds=1.0,
         evaluation_seconds=0.1,
@@ -436,15 +437,16 @@ def test_a_choice_by_macro_f1_is_tied_by_its_own_sampling_error(recipe, tmp_path
     spread = (2 * hits / np.maximum(1, drawn.sum(1) + drawn.sum(2))).mean(1).std()
     assert actual.sum() == 5400 and spread > 0.01
     searches = search_of(recipe, tmp_path, best_by="macro-f1")
-    simulation = Simulation(peak(-2.0, slope=0.03), macro_f1_interval=macro_f1_interval(confusion))
+    simulation = Simulation(
+        peak(-2.0, slope=0.03), macro_f1_error=standard_error(macro_f1_interval(confusion))
+    )
     search_learning_rates(searches, simulation)
     record = searches[0].record()
     assert record.standard_error == pytest.approx(spread, rel=0.1)
     assert all(each.tied for each in record.finalists)  # 0.75 points apart
 
 
-def test_trials_by_macro_f1_store_its_interval(recipe, tmp_path):
+def test_trials_store_the_standard_error_of_macro_f1(recipe, tmp_path):
     result = trial(recipe.replace(best_by="macro-f1"), tmp_path / "trial", epochs=1, progress=False)
-    low, high = result.history[0].validation_macro_f1_interval
-    assert low <= result.history[0].validation_macro_f1 <= high
+    assert 0 < result.history[0].validation_macro_f1_error < 0.5
     assert TrialResult.load(tmp_path / "trial") == result

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class MultiLabel(Task):
 
     def epoch_scores(
         self, logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]
-    ) -> dict[str, Any]:
+    ) -> dict[str, float]:
         """Return loss, mean average precision, and F1 with the thresholds that these tiles give."""
         check_logits(logits, labels, classes=classes)
         found = self.probabilities(logits)

@@ -6,7 +6,7 @@ Training, evaluation and prediction ask the task, so that none of them knows whi
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -142,7 +142,7 @@ class Task(ABC):
     @abstractmethod
     def epoch_scores(
         self, logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]
-    ) -> dict[str, Any]:
+    ) -> dict[str, float]:
         """Return the validation scores of an epoch by their names in `EpochMetrics`.
 
         Raises:

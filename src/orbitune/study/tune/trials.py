@@ -3,12 +3,10 @@
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError
 from orbitune.evaluation.run_result import EpochMetrics, epoch_score
-from orbitune.evaluation.statistics.intervals import LEVEL
 from orbitune.study.executor import Outcome, Task
 from orbitune.study.grid import RunSpec
 from orbitune.study.tune.records import TrialRecord
@@ -96,13 +94,11 @@ class Trial:
 
     @property
     def macro_f1_variance(self) -> float:
-        """Variance of the best epoch's macro-F1 over the choice of validation tiles, from its interval.
+        """Variance of the best epoch's macro-F1 over the choice of validation tiles.
 
-        0 if an earlier version trained it, which stored no interval.
+        0 if an earlier version trained it, which stored no standard error.
         """
-        interval = self.history[self.scores.index(max(self.scores))].validation_macro_f1_interval
-        low, high = interval or (0.0, 0.0)
-        return ((high - low) / 2 / NormalDist().inv_cdf((1 + LEVEL) / 2)) ** 2
+        return (self.history[self.scores.index(max(self.scores))].validation_macro_f1_error or 0.0) ** 2
 
     def record(self, *, chosen: bool) -> TrialRecord:
         """Return the trial as results.json stores it."""
