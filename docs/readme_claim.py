@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison_table
+from orbitune.study.report.answers.headline import write_headline
 from orbitune.study.report.split_origins import scored_on_each, split_origins
 from orbitune.study.report.view_model import ReportView
 from orbitune.study.results import read_results
@@ -18,12 +19,13 @@ COLUMNS = ("Method", "Test accuracy", "Trainable", "Size on disk", "CPU time")
 
 
 def claim(results: StudyResults) -> str:
-    """Return what was measured and the study's main columns as Markdown."""
+    """Return the answer of the study, what was measured and its main columns as Markdown."""
     header, rows = comparison_table(results)
     chosen = [at for at, name in enumerate(header) if name.startswith(COLUMNS)]
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     table = "\n".join(f"| {' | '.join(line[at] for at in chosen)} |" for line in lines)
-    return f"{_caption(results)}\n\n{table}"
+    answer = " ".join(write_headline(ReportView(results)))
+    return f"{answer}\n\n{_caption(results)}\n\n{table}"
 
 
 def _caption(results: StudyResults) -> str:

@@ -102,3 +102,30 @@ def test_a_run_is_refused_before_anything_heavy_is_loaded(inputs, tmp_path, opti
     done = orbitune("train", *inputs, *options, "--out", tmp_path / "run")
     assert done.returncode == 2 and message in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_the_power_of_a_study_is_printed_before_anything_runs(inputs, tmp_path):
+    study = ("study", *inputs, "--methods", "full,lora", "--seeds", 3, "--out", tmp_path / "s", "--power")
+    stated = ("--accuracy", 96, "--spread", 0.1, "--discordant", 3)
+    done = orbitune(*study, *stated, "--margin", 1)
+    assert done.returncode == 0, done.stderr
+    assert "LoRA against full fine-tuning" in done.stdout and "within 1 point" in done.stdout
+    plan = json.loads(orbitune(*study, *stated, "--json").stdout)
+    [compared] = plan["comparisons"]
+    assert 0 <= compared["chances"][0]["chance"] < 0.8 and compared["seeds"] == 3
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--power"], "--power needs to know how runs vary"),
+        (["--pilot", "nothing"], "--pilot is of --power"),
+        (["--margin", "wide"], "--margin takes points, or those of each split"),
+        (["--power", "--pilot", "nothing"], "There is no folder nothing"),
+    ],
+)
+def test_power_and_margins_that_mean_nothing_are_one_line(inputs, tmp_path, arguments, message):
+    done = orbitune("study", *inputs, "--methods", "full,lora", "--out", tmp_path / "s", *arguments)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ") and message in done.stderr

@@ -83,7 +83,7 @@ def test_records_and_commands_name_the_split_and_the_number_of_tiles(run, bundle
     )
     copied = shutil.copytree(run, tmp_path / "run")
     printed = orbitune("evaluate", copied, "--quiet").stdout.splitlines()[0]
-    assert re.search(rf"24 tiles\), macro-F1 [0-9.]+, on the {SPLIT}$", printed)
+    assert re.search(rf"24 tiles\), macro-F1 [0-9.]+ \([0-9.]+ to [0-9.]+\), on the {SPLIT}$", printed)
     again = orbitune("train", "--recipe", run / "recipe.yaml", "--out", copied, "--quiet").stdout
     assert again.splitlines()[0] == printed
     listing = orbitune("adapters", "list", tmp_path).stdout

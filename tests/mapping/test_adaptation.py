@@ -26,6 +26,8 @@ from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.pipeline import map_scene
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.files.head_tensors import read_head
+from orbitune.models.lineage.seen_file import read_seen
+from orbitune.models.lineage.seen_tiles import tile_sums
 from orbitune.recipe import Recipe
 from orbitune.training.run import train
 
@@ -85,6 +87,27 @@ def test_the_bundle_states_its_parent_and_its_points(adapted, bundle, foreign):
 def test_neighbouring_points_are_warned_of(bundle, foreign, labels, tmp_path, caplog):
     adapt(bundle.folder, foreign[0], points=labels, out=tmp_path / "a", progress=False)
     assert "48 points lie so near to others that their windows overlap" in caplog.text
+
+
+def test_points_on_tiles_that_the_model_has_seen_are_counted_and_scored_apart(adapted, bundle, foreign):
+    seen = read_seen(bundle.folder).find(tile_sums(foreign[1]))
+    scores = adapted.metadata.adaptation.scores
+    assert (scores.seen.trained, scores.seen.validated) == (seen.trained.sum(), seen.validated.sum())
+    assert scores.refitted == 0 and scores.unseen.after.count == (~seen.any).sum() >= 10
+    warning = (
+        f"{scores.seen.trained} of 48 points (their windows) were training tiles of the model, or of one "
+        "that it comes from, and"
+    )
+    assert scores.warning().startswith(warning) and "without them" in scores.warning()
+    assert f"**{scores.warning()}.**" in (adapted.folder / "README.md").read_text()
+
+
+def test_points_that_a_bundle_was_adapted_to_before_are_no_test(adapted, foreign, labels, tmp_path, caplog):
+    again = adapt(adapted.folder, foreign[0], points=labels, out=tmp_path / "again", progress=False)
+    stated = again.metadata.adaptation
+    assert stated.scores.refitted == 48 and stated.scores.unseen is None
+    assert stated.earlier == adapted.metadata.adaptation.places
+    assert "48 of 48 points lie where the model was adapted to a point before" in caplog.text
 
 
 def test_the_model_card_states_them_too(adapted, bundle):
@@ -295,14 +318,23 @@ def test_a_model_of_other_bands_is_adapted_too(band_bundle, band_place, tmp_path
 def test_the_command_prints_scores_and_json(orbitune, bundle, foreign, labels, tmp_path):
     common = ("adapt", bundle.folder, foreign[0], "--points", labels, "--quiet", "--out")
     code, said, error = orbitune(*common, tmp_path / "one")
-    assert code == 0 and len(error.splitlines()) == 1 and error.startswith("warning: 48 points lie so near")
+    [seen, near] = error.splitlines()
+    assert (
+        code == 0
+        and seen.startswith("warning: 27 of 48 points")
+        and near.startswith("warning: 48 points lie")
+    )
     assert re.search(r"^gain: \+\d+\.\d percentage points \(paired 95 % interval ", said, re.MULTILINE)
     assert "48 labelled points, 5-fold cross-validation" in said
     code, said, _ = orbitune(*common, tmp_path / "two", "--json")
     found = json.loads(said)
     assert code == 0 and found["out"] == str(tmp_path / "two")
     stated = Bundle.open(tmp_path / "two").metadata.adaptation.to_json()
-    assert len(stated.pop("places")) == 48 and found == {"out": found["out"], **stated}
+    assert (
+        len(stated.pop("places")) == 48
+        and stated.pop("earlier") == []
+        and found == {"out": found["out"], **stated}
+    )
 
 
 @pytest.fixture

@@ -219,7 +219,7 @@ def test_the_table_of_a_window_fits_100_characters(capsys):
 
 
 def test_every_verdict_has_a_row_and_its_sentences(results, markdown):
-    assert "| Method | Split | Difference, points (simultaneous 95 % interval) | Outcome, margin" in markdown
+    assert "| Method | Split | Difference, points (simultaneous 95 % interval) |" in markdown
     for entry in results["verdicts"]:
         assert f"- {entry['split'].capitalize()} split. Over 2 seeds" in markdown
     table = markdown[markdown.index("| Method | Split |") :].split("\n\n")[0].splitlines()
@@ -375,3 +375,20 @@ def test_the_page_does_not_scroll_sideways(folder, width):
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             assert page.evaluate("[...document.images].every(each => each.naturalWidth === 64)")
     assert not problems
+
+
+def test_the_first_page_is_the_answer_with_one_table_and_one_picture(page, markdown):
+    first = page[page.index("<header") : page.index("<nav")]
+    assert first.count('class="headline"') == 2
+    assert first.count("<table>") == 1 and first.count("<figure") == 1
+    answer = next(line for line in markdown.splitlines() if line.startswith("**"))
+    for part in ("2 seeds", "600 test tiles", "0.5 points", "simultaneous 95 % interval"):
+        assert part in answer
+    assert markdown.index("## Conclusions") < markdown.index("## Verdicts")
+
+
+def test_the_methods_are_paragraphs_on_data_training_evaluation_statistics_and_computing(markdown):
+    methods = markdown.split("## Methodology", 1)[1]
+    names = ["Data", "Training", "Evaluation", "Statistics", "Computing"]
+    assert re.findall(r"^- (\w+)\. ", methods, flags=re.MULTILINE)[:5] == names
+    assert "with a margin of 0.5 points" in methods and "with m = 3 comparisons" in methods

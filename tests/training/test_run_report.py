@@ -42,7 +42,7 @@ def test_it_states_the_scores_with_intervals_and_names_the_split(copied, page):
     correct, count = round(result.test.accuracy * result.test.count), result.test.count
     assert f"{correct} of {count} test tiles of the {result.split_name} are classified correctly" in text
     assert f"accuracy {100 * result.test.accuracy:.1f} % (95 % interval" in text
-    assert "Scores of the kept weights, default split" in text
+    assert f"Scores of the kept weights, {result.split_name}" in text
     assert "drew 60/20/20 at random" in text
 
 

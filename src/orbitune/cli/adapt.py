@@ -53,7 +53,7 @@ def adapt(
     found = bundle.metadata.adaptation
     assert found is not None
     if as_json:
-        print_json({"out": str(out), **found.model_dump(mode="json", exclude={"places"})})
+        print_json({"out": str(out), **found.model_dump(mode="json", exclude={"places", "earlier"})})
         return
     scores, (low, high) = found.scores, found.scores.gain_interval
     rows = [

@@ -222,7 +222,7 @@ def _adaptation(adaptation: Adaptation) -> str:
         + f"\n\nLabels of {adaptation.window} x {adaptation.window} pixels around the points, each held out "
         f"in {scores.folds}-fold cross-validation. The gain is {100 * scores.gain:+.1f} percentage points "
         f"(paired 95 % interval {100 * low:+.1f} to {100 * high:+.1f}). It holds for places of "
-        "this scene like the points."
+        "this scene like the points." + (f"\n\n**{seen}.**" if (seen := scores.warning()) else "")
     )
 
 

@@ -17,7 +17,8 @@ from orbitune.inference.model_card import write_model_card
 from orbitune.integrity import file_hash
 from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
 from orbitune.mapping.adaptation.refit import cell_logits, refit_head, window_features
-from orbitune.mapping.adaptation.validation import compare_logits, split_folds
+from orbitune.mapping.adaptation.seen_points import earlier_places, find_earlier, find_seen_windows
+from orbitune.mapping.adaptation.validation import score_points, split_folds
 from orbitune.mapping.areas.reference_points import TRUE_CLASS, ReferencePoints
 from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.map_plan import MapPlan, plan_map
@@ -121,6 +122,7 @@ class _FittedHead:
         temperature: fitted on held-out points.
         scores: of held-out points.
         places: the points.
+        earlier: points of the scene that the parent was adapted to.
         scene_sha256: see `Scene.digest`.
         left_out: number of points that were not used.
         close: number of points near one of another cell, see `LabelledWindows.count_close`.
@@ -131,6 +133,7 @@ class _FittedHead:
     temperature: float
     scores: AdaptationScores
     places: tuple[LabelledPlace, ...]
+    earlier: tuple[LabelledPlace, ...]
     scene_sha256: str | None
     left_out: int
     close: int
@@ -144,7 +147,7 @@ class _FittedHead:
         """Return lines on points left out or too close, and classes without points."""
         counts = self.counts(classes)
         missing = [name for name in classes if not counts[name]]
-        lines = []
+        lines = [self.scores.warning()] if self.scores.warning() else []
         if self.left_out:
             lines.append(
                 f"{self.left_out:,} points have no class, or lie outside the scene or where it has no data: "
@@ -177,6 +180,8 @@ def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool)
         features = window_features(worker.network, windows, progress=progress)
         [scene] = worker.scene.scenes
         scene_sha256 = scene.digest()
+        earlier = earlier_places(worker.bundle.metadata.adaptation, scene_sha256)
+        seen, refitted = find_seen_windows(worker, windows), find_earlier(worker, windows, places=earlier)
     finally:
         worker.close()
     bundle, labels = worker.bundle, windows.labels
@@ -191,7 +196,16 @@ def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool)
         head=refit_head(start, features, labels=labels),
         family=family,
         temperature=fit_temperature(after, labels),
-        scores=compare_logits(before, after, labels=labels, classes=bundle.classes, folds=len(folds)),
+        scores=score_points(
+            before,
+            after,
+            labels=labels,
+            classes=bundle.classes,
+            folds=len(folds),
+            seen=seen,
+            refitted=refitted,
+        ),
+        earlier=earlier,
         places=_places(labelled, windows.used),
         scene_sha256=scene_sha256,
         left_out=labelled.unlabelled + windows.left_out,
@@ -220,6 +234,7 @@ def _write(out: Path, plan: MapPlan, *, fitted: _FittedHead) -> None:
         points={name: count for name, count in fitted.counts(bundle.classes).items() if count},
         left_out=fitted.left_out,
         places=fitted.places,
+        earlier=fitted.earlier,
         scores=fitted.scores,
     )
     changed: dict[str, Any] = {

@@ -10,6 +10,7 @@ from orbitune.evaluation.metrics import score
 from orbitune.evaluation.statistics.paired import PairedTest
 from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
 from orbitune.models.lineage.adaptation import AdaptationScores
+from orbitune.models.lineage.overlap import ENOUGH, Overlap, SeenCounts
 
 MIN_POINTS = 10
 _FOLDS = 5
@@ -73,3 +74,31 @@ def compare_logits(
     return AdaptationScores(
         folds=folds, before=scores[0], after=scores[1], gain=test.difference, gain_interval=test.interval()
     )
+
+
+def score_points(
+    before: np.ndarray,
+    after: np.ndarray,
+    *,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    folds: int,
+    seen: Overlap,
+    refitted: np.ndarray,
+) -> AdaptationScores:
+    """Score all points, and beside them those that the model has not seen.
+
+    Args:
+        before, after, labels, classes, folds: as for `compare_logits`.
+        seen: points whose windows are tiles that the model has seen.
+        refitted: points near those of an earlier adaptation, bool (N,).
+    """
+    scores = compare_logits(before, after, labels=labels, classes=classes, folds=folds)
+    known = seen.any | refitted
+    if not known.any():
+        return scores
+    rest, unseen = ~known, None
+    if rest.sum() >= ENOUGH:
+        unseen = compare_logits(before[rest], after[rest], labels=labels[rest], classes=classes, folds=folds)
+    counts = SeenCounts.of(seen) if seen.any.any() else None
+    return scores.model_copy(update={"seen": counts, "refitted": int(refitted.sum()), "unseen": unseen})

@@ -10,6 +10,7 @@ from orbitune.study.arms import comparisons
 from orbitune.study.predictions import complete_runs, load_predictions
 from orbitune.study.records import RunRecord
 from orbitune.study.results import FILE, read_results
+from orbitune.suggestions import missing
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Pilot:
 
 def _runs(folder: Path) -> list[RunRecord]:
     """Return the runs of a study, or those that lie in a folder."""
+    if not folder.is_dir():
+        raise RunError(f"--pilot: {missing('folder', folder)}")
     if (folder / FILE).is_file():
         return read_results(folder).runs
     results = {file.parent.name: RunResult.load(file.parent) for file in sorted(folder.glob("*/result.json"))}

@@ -1,6 +1,7 @@
 """Power of a study as a table and notes."""
 
 from orbitune.errors import counted
+from orbitune.evaluation.statistics.sentences import format_points
 from orbitune.study.design.power_plan import Chance, ComparisonPower, PowerPlan
 from orbitune.study.display_names import method_name
 
@@ -33,11 +34,11 @@ def power_table(plan: PowerPlan) -> tuple[list[str], list[list[str]]]:
 
 
 def _cells(comparison: ComparisonPower, chance: Chance) -> list[str]:
-    points = f"{abs(chance.difference):g} points {'worse' if chance.difference < 0 else 'better'}"
+    truth = f"{format_points(abs(chance.difference))} {'worse' if chance.difference < 0 else 'better'}"
     called = "within" if chance.outcome == "within margin" else "worse by more than"
     return [
-        points if chance.difference else "equal",
-        f"{called} {comparison.margin:g} points",
+        truth if chance.difference else "equal",
+        f"{called} {format_points(comparison.margin)}",
         f"{100 * chance.chance:.0f} %",
         _NONE if chance.seeds_needed is None else f"{chance.seeds_needed:,}",
         _NONE if chance.images_needed is None else f"{chance.images_needed:,}",
@@ -63,7 +64,7 @@ def power_notes(plan: PowerPlan) -> list[str]:
     lines.append(
         f"Each chance is that of {plan.draws:,} simulated studies, judged by the test that judges the "
         "finished one. The seeds are for these test images, and the images for these seeds; none: no number "
-        "is enough."
+        "is enough, up to 1,000 seeds and 10 million images."
     )
     if len(plan.design.seeds) == 1:
         lines.append("With one seed a verdict is about the trained models, not about the methods.")

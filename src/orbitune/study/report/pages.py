@@ -45,6 +45,7 @@ from orbitune.study.report.figures.sweeps import SWEEPS, sweep_figure, sweep_lin
 from orbitune.study.report.gallery import disagreement_gallery
 from orbitune.study.report.leakage import leakage_components
 from orbitune.study.report.methods import methodology, tuning
+from orbitune.study.report.methods.prose import write_methods
 from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.view_model import ReportView
 
@@ -69,7 +70,7 @@ def build_page(results: StudyResults, folder: Path) -> Page:
             warning=WARNING if results.data.synthetic else "",
             headline=write_headline(view),
             cautions=[*warn_seen(view), *tuning.warn_edges(view)],
-            conclusions=write_conclusions(view),
+            conclusions=[],
             comparison=Table(table_caption(view), header, comparison_rows(view, columns)),
             notes=table_notes(view),
             picture=accuracy_figure(view) if view.rows else None,
@@ -96,6 +97,7 @@ def _report_command(command: str) -> str:
 def _sections(view: ReportView, folder: Path) -> Iterator[Section]:
     """Yield the sections in order; one without components is left out of the page."""
     styles = method_styles(view)
+    yield Section("Conclusions", [BulletList(write_conclusions(view))], measured=False)
     yield Section("Verdicts", _verdicts(view))
     yield Section("Gap between the splits", _gaps(view))
     yield Section("Accuracy against cost", [cost_figure(view, styles)] * (len(view.rows) > 1))
@@ -119,7 +121,8 @@ def _sections(view: ReportView, folder: Path) -> Iterator[Section]:
     yield Section("Environment", [environment], measured=False)
     command = view.results.command
     commands = CodeBlock(f"{command}\n{_report_command(command)}", "sh")
-    yield Section("Methodology", [BulletList(methodology.describe_runs(view)), commands], measured=False)
+    details = BulletList(methodology.describe_runs(view))
+    yield Section("Methodology", [BulletList(write_methods(view)), details, commands], measured=False)
 
 
 def _verdicts(view: ReportView) -> list[Component]:

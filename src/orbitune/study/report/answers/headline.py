@@ -20,10 +20,20 @@ def write_headline(view: ReportView) -> list[str]:
     reference = view.reference
     assert reference is not None
     others = [row for row in view.rows if row is not reference]
-    asked = next((row for row in others if split_arm(row.method)[0] == _ASKED), others[0])
-    if len(others) == 1 or split_arm(asked.method)[0] == _ASKED:
+    asked = _asked(view, others)
+    if asked:
         return [_answer(view, asked, reference=reference), *_saving(asked, reference)]
     return _summary(view, others, reference=reference)
+
+
+def _asked(view: ReportView, others: list[MethodRow]) -> MethodRow | None:
+    """Return the method that was asked about: of the one primary comparison, else LoRA, or the only one."""
+    design = view.results.design
+    if design and len(design.primary) == 1:
+        return next((row for row in others if row.method == design.primary[0][0]), None)
+    if len(others) == 1:
+        return others[0]
+    return next((row for row in others if split_arm(row.method)[0] == _ASKED), None)
 
 
 def _reached(row: MethodRow) -> str:

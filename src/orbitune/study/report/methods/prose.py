@@ -1,0 +1,116 @@
+"""The methods of a study as a journal prints them: data, training, evaluation, statistics, computing."""
+
+from orbitune.errors import counted
+from orbitune.reporting import formatting as fmt
+from orbitune.study.display_names import method_name
+from orbitune.study.records import RunRecord
+from orbitune.study.report.split_origins import split_origins
+from orbitune.study.report.view_model import ReportView
+
+
+def write_methods(view: ReportView) -> list[str]:
+    """Return one paragraph for each part of a methods section; none where no run is finished."""
+    if not view.rows:
+        return []
+    return [_data(view), _training(view), _evaluation(view), *_statistics(view), _computing(view)]
+
+
+def _data(view: ReportView) -> str:
+    """Describe tiles, classes and splits."""
+    splits = []
+    for split in view.splits:
+        sizes = view.groups_on(split)[0].runs[0].finished.data.sizes
+        parts = ", ".join(f"{sizes[part]:,} {part}" for part in ("train", "validation", "test"))
+        splits.append(f"{view.split_name(split) or 'split'}: {parts}")
+    classes = counted(len(view.results.data.classes), "class")
+    origins = " ".join(split_origins(view))
+    return f"Data. {view.results.data.name}, {classes}; {'; '.join(splits)}. {origins}".rstrip()
+
+
+def _training(view: ReportView) -> str:
+    """Describe backbone, methods and settings that the runs share, and the learning rates."""
+    recipes = [run.finished.recipe for row in view.rows for run in row.runs]
+
+    def values(name: str) -> str:
+        return " or ".join(dict.fromkeys(str(getattr(recipe, name)) for recipe in recipes))
+
+    rates = [f"{row.title} {' or '.join(dict.fromkeys(_rate(run) for run in row.runs))}" for row in view.rows]
+    backbones = [*view.results.backbones.values()] or [view.results.backbone]
+    named = fmt.listed([f"{each.description} ({each.parameters:,} parameters)" for each in backbones])
+    chosen = "chosen on validation tiles" if view.results.trials else "not tuned"
+    return (
+        f"Training. {fmt.capital(fmt.listed([row.title for row in view.rows]))} of {named}, at "
+        f"{values('image_size')} pixels, with AdamW, batches of {values('batch_size')}, {values('epochs')} "
+        f"epochs, {values('schedule')} schedule after a warm-up of {values('warmup')} of the steps, weight "
+        f"decay {values('weight_decay')}, augmentation {values('augment')}, precision {values('precision')}. "
+        f"Learning rates ({chosen}): {', '.join(rates)}. Every method was trained on the same tiles with "
+        f"{_seeds(view)}, each run in a process of its own."
+    )
+
+
+def _rate(run: RunRecord) -> str:
+    """Return the learning rate of a run; where it is not stated, the method's own."""
+    rate = run.finished.recipe.learning_rate
+    return "the method's default" if rate is None else f"{rate:g}"
+
+
+def _seeds(view: ReportView) -> str:
+    """Return the numbers of seeds of the methods in words."""
+    counts = sorted({group.seeds for row in view.rows for group in row.groups.values()})
+    return counted(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+
+
+def _evaluation(view: ReportView) -> str:
+    """Describe what is measured on which tiles."""
+    folds = f", pooled over {view.folds} folds" if view.folds else ""
+    return (
+        "Evaluation. Each run kept the epoch that was best on the validation tiles and then read the test "
+        f"tiles. Reported are accuracy and macro-F1 (the mean F1 of the classes) on the test tiles{folds}, "
+        "as means over the seeds with 95 % intervals: a bootstrap over seeds and tiles (Owen 2007, "
+        "doi:10.1214/07-AOAS122), or for the accuracy of one seed Wilson's (1927)."
+    )
+
+
+def _statistics(view: ReportView) -> list[str]:
+    """Describe the comparison of methods, and of splits; none without comparisons."""
+    verdicts, parts = view.results.verdicts, []
+    if verdicts:
+        margins = fmt.listed(list(dict.fromkeys(f"{each.margin:g}" for each in verdicts)))
+        families = fmt.listed([str(each) for each in sorted({each.family for each in verdicts})])
+        references = fmt.listed(list(dict.fromkeys(method_name(each.reference) for each in verdicts)))
+        parts.append(
+            f"Methods were compared with {references} on the same test tiles by a score test whose variance "
+            "includes images and seeds (Tango 1998, Statistics in Medicine 17:891-908; Obuchowski and "
+            "Rockette 1995, Communications in Statistics 24:285-308), with a margin of "
+            f"{margins} points. {_correction(families, older=not verdicts[0].simultaneous)} A method is "
+            "called within the margin, worse by more than it, worse or better where all of its interval is."
+        )
+    if view.results.gaps:
+        parts.append(
+            "Splits were compared as they are and at one mix of classes (direct standardisation), with a "
+            "bootstrap over seeds and, within each class, tiles."
+        )
+    return [f"Statistics. {' '.join(parts)}"] if parts else []
+
+
+def _correction(families: str, *, older: bool) -> str:
+    """Describe how several comparisons are judged together."""
+    if older:
+        return "An earlier version corrected the p values alone, by Holm's method (1979), not the intervals."
+    return (
+        f"Each interval has a confidence of 1 - 5 % / m, with m = {families} comparisons that are judged "
+        "together, and p values are multiplied by m (Bonferroni; Dunn 1961, "
+        "doi:10.1080/01621459.1961.10482090)."
+    )
+
+
+def _computing(view: ReportView) -> str:
+    """Describe software and hardware."""
+    machine = view.results.environment
+    code = f" (code {machine.code})" if machine.code else ""
+    where = machine.gpu or f"{machine.processor}, {counted(machine.cores or machine.threads, 'core')}"
+    return (
+        f"Computing. Orbitune {machine.orbitune}{code}, PyTorch {machine.torch}, transformers "
+        f"{machine.transformers}, PEFT {machine.peft}, on {where}. CPU time is that of all cores over a "
+        "whole run, memory the peak of the run's process or GPU, and size that of the saved weights."
+    )
