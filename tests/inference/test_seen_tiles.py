@@ -10,6 +10,7 @@ from commands import orbitune
 from orbitune.adapters.merge_scores import score_merged
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import read_predictions
+from orbitune.exporting.validation import ExportCheck
 from orbitune.inference.bundle import Bundle
 from orbitune.models.lineage.overlap import Overlap, SeenCounts, describe_seen
 from orbitune.models.lineage.seen_file import SeenTiles, read_seen, save_seen
@@ -96,6 +97,22 @@ def test_the_tiles_that_a_run_itself_was_trained_or_validated_on_are_no_test_of_
         assert warning.startswith(f"warning: {count} of {count} {split} tiles were {way} tiles of the model")
         assert warning.endswith("; there are no other tiles")
     assert "warning" not in orbitune("evaluate", place / "before", "--quiet").stdout
+
+
+def test_a_run_without_a_list_of_tiles_knows_its_own(place, tmp_path):
+    earlier = shutil.copytree(place / "after", tmp_path / "earlier")
+    (earlier / "training-tiles.json").unlink()
+    for split, way in (("train", "training"), ("validation", "validation")):
+        done = orbitune("evaluate", earlier, "--split", split, "--quiet")
+        count = RunResult.load(earlier).data.sizes[split]
+        assert f"warning: {count} of {count} {split} tiles were {way} tiles of the model" in done.stdout
+
+
+def test_an_export_check_knows_none_seen_from_not_known():
+    values = {"tiles": 24, "agreement": 1.0, "largest_difference": 0.0, "bytes": 1, "latency": {}}
+    line = "whether 24 validation tiles were training tiles of the runs is not known"
+    assert ExportCheck(**values).describe_seen("the runs") == line
+    assert ExportCheck(**values, seen=0).describe_seen("the runs") == ""
 
 
 def test_a_bundle_warns_and_its_card_and_record_state_what_was_seen(place, found, tmp_path):

@@ -12,6 +12,7 @@ from orbitune.assessment.evaluate import evaluate as assess
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.inference.classifier import Classifier
 from orbitune.models.factory import build, plan_parameters, resolve
+from orbitune.models.files.location import check_unambiguous
 from orbitune.models.lineage.fine_tuned import open_backbone
 from orbitune.study.grid import Grid
 from orbitune.study.report.tables import verdict_sentences
@@ -34,6 +35,17 @@ def test_it_has_less_than_a_million_parameters():
     recipe = Recipe(backbone="scratch", method="full")
     counts = plan_parameters(recipe, open_backbone("scratch"), classes=CLASSES)
     assert counts.trainable == counts.total == 757_226
+
+
+def test_a_model_in_a_folder_of_its_name_is_not_taken_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe(data="synthetic", backbone="scratch", method="full")
+    (tmp_path / "scratch").mkdir()
+    check_unambiguous("scratch")
+    (tmp_path / "scratch" / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"write \./scratch for the folder"):
+        train(recipe, tmp_path / "run", progress=False)
+    assert "licence: unknown" not in open_backbone("scratch").record.summary
 
 
 def test_each_seed_draws_other_weights_and_the_same_seed_the_same():

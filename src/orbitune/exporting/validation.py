@@ -15,7 +15,7 @@ from orbitune.evaluation.statistics.sentences import round_up_images
 from orbitune.evaluation.tasks.score_loss import ScoreLoss
 from orbitune.exporting.reference import Predict, ReferenceModel, predict_in_batches
 from orbitune.exporting.refusals import ExportRefusedError, ExportUndecidedError
-from orbitune.models.lineage.overlap import ENOUGH, OtherTiles, SeenCounts, list_seen
+from orbitune.models.lineage.overlap import ENOUGH, OtherTiles, SeenCounts, describe_unknown, list_seen
 from orbitune.records import JsonTuple, Record
 from orbitune.training.meter import folder_bytes
 
@@ -67,7 +67,7 @@ class ExportCheck(Record):
             earlier version measured.
         label_losses: with several labels a tile, the mean average precision and micro-F1 lost; else empty.
         split: name of the split of the tiles; None where an earlier version measured.
-        seen: number of the tiles that the runs of the backbone were trained on.
+        seen: number of the tiles that the runs of the backbone were trained on; None where it is not known.
         losses_on_others: the losses on the other tiles; empty where none were seen, or too few are left.
         bytes: size on disk.
         latency: of a call, by the number of tiles in it.
@@ -84,7 +84,7 @@ class ExportCheck(Record):
     alone: Annotated[tuple[int, int], Strict(False)] | None = None
     label_losses: JsonTuple[ScoreLoss] = ()
     split: str | None = None
-    seen: int = 0
+    seen: int | None = None
     losses_on_others: JsonTuple[ScoreLoss] = ()
     bytes: int
     latency: dict[str, Latency]
@@ -148,9 +148,11 @@ class ExportCheck(Record):
         Args:
             whose: name of the runs of the backbone.
         """
+        tiles = counted(self.tiles, "validation tile")
+        if self.seen is None:
+            return describe_unknown(tiles, whose)
         if not self.seen:
             return ""
-        tiles = counted(self.tiles, "validation tile")
         line = f"{list_seen({tiles: SeenCounts(trained=self.seen)}, whose)}: they say little about new tiles"
         rest = self.tiles - self.seen
         if not self.losses_on_others:
@@ -194,8 +196,8 @@ def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -
     chosen, expected = (task.labels_of(each, decision).reshape(len(indices), -1) for each in (found, wanted))
     losses = task.lost_scores(found, wanted, labels=labels, decision=decision)
     seen = setup.trained_before("validation")
-    rest, losses_on_others = ~seen, tuple[ScoreLoss, ...]()
-    if seen.any() and rest.sum() >= ENOUGH:
+    losses_on_others = tuple[ScoreLoss, ...]()
+    if seen is not None and seen.any() and (rest := ~seen).sum() >= ENOUGH:
         losses_on_others = task.lost_scores(found[rest], wanted[rest], labels=labels[rest], decision=decision)
     return ExportCheck(
         tiles=len(indices),
@@ -203,7 +205,7 @@ def measure_export(predict: Predict, path: Path, *, reference: ReferenceModel) -
         largest_difference=float(np.abs(found - wanted).max()),
         **({"label_losses": losses} if labels.ndim == 2 else _accuracy_fields(losses[0])),
         split=setup.data.split_name,
-        seen=int(seen.sum()),
+        seen=None if seen is None else int(seen.sum()),
         losses_on_others=losses_on_others,
         bytes=folder_bytes(path) if path.is_dir() else path.stat().st_size,
         latency={

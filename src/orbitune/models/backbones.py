@@ -33,6 +33,8 @@ from orbitune.sources.band_names import COLOURS
 if TYPE_CHECKING:
     from torch import nn
 
+_LICENCES = {"demo": DEMO_LICENCE, SCRATCH: "MIT"}  # the network from scratch is Orbitune's own
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -104,7 +106,7 @@ class Backbone:
             reference=self.reference,
             description=self.description,
             weights_sha256=self.weights_hash,
-            licence=DEMO_LICENCE if self.name == "demo" else read_licence(self.folder),
+            licence=_LICENCES.get(self.name) or read_licence(self.folder),
         )
 
     @property

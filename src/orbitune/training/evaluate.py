@@ -1,5 +1,6 @@
 """Score a finished run again from what it left on disk."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,16 @@ import numpy as np
 from orbitune.data.loader import TileLoader
 from orbitune.data.splits import SPLITS
 from orbitune.data.tileset import TileSet
-from orbitune.errors import RunError
+from orbitune.errors import RunError, counted
 from orbitune.evaluation.details.seen_scores import with_seen
 from orbitune.evaluation.metrics import SplitScores
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model
 from orbitune.evaluation.tasks.task import Decision
 from orbitune.models.lineage.ancestors import changed_link
-from orbitune.models.lineage.seen_tiles import find_own
+from orbitune.models.lineage.overlap import describe_unknown
+from orbitune.models.lineage.seen_file import read_seen
+from orbitune.models.lineage.seen_tiles import find_in_run
 from orbitune.progress import ProgressDisplay
 from orbitune.resources import make_accelerator
 from orbitune.suggestions import unknown
@@ -27,6 +30,8 @@ from orbitune.training.setup import TrainingSetup, prepare_training
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def reopen(run: Path, progress: bool) -> tuple[RunResult, TrainingSetup]:
@@ -78,10 +83,13 @@ def evaluate(run: str | Path, split: str = "test", *, progress: bool = True) -> 
         logits = setup.task.storable(model.logits(setup.tiles, indices, after_batch=task.advance))
     if split == "test":
         result.model_copy(update={"test_reads": result.test_reads + 1}).save(folder)
+    if setup.seen is None and read_seen(folder) is None:
+        tiles = counted(len(indices), f"{split} tile")
+        _LOGGER.warning("%s", describe_unknown(tiles, setup.backbone.record.runs))
     labels, decision = setup.tiles.labels[indices], model.decision
     return with_seen(
         setup.task.score(logits, labels, classes=setup.tiles.classes, decision=decision),
-        find_own(folder, setup.tiles, indices=indices),
+        find_in_run(folder, setup.tiles, splits=setup.splits, indices=indices),
         task=setup.task,
         logits=logits,
         labels=labels,

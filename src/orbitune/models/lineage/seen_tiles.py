@@ -93,6 +93,28 @@ def find_own(place: Path, tiles: TileSet, *, indices: np.ndarray) -> Overlap | N
     return None if seen is None else seen.find(_sums(tiles, indices))
 
 
+def find_in_run(
+    run: Path, tiles: TileSet, *, splits: Mapping[str, np.ndarray], indices: np.ndarray
+) -> Overlap:
+    """Return which tiles a run, or one that it comes from, has seen, as far as that is recorded.
+
+    Its own training and validation tiles are always known.
+
+    Args:
+        run: its folder.
+        tiles: its data set.
+        splits: its indices by split.
+        indices: of the tiles in question, int (n,).
+
+    Raises:
+        ModelError: its list of tiles is damaged.
+    """
+    trained, validated = (np.isin(indices, splits[name]) for name in ("train", "validation"))
+    if found := find_own(run, tiles, indices=indices):
+        trained, validated = trained | found.trained, validated | found.any
+    return Overlap(trained, validated & ~trained)
+
+
 def find_in(tiles: TileSet, seen: SeenTiles) -> np.ndarray:
     """Return the indices of the tiles that a model has seen, in training or validation, int64 (n,)."""
     known = [sums for sums in (seen.trained, seen.validated) if sums is not None]
