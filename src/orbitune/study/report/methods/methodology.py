@@ -119,10 +119,13 @@ def _comparisons(view: ReportView) -> list[str]:
     """Describe what is compared in a study of several backbones."""
     if not view.backbones or not view.results.verdicts:
         return []
+    families = {each.family for each in view.results.verdicts}
+    together = (
+        f"All {min(families)} comparisons of a split are judged together. " if len(families) == 1 else ""
+    )
     return [
         "On each backbone every method is compared with the reference; with each method every backbone is "
-        "compared with each other. All "
-        f"{view.results.verdicts[0].family} comparisons of a split are judged together. "
+        f"compared with each other. {together}"
         "A backbone is called better if the score test, which includes the variance between seeds, finds a "
         "difference at 5 %"
         + (", and the interval over folds too." if view.folds else ".")
