@@ -81,9 +81,7 @@ def _correction(verdicts: Sequence[VerdictRecord]) -> str:
     if families == {1}:
         return ""
     corrects_intervals = all(verdict.simultaneous for verdict in verdicts)
-    words = (
-        corrected(verdicts[0]) if len(families) == 1 else " corrected for the comparisons judged together"
-    )
+    words = corrected(verdicts[0]) if len(families) == 1 else " corrected for the comparisons judged together"
     return f"; {'intervals and ' if corrects_intervals else ''}p values{words}"
 
 

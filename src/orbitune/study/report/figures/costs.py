@@ -53,9 +53,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 def cost_figure(view: ReportView, styles: Styles) -> Figure:
     """Draw one panel per split and kind of cost."""
     panels = [
-        _draw_panel(view, split, styles=styles, cost=cost)
-        for split in view.splits
-        for cost in _costs(view)
+        _draw_panel(view, split, styles=styles, cost=cost) for split in view.splits for cost in _costs(view)
     ]
     caption = (
         f"On {scored_on_each(view)}. Up is better, left is cheaper. Bars are 95 % intervals of the test "
