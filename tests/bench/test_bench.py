@@ -131,7 +131,8 @@ def test_figures_that_are_measured_are_kept_when_a_later_one_is_stopped(run, tmp
     assert all(each.verdict == "no target" for each in results.figures)
     assert f"| float16 | 1/{results.figures[1].value:.0f} |" in bench.report.read_text()
     assert re.search(
-        "Run: lora, 32 px, (bf16|fp32), split drawn at random with seed 42", bench.report.read_text()
+        r"Run: lora, 32 px, \d+ epochs, learning rate \d\S+, (bf16|fp32), split drawn at random with seed 42",
+        bench.report.read_text(),
     )
 
 

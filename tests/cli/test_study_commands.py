@@ -31,7 +31,11 @@ def test_a_report_is_written_again_from_the_results_alone(tmp_path):
     ("arguments", "message"),
     [
         (["--seeds", "two"], "--seeds takes whole numbers"),
-        (["--splits", "random,odd"], "--splits: must be default, random, spatial or group, not 'odd'"),
+        (
+            ["--splits", "spatial,rnadom"],
+            "--splits: Unknown split 'rnadom'. Did you mean random? "
+            "Choose from: default, random, spatial, group, redrawn.",
+        ),
         (["--tune", "2"], "--tune must be at least 3"),
         (["--backbones", "a"], "--backbones compares two or more: for one, pass --backbone a."),
         (["--folds", "50", "--split", "random"], "Too few tiles for 50 folds: class_0 (20), class_1 (20)"),

@@ -7,7 +7,7 @@ import pytest
 from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe, Study, train
-from orbitune.errors import RunError
+from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.study.grid import Grid
 from orbitune.study.results import read_results
@@ -73,6 +73,29 @@ def test_data_without_lists_and_folds_are_drawn(recipe, finished, tmp_path):
     tiles = tile_folder(tmp_path / "tiles", each=10)
     drawn = prepare_training(recipe.replace(data=str(tiles), split="random"), progress=False)
     assert any(note.startswith("random split: drew 60/20/20") for note in drawn.notes)
+
+
+@pytest.mark.parametrize(
+    ("splits", "settings", "message"),
+    [
+        (["random", "redrawn"], {}, "random and redrawn are the same split, as the data come with no lists"),
+        (["default", "redrawn"], {}, "default and redrawn are the same split"),
+        (["random", "redrawn"], {"folds": 3}, "random and redrawn are the same split, as folds are always"),
+    ],
+)
+def test_splits_that_would_be_one_are_refused_before_anything_is_stored(
+    recipe, tmp_path, splits, settings, message
+):
+    bare = recipe.replace(data=str(tile_folder(tmp_path / "tiles", each=10)))
+    with pytest.raises(OrbituneError, match=message):
+        Study(bare, tmp_path / "s", methods=["linear"], splits=splits, **settings).run(progress=False)
+    assert not (tmp_path / "s").exists()
+
+
+def test_the_default_split_and_the_random_one_are_both_the_lists_that_the_data_come_with(recipe, tmp_path):
+    made = Study(recipe, tmp_path / "s", methods=["linear"], splits=["default", "random"])
+    with pytest.raises(OrbituneError, match="default and random are the same split, as both are the lists"):
+        made.run(progress=False)
 
 
 def test_captions_of_a_study_name_the_split_its_origin_and_the_number_of_tiles(recipe, tmp_path):

@@ -42,8 +42,8 @@ def judge(large, methods, primary=None, **fields):
     labels = np.arange(large.count) % len(CLASSES)
     for split, margin in MARGINS.items():
         correct = {method: large.logits[method, split].argmax(2) == labels for method in methods}
-        for each in (c for f in design.families(pairs) for c in compare_pairs(correct, f, margin=margin)):
-            role = design.role((each.method, each.reference), split)
+        for each in compare_pairs(correct, design.family_sizes(pairs), margin=margin):
+            role = design.role((each.method, each.reference), split, seeds=(0, 1))
             results["verdicts"].append({"split": split, "role": role, **each.to_json(), "sentences": []})
     return results
 

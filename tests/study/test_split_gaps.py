@@ -80,3 +80,20 @@ def test_the_committed_study_states_its_gaps_at_the_mix_of_the_random_split():
     )
     [table] = gap_tables(view)
     assert table.rows[0][0] == "full fine-tuning" and table.rows[0][2:] == ["+6.06", "+6.69"]
+
+
+@pytest.mark.parametrize(
+    ("later", "sentence"),
+    [
+        ({"lora": 50, "full": 20}, "methods gain 5.00 (LoRA) to 8.00 (full fine-tuning) points."),
+        ({"lora": 50, "full": 120}, "methods lose \u22125.00 (LoRA) to 2.00 (full fine-tuning) points."),
+    ],
+)
+def test_an_easier_second_split_is_a_gain(tmp_path, later, sentence):
+    runs = [run(tmp_path, method, 100, split="random") for method in later]
+    runs += [run(tmp_path, method, wrong, split="spatial") for method, wrong in later.items()]
+    results = read_results(COMMITTED)
+    view = ReportView(results.model_copy(update={"gaps": split_gaps(runs, tmp_path)}))
+    assert gap_sentences(view)[0] == f"From the random to the spatial split {sentence}"
+    word = "gain" if "gain" in sentence else "loss"
+    assert f"test tiles the {word} is" in gap_sentences(view)[1]

@@ -5,6 +5,7 @@ import pytest
 from studies import run_record
 
 from orbitune.errors import RunError
+from orbitune.study.design.fixed import Design
 from orbitune.study.verdicts import compare_methods
 
 COUNT = 2000
@@ -47,6 +48,20 @@ def test_all_seeds_are_compared_and_sweeps_and_failures_are_not(tmp_path):
 
 def test_a_single_method_is_not_compared(tmp_path):
     assert compare_methods([run(tmp_path, "lora", slice(0, 40))], tmp_path) == []
+
+
+def test_a_method_that_failed_counts_among_the_comparisons_that_were_fixed(tmp_path):
+    done = [run(tmp_path, method, slice(0, 40)) for method in ("full", "lora")]
+    fixed = Design(
+        fixed="2026-11-27T10:00:00+00:00",
+        primary=(("linear", "full"), ("lora", "full")),
+        comparisons=(("linear", "full"), ("lora", "full")),
+        margins={"default": 1.0},
+        seeds=(0,),
+    )
+    (verdict,) = compare_methods(done, tmp_path, design=fixed)
+    assert (verdict.family, verdict.margin, verdict.role) == (2, 1.0, "primary")
+    assert verdict.equal == min(1, 2 * verdict.p_equal)
 
 
 def test_runs_that_were_tested_on_other_tiles_are_not_compared(tmp_path):

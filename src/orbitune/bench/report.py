@@ -160,11 +160,17 @@ def _summary(results: BenchResults) -> str:
 
 
 def _describe_run(results: BenchResults) -> str:
-    """Return what the figures of a finished run are of: method, image sizes, precision and split."""
+    """Return what the figures of a finished run are of: its main settings and its split."""
     if not (recipe := results.run):
         return ""
     sizes = " then ".join(str(size) for size, _ in recipe.sizes or ((recipe.image_size, 1.0),))
-    return f". Run: {recipe.method}, {sizes} px, {recipe.precision}, {results.data.split_name}"
+    settings = [
+        recipe.method,
+        f"{sizes} px",
+        f"{recipe.max_epochs} epochs",
+        f"learning rate {recipe.learning_rate:g}",
+    ]
+    return f". Run: {', '.join([*settings, str(recipe.precision), results.data.split_name])}"
 
 
 def _procedure(results: BenchResults) -> list[str]:

@@ -6,7 +6,7 @@ the recipe has them, so its cost is a sum and not a product. The names that runs
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import field_serializer, field_validator, model_validator
 from typing_extensions import Self
@@ -19,6 +19,7 @@ from orbitune.recipe_settings import option_of
 from orbitune.records import JsonTuple, Record
 from orbitune.settings_errors import InvalidSettingsError
 from orbitune.study.arms import arm_of, backbone_labels
+from orbitune.suggestions import unknown
 
 ALL = "all"  # in names and results: all training tiles of each class
 
@@ -221,8 +222,12 @@ class Grid(Record):
             first_seed: first seed where `seeds` is a number.
 
         Raises:
-            OrbituneError: a value is given twice, or the number of seeds or folds is too small.
+            OrbituneError: a value is given twice, the number of seeds or folds is too small, or there is no
+                such split.
         """
+        known = [*get_args(Recipe.model_fields["split"].annotation), REDRAWN]
+        if odd := [name for name in splits if name not in known]:
+            raise OrbituneError(f"--splits: {unknown('split', odd[0], known=known)}")
         if isinstance(seeds, int):
             if seeds < 1:
                 raise OrbituneError("--seeds takes a number of seeds of at least 1, or a list such as 0,1,2.")

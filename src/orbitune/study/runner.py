@@ -23,7 +23,7 @@ from orbitune.recipe_paths import SCRATCH
 from orbitune.study.analysis import analyse_runs
 from orbitune.study.corrupted_runs import score_corrupted
 from orbitune.study.design.fixed import Design, design_words
-from orbitune.study.design.power_plan import PowerPlan, plan_power
+from orbitune.study.design.power_plan import PowerPlan, expect_plannable, plan_power
 from orbitune.study.design.stated import StatedVariability
 from orbitune.study.executor import Executor, LocalExecutor, Outcome
 from orbitune.study.folder import StudyFolder, count_test_reads
@@ -188,7 +188,8 @@ class Study:
         unfinished = [spec.recipe for spec in specs if not self.folder.finished(spec)]
         check_recipes(*unfinished, one_label=True)
         specs = with_own_lists(specs, progress=progress)
-        design = self._design(specs).after(self.folder.design, test_was_read=self.folder.test_was_read)
+        session = self._design(specs)
+        design = session.after(self.folder.design, test_was_read=self.folder.test_was_read)
         remove_abandoned(path, recursive=True)
         known = self.folder.claim(specs)
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)
@@ -212,7 +213,13 @@ class Study:
             rates = self.folder.trials
             searches = make_searches(planned, rates, folder=path / "trials") if rates else []
             stages.tune(searches, plans)
-            outcomes = stages.train(plans, chosen_learning_rates(searches))
+            added = [spec for spec in specs if not design.has_fixed(spec)]
+            try:
+                outcomes = stages.train(plans, chosen_learning_rates(searches))
+            finally:  # a session that is stopped may have read the test split too
+                if any(count_test_reads(path / spec.name) for spec in added):
+                    design = design.with_added(session)
+                    self.folder.store(executor.slots, design)
             robustness = score_corrupted(
                 specs, outcomes, folder=path, tiles=self.robustness, executor=executor, observer=table
             )
@@ -257,15 +264,14 @@ class Study:
         require("train", purpose="studies")
         specs = self._specs()
         design = self._design(specs)
-        stated = StatedVariability(accuracy, spread, discordant)
+        stated, observed = StatedVariability(accuracy, spread, discordant), Path(pilot) if pilot else None
+        expect_plannable(design, pilot=observed, stated=stated)
         check_recipes(*(spec.recipe for spec in specs), one_label=True)
         specs = with_own_lists(specs, progress=progress)
         first = {spec.split: spec for spec in reversed(specs) if spec.sweep is None}
         setups = {split: prepare_training(spec.recipe, progress) for split, spec in first.items()}
         images = {split: len(setup.splits["test"]) for split, setup in setups.items()}
-        return plan_power(
-            design, images=images, pilot=Path(pilot) if pilot else None, stated=stated, worse_by=worse_by
-        )
+        return plan_power(design, images=images, pilot=observed, stated=stated, worse_by=worse_by)
 
     def _specs(self) -> list[RunSpec]:
         """Return all runs."""

@@ -27,7 +27,7 @@ def compare_methods(
 ) -> list[VerdictRecord]:
     """Judge all pairs of `orbitune.study.arms.comparisons` on each split; sweeps are left out.
 
-    The primary comparisons of a split are judged together, and so are the others.
+    The primary comparisons of a split are judged together, and so are the others, see `Design.family_sizes`.
 
     Args:
         runs: all runs of the study.
@@ -38,7 +38,7 @@ def compare_methods(
         One verdict per split and pair.
 
     Raises:
-        RunError: runs of a split were scored on different tiles.
+        RunError: runs of a split were scored on different tiles, or the design has no margin for a split.
     """
     done = [run for run in complete_runs(runs) if run.sweep is None]
     verdicts = []
@@ -46,13 +46,11 @@ def compare_methods(
         correct = load_predictions(done, folder, split=split).correct
         on_split = [run for run in done if run.split == split]
         pairs = comparisons(list(correct))
-        margin = design.margins.get(split, MARGIN) if design else MARGIN
-        judged = [
-            each
-            for family in (design.families(pairs) if design else [pairs])
-            for each in compare_pairs(correct, family, margin=margin)
-        ]
-        for comparison in sorted(judged, key=lambda each: pairs.index((each.method, each.reference))):
+        seeds = {run.seed for run in runs if run.sweep is None and run.split == split}  # failed ones too
+        margin = design.margin(split) if design else MARGIN
+        for comparison in compare_pairs(
+            correct, design.family_sizes(pairs) if design else pairs, margin=margin
+        ):
             if interval := _over_folds(on_split, comparison):
                 comparison = comparison.with_folds(interval)
             else:
@@ -62,7 +60,8 @@ def compare_methods(
                     reference=correct[comparison.reference],
                     difference=design.difference if design else 0.0,
                 )
-            role = design.role((comparison.method, comparison.reference), split) if design else None
+            pair = (comparison.method, comparison.reference)
+            role = design.role(pair, split, seeds=seeds) if design else None
             sentences = comparison_sentences(comparison)
             verdicts.append(
                 VerdictRecord(split=split, role=role, **comparison.to_json(), sentences=sentences)

@@ -22,16 +22,16 @@ def design(recipe, methods=("full", "linear", "lora"), splits=("random", "spatia
 def test_without_a_name_all_comparisons_are_primary_and_judged_together(recipe):
     found = design(recipe)
     assert found.primary == found.comparisons == (("linear", "full"), ("lora", "full"))
-    assert found.families(found.comparisons) == [[*found.comparisons]]
+    assert found.family_sizes(found.comparisons) == {("linear", "full"): 2, ("lora", "full"): 2}
     assert found.margins == {"random": 0.5, "spatial": 0.5}
 
 
 def test_a_named_comparison_is_judged_apart_from_the_others(recipe):
     found = design(recipe, primary="lora:full", margin={"random": 0.5, "spatial": 1})
-    assert found.families(found.comparisons) == [[("lora", "full")], [("linear", "full")]]
-    assert found.role(("lora", "full"), "spatial") == "primary"
-    assert found.role(("linear", "full"), "spatial") == "secondary"
-    assert found.margins["spatial"] == 1.0
+    assert found.family_sizes(found.comparisons) == {("linear", "full"): 1, ("lora", "full"): 1}
+    assert found.role(("lora", "full"), "spatial", seeds=[0, 1]) == "primary"
+    assert found.role(("linear", "full"), "spatial", seeds=[0, 1]) == "secondary"
+    assert found.margin("spatial") == 1.0
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,10 @@ def test_a_named_comparison_is_judged_apart_from_the_others(recipe):
         ({"margin": {"random": 0.5}}, "--margin names none for the spatial split"),
         ({"margin": {"random": 0.5, "spatail": 1}}, "Unknown split 'spatail'. Did you mean spatial?"),
         ({"primary": "lora:ful"}, "Unknown comparison 'lora:ful'. Did you mean lora:full?"),
+        (
+            {"methods": ["lora"], "primary": "lora:full"},
+            "--primary lora:full: one method makes no comparison",
+        ),
         ({"difference": -0.5}, "--difference takes points"),
     ],
 )
@@ -71,22 +75,71 @@ def test_after_it_was_read_another_margin_or_primary_comparison_is_refused(recip
         design(recipe, **{"primary": "lora:full", **settings}).after(first, test_was_read=True)
 
 
+def continued(first, later):
+    """The design after a later session, whose runs have read the test split."""
+    return later.after(first, test_was_read=True).with_added(later)
+
+
 def test_methods_and_splits_that_are_added_later_are_exploratory_and_the_others_stay(recipe):
     first = design(recipe, methods=("full", "lora"), splits=("random",))
-    later = design(recipe, splits=("random", "spatial")).after(first, test_was_read=True)
-    assert later.role(("lora", "full"), "random") == "primary"
-    assert later.role(("linear", "full"), "random") == "exploratory"
-    assert later.role(("lora", "full"), "spatial") == "exploratory"
+    later = continued(first, design(recipe, splits=("random", "spatial")))
+    assert later.role(("lora", "full"), "random", seeds=[0, 1]) == "primary"
+    assert later.role(("linear", "full"), "random", seeds=[0, 1]) == "exploratory"
+    assert later.role(("lora", "full"), "spatial", seeds=[0, 1]) == "exploratory"
     [change] = later.changes
-    assert change.comparisons == (("linear", "full"), ("lora", "full"))
-    again = design(recipe, splits=("random", "spatial")).after(later, test_was_read=True)
-    assert again == later  # the same command continues it
+    assert change.comparisons == (("linear", "full"),) and change.margins == {"spatial": 0.5}
+    assert continued(later, design(recipe, splits=("random", "spatial"))) == later  # the same command
 
 
-@pytest.mark.parametrize("later", [{"seeds": 3}, {"methods": ("full", "lora")}])
-def test_seeds_that_are_added_after_looking_and_methods_left_out_make_all_exploratory(recipe, later):
-    found = design(recipe, **later).after(design(recipe), test_was_read=True)
-    assert found.role(("lora", "full"), "random") == "exploratory"
+def test_a_split_that_is_added_later_keeps_the_margin_it_was_given(recipe):
+    first = design(recipe, splits=("random",), margin={"random": 0.5})
+    later = continued(first, design(recipe, margin={"random": 0.5, "spatial": 1}))
+    assert (later.margin("random"), later.margin("spatial")) == (0.5, 1.0)
+    with pytest.raises(RunError, match="--margin spatial 1, not 2"):
+        continued(later, design(recipe, margin={"random": 0.5, "spatial": 2}))
+    with pytest.raises(RunError, match="no margin for the group split, only for spatial, random"):
+        later.margin("group")
+
+
+def test_a_primary_comparison_that_was_the_only_one_may_be_named_when_methods_are_added(recipe):
+    first = design(recipe, methods=("full", "lora"), primary="lora:full")
+    later = continued(first, design(recipe, primary="lora:full"))
+    assert later.role(("lora", "full"), "random", seeds=[0, 1]) == "primary"
+    with pytest.raises(RunError, match="--primary"):
+        continued(first, design(recipe, primary="linear:full"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"seeds": [1, 0]},
+        {"methods": ("lora", "linear", "full")},
+        {"methods": ("full",)},
+        {"methods": ("full", "linear")},
+        {"splits": ("spatial",)},
+        {"seeds": [0]},
+    ],
+)
+def test_another_order_and_part_of_what_was_fixed_change_nothing(recipe, settings):
+    first = design(recipe)
+    assert continued(first, design(recipe, **settings)) == first
+
+
+def test_other_seeds_than_were_fixed_are_exploratory_until_the_fixed_ones_are_judged_again(recipe):
+    found = continued(design(recipe), design(recipe, seeds=3))
+    assert [each.seeds for each in found.changes] == [(2,)]
+    roles = [found.role(("lora", "full"), "random", seeds=seeds) for seeds in ([0, 1, 2], [1], [1, 0])]
+    assert roles == ["exploratory", "exploratory", "primary"]
+
+
+def test_a_method_that_fails_leaves_its_family_as_large_and_later_ones_are_their_own(recipe):
+    first = design(recipe)
+    assert first.family_sizes([("lora", "full")]) == {("lora", "full"): 2}
+    later = continued(first, design(recipe, methods=("full", "linear", "lora", "bitfit")))
+    assert later.family_sizes([("lora", "full"), ("bitfit", "full")]) == {
+        ("lora", "full"): 2,
+        ("bitfit", "full"): 1,
+    }
 
 
 def test_a_design_is_plain_json(recipe):
@@ -143,5 +196,20 @@ def test_a_finished_study_refuses_another_margin_and_records_a_new_method(recipe
     assert roles == {"linear": "secondary", "lora": "primary", "bitfit": "exploratory"}
     assert read_results(folder).design == later.design
     text = (folder / "report.md").read_text()
-    assert "after the test split had been read: BitFit against full fine-tuning added." in text
+    assert "after the test split had been read: BitFit against full fine-tuning." in text
     assert "Exploratory, as not fixed beforehand: BitFit against full fine-tuning" in text
+
+
+def test_a_method_that_never_reads_the_test_split_is_no_change(finished, recipe):
+    _, folder = finished
+    before = read_results(folder).design.changes
+    methods = ["full", "linear", "lora", "ia3"]
+    made = Study(recipe, folder, methods=methods, primary="lora:full", margin=30)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(runner.Stages, "train", stop)
+        made.run(progress=False)
+    assert len(made.folder.design.changes) == len(before)

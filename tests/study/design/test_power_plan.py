@@ -7,8 +7,10 @@ import pytest
 from orbitune import Study
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.statistics.power import StudySize, simulate_chance
+from orbitune.evaluation.statistics.variability import Variability, correlation
 from orbitune.study.design.pilot import Pilot
 from orbitune.study.design.power_text import power_notes, power_table
+from orbitune.study.design.stated import StatedVariability
 
 STATED = {"accuracy": 96, "spread": 0.1, "discordant": 3}
 
@@ -65,10 +67,26 @@ def test_a_pilot_shows_how_runs_vary_and_stated_values_replace_its_own(recipe, p
     made = study(recipe, tmp_path / "s", methods=("linear", "lora"), seeds=3)
     found = made.power(pilot=pilot, accuracy=90, spread=0.5, progress=False).comparisons[0]
     observed, source = Pilot.read(pilot).variability("default", ("lora", "linear"))
-    assert found.variability.discordant == observed.discordant
+    assert found.variability.discordant == observed.with_accuracy(0.9).discordant
     assert (found.variability.accuracy, found.variability.spread) == (0.9, 0.005)
-    assert source == f"lora against linear of {pilot}"
+    assert source == f"lora against linear of {pilot}, 2 and 2 seeds"
     assert found.source == f"{source}; --accuracy 90 --spread 0.5"
+
+
+def test_an_accuracy_alone_changes_how_many_images_a_pilot_s_methods_disagree_on():
+    observed = Variability(accuracy=0.9, spread=0.002, discordant=0.1, repeated=0.06)
+    assumed = StatedVariability(accuracy=98).over(observed)  # at which 10 % would be impossible
+    assert 0 < assumed.repeated < assumed.discordant < 0.04
+    assert correlation(assumed.discordant, accuracies=(0.98, 0.98)) == pytest.approx(
+        correlation(0.1, accuracies=(0.9, 0.9)), abs=1e-4
+    )
+
+
+def test_the_notes_name_the_limit_that_the_spread_of_a_pilot_is_planned_with(recipe, pilot, tmp_path):
+    plan = study(recipe, tmp_path / "s", methods=("linear", "lora"), seeds=3).power(
+        pilot=pilot, progress=False
+    )
+    assert "(upper 80 % limit; observed " in power_notes(plan)[0]
 
 
 def test_runs_in_a_folder_are_a_pilot_as_a_study_is(pilot, tmp_path):
@@ -87,6 +105,7 @@ def test_runs_in_a_folder_are_a_pilot_as_a_study_is(pilot, tmp_path):
         ({}, {"accuracy": 96, "spread": 0.1}, "all of --accuracy, --spread and --discordant"),
         ({}, {**STATED, "discordant": 30}, "disagree on 7.7 % of the tiles at most"),
         ({}, {**STATED, "accuracy": 100}, "--accuracy takes a number above 0 and below 100"),
+        ({}, {**STATED, "accuracy": 0.96}, "--accuracy takes percent, such as 96, not 0.96"),
         ({}, {**STATED, "worse_by": 0.5}, "--worse-by takes points above the margin, 0.5"),
         ({"difference": 5}, STATED, "A true difference of"),
         ({"methods": ["lora"]}, STATED, "pass two methods or more"),
@@ -97,6 +116,12 @@ def test_runs_in_a_folder_are_a_pilot_as_a_study_is(pilot, tmp_path):
 def test_power_that_cannot_be_planned_is_one_error(recipe, tmp_path, settings, assumed, message):
     with pytest.raises(OrbituneError, match=message):
         study(recipe, tmp_path / "s", **settings).power(**assumed, progress=False)
+
+
+def test_options_that_are_missing_are_named_before_the_data_are_looked_for(recipe, tmp_path):
+    nowhere = recipe.replace(data=str(tmp_path / "nowhere"))
+    with pytest.raises(OrbituneError, match="--power needs to know how runs vary"):
+        study(nowhere, tmp_path / "s").power(progress=False)
 
 
 def test_a_folder_without_two_seeds_of_two_methods_is_no_pilot(tmp_path):

@@ -7,10 +7,12 @@ With several comparisons each has a confidence interval at 1 - 5 % / m (Bonferro
 doi:10.1080/01621459.1961.10482090). All m intervals hold the truth together in 95 % of studies, so any number
 of claims may be read off them: one that is false needs an interval that misses. The p values are multiplied
 by m, which is the same test. So an outcome, its interval and its p values never contradict each other, and
-all false claims together have a familywise error of 5 %. Holm's step-down test (1979) decides more
-comparisons after the first, but the bounds that belong to it stay at the margin wherever it decides
-(Strassburger and Bretz 2008, doi:10.1002/sim.3338; Guilbaud 2008, doi:10.1002/bimj.200710449), so they do
-not say by how much a method differs.
+the m comparisons together have a familywise error of 5 %. These m are one family: in a study the primary, or
+the other, comparisons on one split. Over several splits and families some claim is false more often.
+
+Holm's step-down test (1979) decides more comparisons after the first, but the bounds that belong to it stay
+at the margin wherever it decides (Strassburger and Bretz 2008, doi:10.1002/sim.3338; Guilbaud 2008,
+doi:10.1002/bimj.200710449), so they do not say by how much a method differs.
 
 The folds of a cross-validation share training tiles, which these tests take as independent, so there the
 interval over folds must agree (`orbitune.evaluation.statistics.resampled`).
@@ -31,7 +33,6 @@ from orbitune.records import Record
 MARGIN = 0.5
 ALPHA = 0.025
 POWER = 0.8
-_CORRECTED = ("within", "beyond", "equal", "differ")
 
 Outcome = Literal["better", "within margin", "worse", "worse than margin", "open"]
 
@@ -39,7 +40,8 @@ Outcome = Literal["better", "within margin", "worse", "worse than margin", "open
 class Needed(Record):
     """What 80 % of studies would need to decide on the margin, at a difference that was set beforehand.
 
-    All else is taken as observed, see `orbitune.evaluation.statistics.power`.
+    All else is taken as observed, but the spread between seeds at its upper 80 % limit, see
+    `orbitune.evaluation.statistics.variability`.
 
     Attributes:
         difference: the true difference, method minus reference, in points; not the one that was found, which
@@ -74,7 +76,9 @@ class Comparison(Record):
         p_beyond: one-sided p value of the hypothesis "worse than the reference by the margin or less".
         p_equal: two-sided p value of the hypothesis "equally accurate" by the score test, which includes the
             variance between seeds if both methods have several. None in results of earlier versions.
-        p_differ: McNemar's two-sided p value for these trained models, see `mcnemar_over_seeds`.
+        p_differ: McNemar's two-sided p value for these trained models: with several seeds of both that of
+            `mcnemar_over_seeds`, else `p_equal`, which is McNemar's test then. Exact in results of earlier
+            versions.
         within, beyond, equal, differ: these p values times `family`, at most 1 (Bonferroni); in results of
             earlier versions by Holm's correction.
         over_folds: interval of the difference over the folds of a cross-validation by
@@ -161,15 +165,6 @@ def simultaneous_level(family: int) -> float:
     return 1 - (1 - LEVEL) / family
 
 
-def correct_p_values(p_values: np.ndarray) -> np.ndarray:
-    """Return p values times the number of comparisons, at most 1 (Bonferroni).
-
-    Args:
-        p_values: (..., F), of F comparisons that are judged together.
-    """
-    return np.minimum(1.0, p_values.shape[-1] * p_values)
-
-
 def judge_interval(low: float, high: float, *, margin: float) -> Outcome:
     """Return what an interval shows of a difference, method minus reference.
 
@@ -191,13 +186,17 @@ def judge_interval(low: float, high: float, *, margin: float) -> Outcome:
 
 
 def compare_pairs(
-    correct: Mapping[str, np.ndarray], pairs: Sequence[tuple[str, str]], *, margin: float = MARGIN
+    correct: Mapping[str, np.ndarray],
+    pairs: Sequence[tuple[str, str]] | Mapping[tuple[str, str], int],
+    *,
+    margin: float = MARGIN,
 ) -> list[Comparison]:
-    """Compare pairs of methods; all pairs are judged together.
+    """Compare pairs of methods.
 
     Args:
         correct: for each method, whether each seed is correct on each image, bool (S, N); S may differ.
-        pairs: names of a method and of its reference.
+        pairs: names of a method and of its reference, all judged together; or for each the number of
+            comparisons in its family.
         margin: percentage points, above 0 and below 100.
 
     Raises:
@@ -205,18 +204,14 @@ def compare_pairs(
     """
     if not 0 < margin < 100:
         raise ValueError(f"a margin of {margin} points")
-    alone = [_compare(correct, pair, margin=margin, family=len(pairs)) for pair in pairs]
-    p_values = np.array([[getattr(each, f"p_{name}") for each in alone] for name in _CORRECTED])
-    return [
-        each.model_copy(update=dict(zip(_CORRECTED, own.tolist(), strict=True)))
-        for each, own in zip(alone, correct_p_values(p_values).T, strict=True)
-    ]
+    families = pairs if isinstance(pairs, Mapping) else dict.fromkeys(pairs, len(pairs))
+    return [_compare(correct, pair, margin=margin, family=size) for pair, size in families.items()]
 
 
 def _compare(
     correct: Mapping[str, np.ndarray], pair: tuple[str, str], *, margin: float, family: int
 ) -> Comparison:
-    """Return one of `family` comparisons, with p values that are not corrected yet."""
+    """Return one of `family` comparisons."""
     method, reference = (correct[name] for name in pair)
     score = PairedTest.from_correct(method, reference)
     alone, together, resampled = (
@@ -228,7 +223,8 @@ def _compare(
         )
     )
     within, beyond = score.p_values(-margin / 100)
-    equal, differ = score.p_equal(), mcnemar_over_seeds(method, reference)
+    equal = score.p_equal()
+    differ = mcnemar_over_seeds(method, reference) if score.seeds else equal  # one test decides of one seed
     return Comparison(
         method=pair[0],
         reference=pair[1],
@@ -248,10 +244,10 @@ def _compare(
         p_beyond=beyond,
         p_equal=equal,
         p_differ=differ,
-        within=within,
-        beyond=beyond,
-        equal=equal,
-        differ=differ,
+        within=min(1.0, family * within),
+        beyond=min(1.0, family * beyond),
+        equal=min(1.0, family * equal),
+        differ=min(1.0, family * differ),
         family=family,
         outcome=judge_interval(*together, margin=margin),
     )

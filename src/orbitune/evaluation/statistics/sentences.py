@@ -116,9 +116,12 @@ def _advice(compared: Comparison) -> str:
     if needed.images is not None:
         own = "these seeds" if seeds > 1 else "this seed"
         ways += [f"{round_up_images(needed.images):,} test images with {own}"]
+    limit = " (the spread between seeds taken at its upper 80 % limit)" if seeds > 1 else ""
     if not ways:
-        return f"; with {truth}, no number of test images with {seeds:,} seeds would decide 80 % of the time"
-    return f"; with {truth}, deciding 80 % of the time takes {' or '.join(ways)}"
+        found = f"no number of test images with {seeds:,} seeds would decide 80 % of the time"
+    else:
+        found = f"deciding 80 % of the time takes {' or '.join(ways)}"
+    return f"; with {truth}, {found}{limit}"
 
 
 def format_points(points: float) -> str:

@@ -4,17 +4,22 @@ A run classifies an image correctly if its skill exceeds the image's difficulty,
 So the fraction of images on which two runs disagree follows from their accuracies and one correlation, the
 tetrachoric one (Pearson 1900, doi:10.1098/rsta.1900.0022), which stays where accuracies change: that of a
 pilot tells how often methods of another difference would disagree.
+
+The spread between few seeds is badly known, and a plan that takes it as exact is too small half of the time.
+So the spread of a pilot is its upper 80 % confidence limit (Browne 1995, doi:10.1002/sim.4780141709).
 """
 
+from collections.abc import Sequence
 from functools import cache
 from math import sqrt
 from statistics import fmean
 
 import numpy as np
 
-from orbitune.evaluation.statistics.paired import PairedTest
+from orbitune.evaluation.statistics.paired import PairedTest, SeedVariance
 from orbitune.records import Record
 
+SPREAD_LIMIT = 0.8
 _POINTS = 20_001  # of difficulty, in equal parts of the images
 
 
@@ -23,7 +28,9 @@ class Variability(Record):
 
     Attributes:
         accuracy: of the reference.
-        spread: standard deviation between seeds of a method's accuracy, apart from that of the images.
+        spread: standard deviation between seeds of a method's accuracy, apart from that of the images; of a
+            pilot the upper limit, see `limit_spread`.
+        observed_spread: that which a pilot showed; None where the spread is stated.
         discordant: fraction of images on which one run of either method alone is correct, if both methods
             are as accurate as the reference.
         repeated: the same of two seeds of one method, at most `discordant`. Seeds average this part out, but
@@ -34,6 +41,7 @@ class Variability(Record):
     spread: float
     discordant: float
     repeated: float
+    observed_spread: float | None = None
 
     @classmethod
     def observe(cls, method: np.ndarray, reference: np.ndarray) -> "Variability":
@@ -49,15 +57,39 @@ class Variability(Record):
         between = correlation(test.wins + test.losses, accuracies=means)
         accuracy = means[1]
         discordant = repeated = disagreement(accuracy, accuracy, correlated=between)
-        spread = 0.0
+        spread = observed = 0.0
         if test.seeds:
             alike = [
                 correlation(2 * each.noise * (each.df + 1), accuracies=(mean, mean))
                 for each, mean in zip(test.seeds, means, strict=True)
             ]
             repeated = min(discordant, disagreement(accuracy, accuracy, correlated=fmean(alike)))
-            spread = sqrt(fmean(each.between * (each.df + 1) for each in test.seeds))
-        return cls(accuracy=accuracy, spread=spread, discordant=discordant, repeated=repeated)
+            observed = sqrt(fmean(each.between * (each.df + 1) for each in test.seeds))
+            spread = limit_spread(test.seeds, test.images)
+        return cls(
+            accuracy=accuracy,
+            spread=spread,
+            discordant=discordant,
+            repeated=repeated,
+            observed_spread=observed,
+        )
+
+    def with_accuracy(self, accuracy: float) -> "Variability":
+        """Return how runs of another accuracy would disagree, with the same tetrachoric correlations.
+
+        Args:
+            accuracy: of the reference, 0..1.
+        """
+        discordant, repeated = (
+            disagreement(
+                accuracy,
+                accuracy,
+                correlated=correlation(each, accuracies=(self.accuracy, self.accuracy)),
+            )
+            for each in (self.discordant, self.repeated)
+        )
+        changed = {"accuracy": accuracy, "discordant": discordant, "repeated": repeated}
+        return self.model_copy(update=changed)
 
     def at(self, difference: float) -> tuple[float, float, float]:
         """Return what varies between images where the true difference is another, all in 0..1.
@@ -81,6 +113,30 @@ class Variability(Record):
         )
 
 
+def limit_spread(seeds: Sequence[SeedVariance], images: int, *, level: float = SPREAD_LIMIT) -> float:
+    """Return the upper confidence limit of the spread between seeds, 0..1, of all methods together.
+
+    The variance of accuracies between seeds, which includes that of the images, follows a chi-square
+    distribution; its limit, less what the images add, is that of the spread.
+
+    Args:
+        seeds: variances of each method's seeds.
+        images: number of test images.
+        level: the spread is at most the limit with this confidence.
+    """
+    from scipy.stats import chi2
+
+    df = sum(each.df for each in seeds)
+    total, noise = (
+        sum(each.df * (each.df + 1) * part for each, part in parts) / df
+        for parts in (
+            [(each, each.between + each.noise / images) for each in seeds],
+            [(each, each.noise / images) for each in seeds],
+        )
+    )
+    return sqrt(max(0.0, total * df / float(chi2.ppf(1 - level, df)) - noise))
+
+
 @cache
 def disagreement(first: float, second: float, *, correlated: float) -> float:
     """Return the fraction of images on which one of two runs alone is correct.
@@ -94,7 +150,7 @@ def disagreement(first: float, second: float, *, correlated: float) -> float:
     difficulty = ndtri((np.arange(_POINTS) + 0.5) / _POINTS)
     own = sqrt(max(1 - correlated, 1e-12))
     chances = [ndtr((ndtri(each) - sqrt(correlated) * difficulty) / own) for each in (first, second)]
-    return float(first + second - 2 * (chances[0] * chances[1]).mean())
+    return max(0.0, float(first + second - 2 * (chances[0] * chances[1]).mean()))
 
 
 @cache

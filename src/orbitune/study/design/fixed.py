@@ -1,11 +1,11 @@
 """What a study fixes before it reads the test split, and what is changed later.
 
 The design is stored in study.json with its time. After the test split has been read, another margin or
-another primary comparison is refused; further methods, splits and seeds are recorded as changes, and what
-they alone show is exploratory.
+another primary comparison is refused. Further methods, splits and seeds are recorded as changes once one of
+their runs has read it, and what they show is exploratory; part of what was fixed is no change.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
@@ -24,16 +24,17 @@ Pair = Annotated[tuple[str, str], Strict(False)]
 
 
 class DesignChange(Record):
-    """A change of a study after its test split had been read.
+    """What was added to a study after its test split had been read.
 
     Attributes:
         made: ISO 8601 time.
-        comparisons, splits, seeds: of the study from then on.
+        comparisons, seeds: that were added.
+        margins: of the splits that were added, in points.
     """
 
     made: str
     comparisons: JsonTuple[Pair]
-    splits: JsonTuple[str]
+    margins: dict[str, float]
     seeds: JsonTuple[int]
 
 
@@ -62,8 +63,8 @@ class Design(Record):
     folds: int | None = None
     difference: float = 0.0
     analysis: str = (
-        "score test over seeds and test images, one-sided 2.5 %, on each split; the primary comparisons are "
-        "corrected together, and the others together"
+        "score test over seeds and test images, one-sided 2.5 %; on each split the primary comparisons are "
+        "corrected together, and the others together, so 5 % is the error of each split and family"
     )
     changes: JsonTuple[DesignChange] = ()
 
@@ -119,10 +120,26 @@ class Design(Record):
         if not test_was_read:
             return stored if self._settings == stored._settings else self
         self._expect_fixed(stored)
-        change = self._state
-        if change.model_copy(update={"made": stored._state.made}) == stored._state:
-            return stored
-        return stored.model_copy(update={"changes": (*stored.changes, change)})
+        return stored
+
+    def with_added(self, session: "Design") -> "Design":
+        """Return the design with what a session added to it, whose runs have read the test split."""
+        margins = self._all_margins
+        change = DesignChange(
+            made=session.fixed,
+            comparisons=tuple(pair for pair in session.comparisons if pair not in self._all_comparisons),
+            margins={split: margin for split, margin in session.margins.items() if split not in margins},
+            seeds=tuple(seed for seed in session.seeds if seed not in self._all_seeds),
+        )
+        if not (change.comparisons or change.margins or change.seeds):
+            return self
+        return self.model_copy(update={"changes": (*self.changes, change)})
+
+    def has_fixed(self, spec: RunSpec) -> bool:
+        """Return whether a run is one of those that were fixed; points of a sweep are never compared."""
+        arms = {arm for pair in self.comparisons for arm in pair}
+        fixed = spec.recipe.seed in self.seeds and spec.split in self.margins and spec.arm in arms
+        return fixed or spec.sweep is not None
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -130,13 +147,27 @@ class Design(Record):
         return self.model_dump(exclude={"fixed", "before_test_read", "changes"})
 
     @property
-    def _state(self) -> DesignChange:
-        """Return the comparisons, splits and seeds of the last session."""
-        if self.changes:
-            return self.changes[-1]
-        return DesignChange(
-            made=self.fixed, comparisons=self.comparisons, splits=tuple(self.margins), seeds=self.seeds
-        )
+    def _all_comparisons(self) -> set[tuple[str, str]]:
+        return {*self.comparisons, *(pair for change in self.changes for pair in change.comparisons)}
+
+    @property
+    def _all_margins(self) -> dict[str, float]:
+        added = {split: margin for change in self.changes for split, margin in change.margins.items()}
+        return {**added, **self.margins}
+
+    @property
+    def _all_seeds(self) -> set[int]:
+        return {*self.seeds, *(seed for change in self.changes for seed in change.seeds)}
+
+    def margin(self, split: str) -> float:
+        """Return the margin of a split in points, fixed or added.
+
+        Raises:
+            RunError: the split has none.
+        """
+        if split not in (margins := self._all_margins):
+            raise RunError(f"study.json has no margin for the {split} split, only for {', '.join(margins)}.")
+        return margins[split]
 
     @property
     def _primary_name(self) -> str:
@@ -147,10 +178,11 @@ class Design(Record):
         """Raise a RunError if a margin, the primary comparison, the difference or the folds were changed."""
         pairs = [
             (f"--margin {split}", f"{margin:g}", f"{self.margins.get(split, margin):g}")
-            for split, margin in stored.margins.items()
+            for split, margin in stored._all_margins.items()
         ]
+        if self._contradicts_primary(stored):
+            pairs.append(("--primary", stored._primary_name, self._primary_name))
         pairs += [
-            ("--primary", stored._primary_name, self._primary_name),
             ("--difference", f"{stored.difference:g}", f"{self.difference:g}"),
             ("--folds", str(stored.folds).lower(), str(self.folds).lower()),
         ]
@@ -161,25 +193,41 @@ class Design(Record):
                 f"{'; '.join(wrong)}. Keep it, or choose another --out."
             )
 
-    @property
-    def reopened(self) -> bool:
-        """Return whether seeds were changed, or comparisons left out, after the test split had been read."""
-        return any(
-            each.seeds != self.seeds or not {*self.comparisons} <= {*each.comparisons}
-            for each in self.changes
-        )
+    def _contradicts_primary(self, stored: "Design") -> bool:
+        """Return whether other comparisons of those that were fixed are primary now.
 
-    def role(self, pair: tuple[str, str], split: str) -> Role:
-        """Return whether a comparison on a split is primary or secondary, or was not fixed beforehand."""
-        fixed = self.before_test_read and not self.reopened
+        A session that has none of the primary comparisons and names none is about the others alone.
+        """
+        now = {*self.primary} & {*stored.comparisons}
+        then = {*stored.primary} & {*self.comparisons}
+        return now != then and (bool(then) or self._primary_name != "none")
+
+    def role(self, pair: tuple[str, str], split: str, *, seeds: Iterable[int]) -> Role:
+        """Return whether a comparison was fixed beforehand as primary or secondary.
+
+        Args:
+            pair: method and reference.
+            split: on which they are compared.
+            seeds: those of the session: with more or fewer than were fixed, it is exploratory.
+        """
+        fixed = self.before_test_read and {*seeds} == {*self.seeds}
         if not fixed or split not in self.margins or pair not in self.comparisons:
             return "exploratory"
         return "primary" if pair in self.primary else "secondary"
 
-    def families(self, pairs: Sequence[tuple[str, str]]) -> list[list[tuple[str, str]]]:
-        """Return the comparisons that are judged together: the primary ones, and the others."""
-        primary = [pair for pair in pairs if pair in self.primary]
-        return [own for own in (primary, [pair for pair in pairs if pair not in primary]) if own]
+    def family_sizes(self, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """Return for each comparison the number of those that it is judged together with on a split.
+
+        There are three families: primary, secondary, and what was added later. The first two are as large as
+        they were fixed, so that a method which fails corrects the others no less.
+        """
+        pairs = list(pairs)
+        families = [
+            {*self.primary},
+            {*self.comparisons} - {*self.primary},
+            ({*pairs} | self._all_comparisons) - {*self.comparisons},
+        ]
+        return {pair: next(len(family) for family in families if pair in family) for pair in pairs}
 
 
 def _margins(margin: float | Mapping[str, float], splits: Sequence[str]) -> dict[str, float]:
@@ -207,6 +255,8 @@ def design_words(margin: float | Mapping[str, float], *, primary: str | None, di
 
 def _find(primary: str, pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """Return the comparison of this name."""
+    if not pairs:
+        raise OrbituneError(f"--primary {primary}: one method makes no comparison, name both in --methods.")
     named = {":".join(pair): pair for pair in pairs}
     if primary not in named:
         raise OrbituneError(f"--primary: {unknown('comparison', primary, known=named)}")

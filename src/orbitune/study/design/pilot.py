@@ -20,10 +20,12 @@ class Pilot:
     Attributes:
         folder: of a study, or of runs.
         found: by split and comparison.
+        seeds: of each method, by split.
     """
 
     folder: Path
     found: dict[str, dict[tuple[str, str], Variability]]
+    seeds: dict[str, dict[str, int]]
 
     @classmethod
     def read(cls, folder: Path) -> "Pilot":
@@ -33,9 +35,10 @@ class Pilot:
             RunError: it holds no two methods with two seeds each on one split, or files are damaged.
         """
         runs = [run for run in complete_runs(_runs(folder)) if run.sweep is None]
-        found = {}
+        found, seeds = {}, {}
         for split in dict.fromkeys(run.split for run in runs):
             correct = load_predictions(runs, folder, split=split).correct
+            seeds[split] = {arm: len(rows) for arm, rows in correct.items()}
             several = [arm for arm, rows in correct.items() if len(rows) > 1]
             if pairs := comparisons(several):
                 found[split] = {
@@ -46,7 +49,7 @@ class Pilot:
             raise RunError(
                 f"--pilot {folder} has no two methods with two seeds or more each on the same split."
             )
-        return cls(folder, found)
+        return cls(folder, found, seeds)
 
     def variability(self, split: str, pair: tuple[str, str]) -> tuple[Variability, str]:
         """Return how the runs of a comparison vary, and where that was observed.
@@ -63,7 +66,8 @@ class Pilot:
         name = split if split in self.found else next(iter(self.found))
         own = self.found[name]
         used = pair if pair in own else next(iter(own))
-        where = f"{used[0]} against {used[1]} of {self.folder}"
+        counts = " and ".join(str(self.seeds[name][arm]) for arm in used)
+        where = f"{used[0]} against {used[1]} of {self.folder}, {counts} seeds"
         return own[used], where if name == split else f"{where}, {name} split"
 
 

@@ -77,6 +77,24 @@ class PowerPlan(Record):
     comparisons: list[ComparisonPower]
 
 
+def expect_plannable(design: Design, *, pilot: Path | None, stated: StatedVariability) -> None:
+    """Raise an OrbituneError if options are missing or in the way, before any data are read.
+
+    Args:
+        design: of the study.
+        pilot, stated: see `plan_power`.
+
+    Raises:
+        OrbituneError: there is nothing to compare, or something is neither observed nor stated.
+    """
+    if design.folds:
+        raise OrbituneError("--power plans ordinary splits: leave out --folds.")
+    if not design.comparisons:
+        raise OrbituneError("--power plans comparisons: pass two methods or more as --methods.")
+    if pilot is None:
+        stated.over(None)
+
+
 def plan_power(
     design: Design,
     *,
@@ -95,39 +113,36 @@ def plan_power(
         worse_by: loss in points that is to be called more than the margin; by default twice the margin.
 
     Raises:
-        OrbituneError: there is nothing to compare, or what is assumed is missing or means nothing.
+        OrbituneError: see `expect_plannable`, or what is assumed means nothing.
     """
-    if design.folds:
-        raise OrbituneError("--power plans ordinary splits: leave out --folds.")
-    if not design.comparisons:
-        raise OrbituneError("--power plans comparisons: pass two methods or more as --methods.")
+    expect_plannable(design, pilot=pilot, stated=stated)
     observed = Pilot.read(pilot) if pilot else None
     found = []
     for split, margin in design.margins.items():
         loss = 2 * margin if worse_by is None else worse_by
         if not margin < loss < 100:
             raise OrbituneError(f"--worse-by takes points above the margin, {margin:g}, and below 100.")
-        for family in design.families(design.comparisons):
-            for pair in family:
-                variability, source = observed.variability(split, pair) if observed else (None, "")
-                size = StudySize(len(design.seeds), images[split], margin, len(family))
-                assumed = stated.over(variability)
-                differences = dict.fromkeys((0.0, design.difference, -loss))
-                found.append(
-                    ComparisonPower(
-                        split=split,
-                        method=pair[0],
-                        reference=pair[1],
-                        role=design.role(pair, split),
-                        images=size.images,
-                        seeds=size.seeds,
-                        margin=margin,
-                        family=size.family,
-                        variability=assumed,
-                        source="; ".join(filter(None, [source, stated.options])),
-                        chances=[_chance(assumed, size, each) for each in differences],
-                    )
+        primary_first = dict.fromkeys((*design.primary, *design.comparisons))
+        for pair, family in design.family_sizes(primary_first).items():
+            variability, source = observed.variability(split, pair) if observed else (None, "")
+            size = StudySize(len(design.seeds), images[split], margin, family)
+            assumed = stated.over(variability)
+            differences = dict.fromkeys((0.0, design.difference, -loss))
+            found.append(
+                ComparisonPower(
+                    split=split,
+                    method=pair[0],
+                    reference=pair[1],
+                    role=design.role(pair, split, seeds=design.seeds),
+                    images=size.images,
+                    seeds=size.seeds,
+                    margin=margin,
+                    family=size.family,
+                    variability=assumed,
+                    source="; ".join(filter(None, [source, stated.options])),
+                    chances=[_chance(assumed, size, each) for each in differences],
                 )
+            )
     return PowerPlan(design=design, comparisons=found)
 
 

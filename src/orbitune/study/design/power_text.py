@@ -2,6 +2,7 @@
 
 from orbitune.errors import counted
 from orbitune.evaluation.statistics.sentences import format_points
+from orbitune.evaluation.statistics.variability import SPREAD_LIMIT, Variability
 from orbitune.study.design.power_plan import Chance, ComparisonPower, PowerPlan
 from orbitune.study.display_names import method_name
 
@@ -45,6 +46,13 @@ def _cells(comparison: ComparisonPower, chance: Chance) -> list[str]:
     ]
 
 
+def _limit(assumed: Variability) -> str:
+    """Return that a spread is the limit of one that was observed."""
+    if assumed.observed_spread is None:
+        return ""
+    return f" (upper {100 * SPREAD_LIMIT:.0f} % limit; observed {100 * assumed.observed_spread:.2f})"
+
+
 def power_notes(plan: PowerPlan) -> list[str]:
     """Return what the chances rest on, a line each."""
     lines = []
@@ -56,7 +64,7 @@ def power_notes(plan: PowerPlan) -> list[str]:
             f"{'judged alone' if each.family == 1 else f'one of {each.family} judged together'}): "
             f"{each.images:,} test images, {counted(each.seeds, 'seed')}. "
             f"Assumed ({each.source}): accuracy {100 * assumed.accuracy:.1f} %, "
-            f"spread between seeds {100 * assumed.spread:.2f} points, methods disagree on "
+            f"spread between seeds {100 * assumed.spread:.2f} points{_limit(assumed)}, methods disagree on "
             f"{100 * assumed.discordant:.2g} % of the images and seeds of one method on "
             f"{100 * assumed.repeated:.2g} %."
         )

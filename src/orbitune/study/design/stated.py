@@ -25,6 +25,10 @@ class StatedVariability:
     discordant: float | None = None
 
     def __post_init__(self) -> None:
+        if self.accuracy is not None and 0 < self.accuracy < 1:
+            raise OrbituneError(
+                f"--accuracy takes percent, such as {100 * self.accuracy:g}, not {self.accuracy:g}."
+            )
         for name, value in self._given.items():
             if not 0 <= value < 100 or (value == 0 and name != "spread"):
                 raise OrbituneError(f"--{name} takes a number above 0 and below 100.")
@@ -41,6 +45,8 @@ class StatedVariability:
     def over(self, observed: Variability | None) -> Variability:
         """Return what is observed with what is stated in its place.
 
+        At another accuracy other numbers of images are discordant, see `Variability.with_accuracy`.
+
         Raises:
             OrbituneError: something is neither observed nor stated, or the values contradict each other.
         """
@@ -49,12 +55,17 @@ class StatedVariability:
                 "--power needs to know how runs vary: pass a finished study of two seeds or more as --pilot, "
                 "or all of --accuracy, --spread and --discordant."
             )
+        if observed and self.accuracy is not None:
+            observed = observed.with_accuracy(self.accuracy / 100)
         values = {**(observed.to_json() if observed else {})}
+        if self.spread is not None:
+            values["observed_spread"] = None
         values |= {name: value / 100 for name, value in self._given.items()}
         if self.discordant is not None:
             values["repeated"] = values["discordant"]
         found = Variability.model_validate(values)
-        if found.discordant > (most := 2 * found.accuracy * (1 - found.accuracy)):
+        most = 2 * found.accuracy * (1 - found.accuracy)
+        if self.discordant is not None and found.discordant > most:
             raise OrbituneError(
                 f"Two methods of {100 * found.accuracy:.4g} % accuracy disagree on {100 * most:.2g} % of the "
                 f"tiles at most, if they err independently, not on {100 * found.discordant:.2g} %: see "

@@ -1,6 +1,6 @@
 """What methods lose from one split to another, as it is and at one mix of classes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
@@ -45,29 +45,39 @@ def _by_pair(view: ReportView) -> Iterator[list[SplitGap]]:
 def _sentences(gaps: Sequence[SplitGap], *, digits: int) -> Iterator[str]:
     """Yield the loss of one pair of splits, then that at one mix of classes."""
     first, second = gaps[0].splits
-    lost = _extremes({gap.method: gap.difference for gap in gaps}, digits=digits)
+    losses = {gap.method: gap.difference for gap in gaps}
+    gained = _all_gain(losses)
+    lost, verb = _extremes(losses, gained=gained, digits=digits), "gain" if gained else "lose"
     if len(gaps) > 1 and all(gap.is_loss for gap in gaps):
         yield f"Every method is less accurate on the {second} split, by {lost}."
     elif len(gaps) > 1:
-        yield f"From the {first} to the {second} split methods lose {lost}."
+        yield f"From the {first} to the {second} split methods {verb} {lost}."
     else:
-        yield f"From the {first} to the {second} split it loses {lost}."
+        yield f"From the {first} to the {second} split it {verb}s {lost}."
     mixed = {gap.method: gap.standardised.difference for gap in gaps if gap.standardised}
     balanced = {gap.method: gap.balanced.difference for gap in gaps if gap.balanced}
     if mixed and balanced and gaps[0].standardised:
+        gained = _all_gain(mixed) and _all_gain(balanced)
         yield (
-            f"At the class mix of the {gaps[0].standardised.mix} split's test tiles the loss is "
-            f"{_extremes(mixed, digits=digits)}, and at equal weights of the classes "
-            f"{_extremes(balanced, digits=digits)}."
+            f"At the class mix of the {gaps[0].standardised.mix} split's test tiles the "
+            f"{'gain' if gained else 'loss'} is {_extremes(mixed, gained=gained, digits=digits)}, and at "
+            f"equal weights of the classes {_extremes(balanced, gained=gained, digits=digits)}."
         )
 
 
-def _extremes(losses: dict[str, float], *, digits: int) -> str:
-    """Return the smallest and the largest loss with their methods, or the only one, in points."""
-    least, *rest = sorted(losses, key=lambda method: losses[method])
+def _all_gain(losses: Mapping[str, float]) -> bool:
+    """Return whether no method loses and one gains."""
+    return max(losses.values()) <= 0 > min(losses.values())
+
+
+def _extremes(losses: Mapping[str, float], *, gained: bool, digits: int) -> str:
+    """Return the smallest and the largest loss, or gain, with their methods, or the only one, in points."""
+    points = {each: -100 * loss if gained else 100 * loss for each, loss in losses.items()}
+    least, *rest = sorted(points, key=lambda method: points[method])
+    texts = {each: fmt.signed(value, digits).removeprefix("+") for each, value in points.items()}
     if not rest:
-        return f"{100 * losses[least]:.{digits}f} points"
-    ends = [f"{100 * losses[each]:.{digits}f} ({method_name(each)})" for each in (least, rest[-1])]
+        return f"{texts[least]} points"
+    ends = [f"{texts[each]} ({method_name(each)})" for each in (least, rest[-1])]
     return f"{' to '.join(ends)} points"
 
 

@@ -15,7 +15,7 @@ def describe_design(view: ReportView) -> list[str]:
     design = view.results.design
     if design is None or not design.comparisons:
         return []
-    changes = [_change(design, each) for each in design.changes]
+    changes = [_change(each) for each in design.changes]
     return [_fixed(design), *changes, _explored(view, design)]
 
 
@@ -54,19 +54,20 @@ def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
     return fmt.listed([f"{method_name(method)} against {method_name(other)}" for method, other in pairs])
 
 
-def _change(design: Design, change: DesignChange) -> str:
-    """Describe a change after the test split had been read."""
+def _change(change: DesignChange) -> str:
+    """Describe what was added after the test split had been read."""
     parts = []
-    if change.seeds != design.seeds:
-        parts.append(f"seeds {', '.join(map(str, change.seeds))}")
-    if added := [split for split in change.splits if split not in design.margins]:
-        parts.append(f"the {fmt.listed(added)} split added")
-    if new := [pair for pair in change.comparisons if pair not in design.comparisons]:
-        parts.append(f"{_pairs(new)} added")
-    if left := [pair for pair in design.comparisons if pair not in change.comparisons]:
-        parts.append(f"{_pairs(left)} left out")
-    changed = "; ".join(parts) or "as fixed"
-    return f"Changed at {format_time(change.made)}, after the test split had been read: {changed}."
+    if change.seeds:
+        parts.append(
+            f"{'seeds' if len(change.seeds) > 1 else 'seed'} {fmt.listed([*map(str, change.seeds)])}"
+        )
+    parts += [
+        f"the {split} split, with a margin of {format_points(margin)}"
+        for split, margin in change.margins.items()
+    ]
+    if change.comparisons:
+        parts.append(_pairs(change.comparisons))
+    return f"Added at {format_time(change.made)}, after the test split had been read: {'; '.join(parts)}."
 
 
 def _explored(view: ReportView, design: Design) -> str:
@@ -80,4 +81,6 @@ def _explored(view: ReportView, design: Design) -> str:
     rest = "sweeps, classes, calibration, robustness and the gap between splits are not tested hypotheses"
     if not explored:
         return f"Every comparison was fixed beforehand; {rest}."
-    return f"Exploratory, as not fixed beforehand: {fmt.listed(explored)}; {rest} either."
+    seeds = dict.fromkeys(run.seed for run in view.results.runs if run.sweep is None)
+    other = f", with seeds {', '.join(map(str, seeds))}" if {*seeds} != {*design.seeds} else ""
+    return f"Exploratory, as not fixed beforehand: {fmt.listed(explored)}{other}; {rest} either."
