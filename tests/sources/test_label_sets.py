@@ -227,7 +227,9 @@ def test_listed_images_that_are_missing_are_one_line_with_their_number(images):
     for name in ("a.png", "b.png"):
         (images / name).unlink()
     file = csv_with(images, "file_name,labels", ["Sea|Beach", "[]", "Sea"])
-    with pytest.raises(DataError, match=r"^a\.png is listed in list\.csv, but is not there.*; 2 files"):
+    with pytest.raises(
+        DataError, match=r"^a\.png is listed in list\.csv, but is not there.* \(2 files\)\. Fix"
+    ):
         load(file)
 
 
@@ -238,7 +240,6 @@ def test_listed_images_that_are_missing_are_skipped_on_request(images):
     assert tiles.skipped[0][0] == "b.png" and "listed in list.csv, but is not there" in tiles.skipped[0][1]
 
 
-@pytest.mark.parametrize("chosen", [None, "Beach,Sea"])
 @pytest.mark.parametrize(
     ("rows", "found"),
     [
@@ -247,9 +248,25 @@ def test_listed_images_that_are_missing_are_skipped_on_request(images):
         (['1,"1\n"', "0,1", "y,0"], r"Beach of list\.csv holds 'y' in line 5: write 0 or 1"),
     ],
 )
-def test_a_wrong_cell_in_a_column_of_0_and_1_is_named_with_its_line(images, rows, found, chosen):
-    with pytest.raises(DataError, match=f"^The column {found}"):
-        load(csv_with(images, "file_name,Beach,Sea", rows), label_column=chosen)
+def test_a_wrong_cell_in_a_column_of_0_and_1_is_named_with_its_line(images, rows, found):
+    with pytest.raises(DataError, match=rf"^The column {found} in each row of the column of a class\.$"):
+        load(csv_with(images, "file_name,Beach,Sea", rows), label_column="Beach,Sea")
+
+
+def test_a_wrong_cell_beside_two_columns_of_0_and_1_may_be_of_another_kind_of_column(images):
+    file = csv_with(images, "file_name,Beach,Sea,Lake", ["1,1,1", "0,1,0", "0,1,2"])
+    with pytest.raises(
+        DataError, match=r"Lake of .* '2' in line 4: .*, or choose .* --label-column, such as B"
+    ):
+        load(file)
+    assert load(file, label_column="Beach,Sea").classes == ("Beach", "Sea")
+
+
+def test_numbers_of_classes_beside_a_fold_are_no_columns_of_0_and_1(images):
+    file = csv_with(images, "file_name,class_id,fold", ["0,0", "1,1", "2,0"])
+    with pytest.raises(DataError, match=r"no column label among file_name, class_id, fold: choose one with"):
+        load(file)
+    assert load(file, label_column="class_id").classes == ("0", "1", "2")
 
 
 def test_a_class_column_without_a_tile_is_left_out_with_a_note(images):

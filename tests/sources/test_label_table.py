@@ -152,8 +152,21 @@ def test_the_content_of_metadata_is_part_of_the_fingerprint(images):
 
 def test_files_that_are_listed_and_missing_are_named(images):
     write(images / "metadata.csv", csv_of([*ROWS, ("d.png", "Sea"), ("e.png", "Sea")]))
-    with pytest.raises(DataError, match=r"^d\.png is listed in metadata\.csv, but is not there.*; \d files"):
+    with pytest.raises(
+        DataError, match=r"^d\.png is listed in metadata\.csv, but is not there.* \(2 files\)"
+    ):
         load(images)
+
+
+def test_names_that_are_listed_without_their_endings_are_counted_apart_from_images_without_a_label(images):
+    write(images / "metadata.csv", csv_of([(name.removesuffix(".png"), label) for name, label in ROWS]))
+    with pytest.raises(DataError) as caught:
+        load(images)
+    assert str(caught.value) == (
+        "a is listed in metadata.csv, but is not there, relative to the table's folder, with its ending "
+        "(3 files); a.png is not listed in metadata.csv (3 files). Fix or remove them, or leave such files "
+        "out with --on-bad-image skip."
+    )
 
 
 def test_files_that_are_not_listed_or_have_no_label_are_bad_tiles(images):

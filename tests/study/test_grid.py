@@ -129,3 +129,9 @@ def test_all_shots_are_none_in_the_recipe_and_a_word_in_the_results():
     grid = Grid.of(shots=[1, 5, "all"])
     assert grid.shots == (1, 5, None)
     assert grid.to_json()["shots"] == [1, 5, "all"]
+
+
+def test_a_sweep_of_image_sizes_leaves_out_progressive_resizing_which_ends_at_another_size():
+    *_, small, large = Grid(image_sizes=(16, 32)).runs(recipes("full", sizes="half:0.5,auto:0.5"))
+    found = [(each.recipe.image_size, each.recipe.sizes) for each in (small, large)]
+    assert found == [(16, None), (32, None)]

@@ -13,6 +13,7 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import Predictions, read_predictions, write_predictions
 from orbitune.evaluation.tasks.single_label import SingleLabel
 from orbitune.inference.bundle import Bundle
+from orbitune.models.files.run_weights import holds_weights
 from orbitune.models.lineage.fine_tuned import open_backbone
 from orbitune.study import stages
 from orbitune.study.report.run_origins import run_origins
@@ -77,6 +78,14 @@ def test_a_study_goes_on_where_data_and_backbone_lie_elsewhere(elsewhere, finish
     assert again.leakage_checks  # of the tiles at their new place
 
 
+def test_records_alone_are_kept_of_the_runs_of_this_session_only(recipe, forked, tmp_path, caplog):
+    caplog.set_level("INFO", logger="orbitune")
+    Study(recipe, tmp_path / "s", methods=["linear"], seeds=[0, 1]).run(progress=False)
+    Study(recipe, tmp_path / "s", methods=["linear"], seeds=[0, 1, 2], keep="records").run(progress=False)
+    assert [holds_weights(tmp_path / "s" / f"linear-seed{seed}") for seed in (0, 1, 2)] == [True, True, False]
+    assert "removed the weights of 1 run, trained in this session (--keep records)" in caplog.messages
+
+
 def test_a_study_refuses_other_tiles_under_the_recipe_of_its_records(elsewhere):
     recipe, folder = elsewhere
     next((folder.parent / "tiles").rglob("*.png")).unlink()
@@ -98,12 +107,15 @@ def test_the_report_computes_all_statistics_from_the_records(finished, tmp_path)
     assert read_results(folder).leakage_checks == results.leakage_checks
 
 
-def test_the_report_of_a_study_that_lacks_runs_keeps_its_statistics_and_says_so(finished, tmp_path, caplog):
+def test_the_report_of_a_study_that_lacks_predictions_keeps_its_statistics(finished, tmp_path, caplog):
     folder = shutil.copytree(finished[1], tmp_path / "s")
     shutil.rmtree(folder / "full-seed1")
+    predictions = folder / "linear-seed0" / "predictions.npz"
+    predictions.write_bytes(predictions.read_bytes()[:1000])
     report(folder)
     assert read_results(folder) == finished[0]
-    assert "1 of 4 runs are not in" in caplog.text and "full-seed1" in caplog.text
+    assert "predictions of 2 of 4 runs are missing or damaged" in caplog.text
+    assert "such as full-seed1" in caplog.text
 
 
 def test_all_runs_of_a_study_have_the_precision_of_those_on_record(elsewhere, monkeypatch):

@@ -11,6 +11,8 @@ from samples import tile_folder
 from orbitune import Recipe, plan_run
 from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError
 from orbitune.evaluation.run_result import EpochMetrics
+from orbitune.evaluation.statistics.intervals import standard_error
+from orbitune.evaluation.statistics.macro_f1 import macro_f1_interval
 from orbitune.models.methods import METHODS
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import Grid
@@ -66,11 +68,13 @@ class Simulation:
     Attributes:
         accuracy: validation accuracy at log10 of a rate, an epoch and a seed; None where it diverges.
         tiles: number of validation tiles.
+        macro_f1_error: its standard error in every epoch.
         stop_after: number of trials after which the session is interrupted.
     """
 
     accuracy: object
     tiles: int = 5400
+    macro_f1_error: float | None = None
     stop_after: int | None = None
     done: list = field(default_factory=list)
 
@@ -88,7 +92,9 @@ class Simulation:
                 continue
             result = TrialResult(
                 recipe=each.spec.recipe,
-                history=tuple(metrics(epoch, score) for epoch, score in enumerate(scores, 1)),
+                history=tuple(
+                    metrics(epoch, score, self.macro_f1_error) for epoch, score in enumerate(scores, 1)
+                ),
                 validation_tiles=self.tiles,
                 seconds=1.0,
                 test_reads=0,
@@ -98,13 +104,15 @@ class Simulation:
             each.store(Outcome(result.to_json()))
 
 
-def metrics(epoch, score):
+def metrics(epoch, score, macro_f1_error=None):
     return EpochMetrics(
         epoch=epoch,
         train_loss=1.0,
         train_accuracy=0.5,
         validation_loss=1.0,
         validation_accuracy=score,
+        validation_macro_f1=score,
+        validation_macro_f1_error=macro_f1_error,
         learning_rate=0.1,
         train_seconds=1.0,
         evaluation_seconds=0.1,
@@ -391,3 +399,54 @@ def test_where_no_trial_succeeds_the_runs_end_with_why(recipe, tmp_path):
     error = chosen_learning_rates(searches)["linear", "default", None]
     assert type(error) is RunError and "no backbone folder" in str(error)
     assert searches[0].record().added == ()
+
+
+def test_a_trial_that_fails_leaves_the_choice_to_the_session_that_repeats_it(recipe, tmp_path):
+    """The rates of two sessions are the same, so a study can train runs and go on with them."""
+
+    def session(folder, fails):
+        searches, simulation = search_of(recipe, tmp_path / folder, 5), Simulation(peak(-2.0))
+
+        def run_trials(trials):
+            lost = [each for each in trials if (each.learning_rate, each.epochs) == fails]
+            simulation([each for each in trials if each not in lost])
+            for each in lost:
+                each.store(Outcome(error=RunError("the process was killed")))
+
+        search_learning_rates(searches, run_trials)
+        [chosen] = chosen_learning_rates(searches).values()
+        return chosen, searches[0].record(), simulation.done
+
+    for folder, fails in (("screening", (0.003, 2)), ("finalists", (0.01, 6))):
+        error, record, done = session(folder, fails)
+        assert isinstance(error, RunError) and not isinstance(error, DivergedError)
+        assert "start the study again to repeat them: at " in str(error) and "killed" in str(error)
+        assert (record.chosen, record.best) == (None, None)
+        chosen, record, again = session(folder, None)
+        assert chosen == record.chosen == 0.01
+        assert not set(done) & set(again)  # only what failed, and what follows from it
+
+
+def test_a_choice_by_macro_f1_is_tied_by_its_own_sampling_error(recipe, tmp_path):
+    """One class has 6 of 5,400 tiles, so macro-F1 varies by a point, and an accuracy as high by 0.2."""
+    confusion = np.diag([599] * 9 + [6])
+    confusion[9, 9], confusion[9, 0], confusion[0, 9], confusion[0, 0] = 5, 1, 2, 600
+    random, actual = np.random.default_rng(1), confusion.sum(1)
+    drawn = random.multinomial(confusion.sum(), confusion.ravel() / confusion.sum(), 4000).reshape(-1, 10, 10)
+    hits = drawn.diagonal(axis1=1, axis2=2)
+    spread = (2 * hits / np.maximum(1, drawn.sum(1) + drawn.sum(2))).mean(1).std()
+    assert actual.sum() == 5400 and spread > 0.01
+    searches = search_of(recipe, tmp_path, best_by="macro-f1")
+    simulation = Simulation(
+        peak(-2.0, slope=0.03), macro_f1_error=standard_error(macro_f1_interval(confusion))
+    )
+    search_learning_rates(searches, simulation)
+    record = searches[0].record()
+    assert record.standard_error == pytest.approx(spread, rel=0.1)
+    assert all(each.tied for each in record.finalists)  # 0.75 points apart
+
+
+def test_trials_store_the_standard_error_of_macro_f1(recipe, tmp_path):
+    result = trial(recipe.replace(best_by="macro-f1"), tmp_path / "trial", epochs=1, progress=False)
+    assert 0 < result.history[0].validation_macro_f1_error < 0.5
+    assert TrialResult.load(tmp_path / "trial") == result

@@ -40,6 +40,25 @@ def test_a_run_that_failed_before_it_trained_leaves_its_folder_to_the_next(tmp_p
     assert not (tmp_path / "run" / "skipped-images.json").exists()
 
 
+@pytest.mark.parametrize("recipe", [FIRST, FIRST.replace(seed=3)])
+def test_a_recipe_that_the_user_wrote_is_kept_and_no_run(tmp_path, recipe):
+    file = tmp_path / "run" / "recipe.yaml"
+    file.parent.mkdir()
+    FIRST.save(file)
+    with pytest.raises(RunError, match=r"run exists and is not a run of Orbitune\. Choose another --out"):
+        claim(tmp_path, recipe)
+    assert Recipe.load(file) == FIRST
+    assert [*file.parent.iterdir()] == [file]
+
+
+def test_a_run_that_failed_before_it_trained_keeps_a_folder_with_other_files(tmp_path):
+    claim(tmp_path)
+    (tmp_path / "run" / "notes.txt").touch()
+    with pytest.raises(RunError, match=r"another recipe \(--seed: 1, not 0\)"):
+        claim(tmp_path, FIRST.replace(seed=1))
+    assert Recipe.load(tmp_path / "run" / "recipe.yaml") == FIRST
+
+
 @pytest.mark.parametrize("saved", ["checkpoint/state.safetensors", "log.jsonl", "diverged.json"])
 def test_a_run_that_has_trained_keeps_its_folder(tmp_path, saved):
     claim(tmp_path)
@@ -62,7 +81,7 @@ def test_a_run_in_its_first_epoch_keeps_its_folder(tmp_path, monkeypatch):
 def test_of_two_that_begin_at_once_one_trains(tmp_path):
     first = claim(tmp_path)
     second = claim(tmp_path, FIRST.replace(seed=1))  # before the first has locked it
-    with pytest.raises(RunError, match="in use by another process"), first.locked():
+    with pytest.raises(RunError, match="has become the folder of a run of another recipe"), first.locked():
         pass
     with second.locked():
         pass

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from orbitune.errors import DataError, printable
+from orbitune.errors import DataError, counted, printable
+
+_REASONS = 3  # reasons that a message names
 
 
 class BadFiles:
@@ -29,15 +31,25 @@ class BadFiles:
         """Add files, as (name, reason), that are not labelled tiles.
 
         Raises:
-            DataError: `stop` is set, and there are any; the message has their number.
+            DataError: `stop` is set, and there are any; the message has their number for each reason.
         """
         if self.stop and files:
-            name, reason = files[0]
-            them = "it"
-            if len(files) > 1:
-                reason, them = f"{reason}; {len(files):,} files are not labelled tiles", "them"
+            them = "it" if len(files) == 1 else "them"
             raise DataError(
-                f"{printable(name)} {reason}. Fix or remove {them}, or leave such files out with "
+                f"{_by_reason(files)}. Fix or remove {them}, or leave such files out with "
                 "--on-bad-image skip."
             )
         self.found += files
+
+
+def _by_reason(files: Sequence[tuple[str, str]]) -> str:
+    """Return the first file of each reason, with the number of files that share it."""
+    names: dict[str, list[str]] = {}
+    for name, reason in files:
+        names.setdefault(reason, []).append(name)
+    parts = [
+        f"{printable(same[0])} {reason}{f' ({len(same):,} files)' if len(same) > 1 else ''}"
+        for reason, same in [*names.items()][:_REASONS]
+    ]
+    further = sum(len(same) for same in [*names.values()][_REASONS:])
+    return "; ".join([*parts, *([f"and {counted(further, 'file')} for other reasons"] if further else [])])

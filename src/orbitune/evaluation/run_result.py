@@ -43,6 +43,8 @@ class EpochMetrics(Record):
         train_loss, train_accuracy: means over the steps of the epoch, in nats and 0..1.
         validation_loss, validation_accuracy, validation_macro_f1: after the epoch, in nats and 0..1; macro-F1
             is None in files of earlier versions.
+        validation_macro_f1_error: standard error of macro-F1 over the choice of tiles; None for several
+            labels and in files of earlier versions.
         validation_map, validation_micro_f1: mean average precision and micro-F1 of several labels a tile;
             None for one label. F1 is at the thresholds that the validation tiles give.
         learning_rate: of the last step, of the first parameter group.
@@ -55,6 +57,7 @@ class EpochMetrics(Record):
     validation_loss: float
     validation_accuracy: float
     validation_macro_f1: float | None = None
+    validation_macro_f1_error: float | None = None
     validation_map: float | None = None
     validation_micro_f1: float | None = None
     learning_rate: float

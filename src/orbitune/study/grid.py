@@ -32,6 +32,7 @@ class Axis:
         field: its recipe field.
         label: its label in run names.
         option: of the command line, with its values.
+        clears: a setting that is of another value of the field alone, and left out with each new one.
         only: values, with the settings that apply to each alone; they are left out with the others.
         stands_for: further values, each with that of the recipe that it stands for.
     """
@@ -39,6 +40,7 @@ class Axis:
     field: str
     label: str
     option: str
+    clears: str | None = None
     only: tuple[tuple[str, tuple[str, ...]], ...] = ()
     stands_for: tuple[tuple[str, str], ...] = ()
 
@@ -55,6 +57,8 @@ class Axis:
         group, _, name = self.field.rpartition(".")
         value = dict(self.stands_for).get(value, value)
         others = [setting for own, settings in self.only if own != value for setting in settings]
+        if self.clears and value != self.value(recipe):
+            others.append(self.clears)
         changes = {**dict.fromkeys(others), name: value}
         try:
             return recipe.replace(
@@ -81,7 +85,7 @@ SPLIT = Axis(
 SWEEPS = {
     "shots": Axis("shots", "shots", "--shots"),
     "ranks": Axis("lora.rank", "rank", "--ranks"),
-    "image_sizes": Axis("image_size", "size", "--image-sizes"),
+    "image_sizes": Axis("image_size", "size", "--image-sizes", clears="sizes"),
 }
 
 

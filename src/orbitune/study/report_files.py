@@ -5,7 +5,7 @@ from pathlib import Path
 
 from orbitune.errors import RunError
 from orbitune.evaluation.run_result import FILE as RUN_FILE
-from orbitune.evaluation.saved_outputs import holds_predictions
+from orbitune.evaluation.saved_outputs import holds_predictions, read_predictions
 from orbitune.study.analysis import compare_runs
 from orbitune.study.records import StudyResults
 from orbitune.study.report import write_report
@@ -45,21 +45,34 @@ def report(folder: str | Path, *, progress: bool = True) -> tuple[Path, ...]:
 
 
 def _compared_again(results: StudyResults, folder: Path) -> StudyResults:
-    """Return the results with new statistics, which are stored too; unchanged where runs are missing."""
-    missing_runs = [run.name for run in results.done if not holds_predictions(folder / run.name)]
-    if not missing_runs:
+    """Return the results with new statistics, which are stored too; unchanged where predictions are missing.
+
+    Those of a damaged file are missing too.
+    """
+    unusable = [run.name for run in results.done if not _has_predictions(folder / run.name)]
+    if not unusable:
         results = results.model_copy(update=compare_runs(results.runs, folder, design=results.design))
         write_results(results, folder)
-    elif len(missing_runs) < len(results.done):
+    elif any(holds_predictions(folder / run.name) for run in results.done):
         _LOGGER.warning(
-            "%d of %d runs are not in %s (such as %s): the statistics are those of its %s",
-            len(missing_runs),
+            "the predictions of %d of %d runs are missing or damaged in %s (such as %s): the statistics are "
+            "those of its %s",
+            len(unusable),
             len(results.done),
             folder,
-            missing_runs[0],
+            unusable[0],
             STUDY_FILE,
         )
     return results
+
+
+def _has_predictions(run: Path) -> bool:
+    """Return whether the predictions of a run can be read."""
+    try:
+        read_predictions(run, "test")
+    except RunError:
+        return False
+    return True
 
 
 def check_results(folder: Path) -> None:

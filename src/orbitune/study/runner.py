@@ -4,6 +4,7 @@ A process per run gives each its own peak memory. A study that was stopped in an
 started again: finished runs are not repeated, and unfinished ones resume from their checkpoints.
 """
 
+import logging
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
-from orbitune.errors import OrbituneError
+from orbitune.errors import OrbituneError, counted
 from orbitune.evaluation.statistics.comparison import MARGIN
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
@@ -25,7 +26,7 @@ from orbitune.study.corrupted_runs import score_corrupted
 from orbitune.study.design.fixed import Design, design_words
 from orbitune.study.design.power_plan import PowerPlan, expect_plannable, plan_power
 from orbitune.study.design.stated import StatedVariability
-from orbitune.study.executor import Executor, LocalExecutor, Outcome
+from orbitune.study.executor import Executor, LocalExecutor
 from orbitune.study.folder import StudyFolder, count_test_reads
 from orbitune.study.grid import Grid, RunSpec
 from orbitune.study.live_table import LiveTable
@@ -41,6 +42,8 @@ from orbitune.suggestions import unknown
 from orbitune.training.setup import check_recipes, prepare_training
 from orbitune.training.stored.record import drop_weights
 from orbitune.training.tracking.trackers import make_trackers
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class _ExecutorFactory(Protocol):
@@ -98,7 +101,7 @@ class Study:
         robustness: number of validation tiles on which the first seed of each method is scored with
             corruptions, see `orbitune.evaluation.robustness`; 0 for none.
         keep: `all` of every run, or `records`: results, predictions and settings without weights, from which
-            a study goes on, and is reported, on any machine.
+            a study goes on, and is reported, on any machine; weights of earlier sessions stay.
         track: names of trackers that log every run, see `orbitune.training.tracking.trackers.TRACKERS`.
         command: command that reproduces the study, for the report; by default one with the same settings.
 
@@ -195,7 +198,8 @@ class Study:
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)
         with shown_on_stderr(progress), closing(executor), LiveTable(live) as table:
             self.folder.store(executor.slots, design)
-            drop = self.keep == "records" and not self.robustness  # which reads the weights
+            begun = [spec.name for spec in specs if not self.folder.finished(spec)]
+            drop = frozenset(begun if self.keep == "records" else ())
             stages = Stages(
                 self.folder,
                 specs,
@@ -204,7 +208,7 @@ class Study:
                 table,
                 self.track,
                 precision=self.folder.recorded_precision(specs),
-                drop=drop,
+                drop=frozenset() if self.robustness else drop,  # which reads the weights
             )
             plans = stages.plan()
             stages = stages.with_one_precision(plans)
@@ -223,7 +227,7 @@ class Study:
             robustness = score_corrupted(
                 specs, outcomes, folder=path, tiles=self.robustness, executor=executor, observer=table
             )
-            self._drop_weights(outcomes)
+            self._drop_weights([name for name in drop if outcomes[name].value is not None])
             runs = [
                 record_run(spec, plans[spec.arm], outcome=outcomes[spec.name], folder=path) for spec in specs
             ]
@@ -281,12 +285,13 @@ class Study:
         """Return what this session would fix."""
         return Design.of(specs, margin=self.margin, primary=self.primary, difference=self.difference)
 
-    def _drop_weights(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Remove the weights of all finished runs, where their records are kept alone."""
-        if self.keep == "records":
-            for name, outcome in outcomes.items():
-                if outcome.value is not None:
-                    drop_weights(self.folder.path / name)
+    def _drop_weights(self, names: Sequence[str]) -> None:
+        """Remove the weights of runs of this session, of which the records are kept alone."""
+        for name in names:
+            drop_weights(self.folder.path / name)
+        if names:
+            runs = counted(len(names), "run")
+            _LOGGER.info("removed the weights of %s, trained in this session (--keep records)", runs)
 
     def _collect(
         self, runs: Sequence[RunRecord], searches: Sequence[Search], *, executor: Executor

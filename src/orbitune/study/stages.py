@@ -30,7 +30,7 @@ class Stages:
         observer: shows the progress.
         track: names of the trackers of every run.
         precision: of the runs whose recipes leave it to the processor; None to let it choose.
-        drop: whether a run's weights are removed as soon as it is finished.
+        drop: names of the runs whose weights are removed as soon as they are finished.
     """
 
     folder: StudyFolder
@@ -40,7 +40,7 @@ class Stages:
     observer: TaskObserver
     track: Sequence[str] = ()
     precision: str | None = None
-    drop: bool = False
+    drop: frozenset[str] = frozenset()
 
     def plan(self) -> dict[str, Plan | OrbituneError]:
         """Plan each arm once, by its first run.
@@ -144,7 +144,7 @@ class Stages:
 
         def store(task: Task, outcome: Outcome) -> None:
             outcomes[task.name] = outcome
-            if self.drop and outcome.value is not None:
+            if task.name in self.drop and outcome.value is not None:
                 drop_weights(self.folder.path / task.name)
 
         run_tasks(self.executor, tasks, observer=self.observer, on_end=store)

@@ -22,6 +22,7 @@ from orbitune.training.stored.records import Divergence, RunInputs
 
 _DIVERGED, _ENVIRONMENT, _INPUTS = "diverged.json", "environment.json", "inputs.json"
 _SKIPPED = "skipped-images.json"
+_BEFORE_TRAINING = (RECIPE, _INPUTS, _ENVIRONMENT, _SKIPPED)
 PATIENCE = 5.0  # seconds; a process that was asked to stop finishes its step first
 
 
@@ -54,9 +55,9 @@ class RunFolder:
         self.checkpoint = self.path / "checkpoint" / "state.safetensors"
         self.best = self.path / "checkpoint" / "best.safetensors"
         self._recipe = recipe
-        known = stored_recipe(self.path)
-        if known is None and self.path.exists() and holds_files(self.path):
+        if not self._is_run() and self.path.exists() and holds_files(self.path):
             raise RunError(f"{path} exists and is not a run of Orbitune. Choose another --out.")
+        known = stored_recipe(self.path)
         longer = lengthened(known, recipe) if known and has_result(self.path, known) else None
         differences = recipe.differences(longer or known) if known else []
         self.extended = longer is not None and not differences
@@ -75,8 +76,15 @@ class RunFolder:
         if known and (self.extended or known.path_fields != recipe.path_fields):
             recipe.save(self.path / RECIPE)
 
+    def _is_run(self) -> bool:
+        """Return whether the folder holds a run: a recipe alone may be one that the user wrote."""
+        begun = (self.path / _INPUTS).is_file() or has_trained(self.path)
+        return begun and (self.path / RECIPE).is_file()
+
     def _is_void(self, differences: Sequence[object], inputs: RunInputs) -> bool:
         """Remove what an attempt left that ended before it trained, if this run is not the same.
+
+        A folder with further files is left as it is.
 
         Returns:
             Whether the folder is now as a new one.
@@ -85,14 +93,19 @@ class RunFolder:
             RunError: another process has just begun to train in it.
         """
         file = self.path / _INPUTS
-        if has_trained(self.path) or not (differences or (file.is_file() and _changed(self.path, inputs))):
+        if not self._is_untrained() or not (differences or (file.is_file() and _changed(self.path, inputs))):
             return False
         with self._locked():
-            if has_trained(self.path):
+            if not self._is_untrained():
                 return False
-            for name in (RECIPE, _INPUTS, _ENVIRONMENT, _SKIPPED):
+            for name in _BEFORE_TRAINING:
                 (self.path / name).unlink(missing_ok=True)
         return True
+
+    def _is_untrained(self) -> bool:
+        """Return whether the folder holds nothing but what a run writes before it trains."""
+        names = {each.name for each in self.path.iterdir() if not each.name.startswith(".")}
+        return not has_trained(self.path) and names <= {*_BEFORE_TRAINING, self.checkpoint.parent.name}
 
     def _claim(self, inputs: RunInputs) -> None:
         file = self.path / _INPUTS
@@ -122,7 +135,10 @@ class RunFolder:
         with self._locked():
             kept = stored_recipe(self.path)
             if kept is None or self._recipe.differences(kept):
-                raise self._in_use()
+                raise RunError(
+                    f"{self.path} has become the folder of a run of another recipe since this one began. "
+                    "Choose another --out."
+                )
             self._drop_leftovers()
             yield
 
@@ -134,10 +150,7 @@ class RunFolder:
             with self._acquire_lock():
                 yield
         except Timeout:
-            raise self._in_use() from None
-
-    def _in_use(self) -> RunError:
-        return RunError(f"{self.path} is in use by another process; wait for it, or stop it.")
+            raise RunError(f"{self.path} is in use by another process; wait for it, or stop it.") from None
 
     def _acquire_lock(self) -> AbstractContextManager[Any]:
         """Return the lock, held.

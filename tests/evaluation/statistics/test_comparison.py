@@ -37,7 +37,7 @@ def test_a_method_that_errs_on_few_other_images_is_within_the_margin():
     )
     assert difference_sentence(only) == (
         "Of these models of one seed, lora alone was right on 9 of 5,400 test images and full alone on 12: "
-        "whether the methods differ was not tested (McNemar of these trained models, p = 0.66)."
+        "whether the methods differ was not tested (McNemar of these trained models, p = 0.51)."
     )
 
 
@@ -48,6 +48,16 @@ def test_a_method_that_loses_many_images_is_not_within_the_margin():
     assert only.high < -0.5
     assert "linear is less accurate than full, by more than 0.5 points (-1.85 " in verdict_sentence(only)
     assert "not tested (McNemar of these trained models, p < 0.001)" in difference_sentence(only)
+
+
+def test_with_one_seed_one_test_decides_and_both_sentences_have_its_p_value():
+    """Of 600 images 5 to 0: the score test finds p = 0.025, and an exact test would find 0.062."""
+    method, reference = models(5, 0, 600)
+    (only,) = compare_all({"full": reference, "lora": method}, "full")
+    assert only.outcome == "better" and only.p_differ == only.p_equal
+    assert "lora is more accurate than full (" in verdict_sentence(only)
+    for sentence in (verdict_sentence(only), difference_sentence(only)):
+        assert "p = 0.025)" in sentence and sentence.count("p = ") == 1
 
 
 def equal_methods(random: np.random.Generator, *, spread: float) -> dict[str, np.ndarray]:

@@ -75,3 +75,16 @@ def test_the_interval_holds_the_truth_in_95_of_100_studies(monkeypatch, seeds, s
         [(_, (low, high))] = standardised_gaps(first, second, mixes=mixes)
         held += low <= 0 <= high
     assert held >= 0.91 * 120  # 95 %, less two standard errors
+
+
+@pytest.mark.parametrize("few", [4, 12])
+def test_the_interval_holds_the_truth_with_a_class_of_few_tiles_that_may_all_be_right(monkeypatch, few):
+    """Nine classes of 500 tiles and a recall of 99 %, one of `few` and 90 %, with equal weights."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 500)
+    random, recalls = np.random.default_rng(0), np.array([0.9] + [0.99] * 9)
+    held = 0
+    for _ in range(100):
+        sets = [drawn(random, counts, recalls=recalls, seeds=1) for counts in ([500] * 10, [few] + [500] * 9)]
+        [(_, (low, high))] = standardised_gaps(*sets, mixes=[np.ones(10)])
+        held += low <= 0 <= high
+    assert held >= 91  # 95 %, less two standard errors

@@ -76,14 +76,17 @@ class Comparison(Record):
         p_beyond: one-sided p value of the hypothesis "worse than the reference by the margin or less".
         p_equal: two-sided p value of the hypothesis "equally accurate" by the score test, which includes the
             variance between seeds if both methods have several. None in results of earlier versions.
-        p_differ: McNemar's two-sided p value for these trained models, see `mcnemar_over_seeds`.
+        p_differ: McNemar's two-sided p value for these trained models: with several seeds of both that of
+            `mcnemar_over_seeds`, else `p_equal`, which is McNemar's test then. Exact in results of earlier
+            versions.
         within, beyond, equal, differ: these p values times `family`, at most 1 (Bonferroni); in results of
             earlier versions by Holm's correction.
         over_folds: interval of the difference over the folds of a cross-validation by
             `corrected_resampled_interval`, at the level of `simultaneous`; None for an ordinary split.
         outcome: what the simultaneous interval, and that over folds, show of the difference, see
             `judge_interval`.
-        needed: what it would take to decide, where the margin is open, see `Needed`; else None.
+        needed: what it would take to decide, where the margin is open and the difference that was set
+            beforehand lies in the interval, see `Needed`; else None.
     """
 
     method: str
@@ -220,7 +223,8 @@ def _compare(
         )
     )
     within, beyond = score.p_values(-margin / 100)
-    equal, differ = score.p_equal(), mcnemar_over_seeds(method, reference)
+    equal = score.p_equal()
+    differ = mcnemar_over_seeds(method, reference) if score.seeds else equal  # one test decides of one seed
     return Comparison(
         method=pair[0],
         reference=pair[1],

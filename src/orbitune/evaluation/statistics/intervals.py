@@ -5,6 +5,7 @@ seeds and the images of a study are random samples. Student's interval accounts 
 three it covered the truth in 50 to 94 of 100 simulated studies), Wilson's for the images alone.
 """
 
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -167,3 +168,9 @@ def percentile_interval(values: np.ndarray) -> tuple[float, float]:
     """Return low and high end of the 95 % percentile interval of resampled values (R,)."""
     low, high = np.quantile(values, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return float(low), float(high)
+
+
+def standard_error(interval: tuple[float, float]) -> float:
+    """Return the standard error of a value whose 95 % interval is this, if it is about normal."""
+    low, high = interval
+    return (high - low) / 2 / NormalDist().inv_cdf((1 + LEVEL) / 2)

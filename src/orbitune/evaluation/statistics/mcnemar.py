@@ -1,7 +1,8 @@
 """McNemar's test (1947) of trained models on the same images.
 
 It is about these trained models alone: with two equal methods whose seeds differ it finds a difference far
-too often.
+too often. With one seed the score test against a difference of zero is its asymptotic form
+(`orbitune.evaluation.statistics.paired`), so that alone is reported.
 """
 
 import numpy as np

@@ -35,8 +35,10 @@ def standardised_gaps(
 
     The bootstrap resamples seeds and, within each class, tiles; of S seeds S - 1 are drawn, and of n tiles of
     a class n - 1, as n draws would underestimate the variance (Rao and Wu 1988,
-    doi:10.1080/01621459.1988.10478591). The ends are percentiles, with a fixed random seed. The tiles of the
-    two sets are taken as independent.
+    doi:10.1080/01621459.1988.10478591). As no tile of a small class may be wrong, deviations are drawn from
+    its tiles with one more that all seeds get right and one that none does (Agresti and Caffo 2000,
+    doi:10.1080/00031305.2000.10474560), and added to what was observed. The ends are percentiles, with a
+    fixed random seed. The tiles of the two sets are taken as independent.
 
     Args:
         first, second: predictions on the two sets.
@@ -54,7 +56,7 @@ def standardised_gaps(
         for function in (_recalls, lambda each, chosen: _resampled_recalls(each, chosen, random=random))
     )
     differences = weights @ (observed[0] - observed[1])
-    resampled = weights @ (drawn[0] - drawn[1])
+    resampled = np.clip(weights @ (drawn[0] - drawn[1]), -1, 1)
     return [
         (float(difference), percentile_interval(values))
         for difference, values in zip(differences, resampled, strict=True)
@@ -98,13 +100,15 @@ def _resampled_recalls(
     """Return resampled recalls, float (classes, RESAMPLES); all classes share the seeds that are drawn."""
     seeds = len(found.correct)
     times = random.multinomial(max(1, seeds - 1), np.full(seeds, 1 / seeds), size=intervals.RESAMPLES)
+    pseudo = np.repeat([[True, False]], seeds, axis=0)
     rows = []
     for each in classes:
         # Tiles with the same pattern of correct seeds are exchangeable, so counts per pattern are drawn.
         own = found.correct[:, found.labels == each]
-        patterns, counts = np.unique(own, axis=1, return_counts=True)
-        count = max(1, counts.sum() - 1)
-        drawn = random.multinomial(count, counts / counts.sum(), size=intervals.RESAMPLES)
-        by_seed = drawn @ patterns.T.astype(np.float64) / count
+        patterns, counts = np.unique(np.hstack([own, pseudo]), axis=1, return_counts=True)
+        count, fractions = max(1, own.shape[1] - 1), counts / counts.sum()
+        drawn = random.multinomial(count, fractions, size=intervals.RESAMPLES)
+        deviations = (drawn / count - fractions) @ patterns.T.astype(np.float64)
+        by_seed = own.mean(axis=1) + deviations
         rows.append((by_seed * times).sum(axis=1) / times.sum(axis=1))
     return np.array(rows)

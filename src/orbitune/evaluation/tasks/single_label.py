@@ -14,6 +14,7 @@ from orbitune.evaluation.calibration import (
 from orbitune.evaluation.details.class_intervals import ClassIntervals, class_intervals
 from orbitune.evaluation.details.misclassified import Misclassified, find_misclassified
 from orbitune.evaluation.metrics import SplitScores, score
+from orbitune.evaluation.statistics.intervals import standard_error
 from orbitune.evaluation.tasks.score_loss import ScoreLoss, accuracy_loss
 from orbitune.evaluation.tasks.task import UNCALIBRATED, Decision, Task
 from orbitune.recipe import Recipe
@@ -75,12 +76,14 @@ class SingleLabel(Task):
     def epoch_scores(
         self, logits: np.ndarray, labels: np.ndarray, *, classes: Sequence[str]
     ) -> dict[str, float]:
-        """Return loss, accuracy and macro-F1."""
+        """Return loss, accuracy, and macro-F1 with its standard error."""
         scores = score(logits, labels, classes=classes)
+        assert scores.macro_f1_interval  # None in files of earlier versions alone
         return {
             "validation_loss": scores.loss,
             "validation_accuracy": scores.accuracy,
             "validation_macro_f1": scores.macro_f1,
+            "validation_macro_f1_error": standard_error(scores.macro_f1_interval),
         }
 
     def storable(self, logits: np.ndarray) -> np.ndarray:

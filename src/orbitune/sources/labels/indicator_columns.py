@@ -38,18 +38,21 @@ def find_columns(table: SourceTable, beside: Sequence[str]) -> list[str]:
             holds 0 and 1 are wrong.
     """
     others = [name for name in table.columns if name not in beside]
-    found = [name for name in others if _fraction(table.columns[name]) > _MOSTLY]
+    fractions = {name: _fraction(table.columns[name]) for name in others}
+    found = [name for name in others if fractions[name] == 1]
     if len(found) < 2:
         return []
-    if unknown := [name for name in others if name not in found]:
+    some_classes = f"--label-column, such as {','.join(map(printable, found[:2]))}"
+    if unknown := [name for name in others if fractions[name] <= _MOSTLY]:
         some = f"{len(unknown):,} columns that are" if len(unknown) > 1 else "a column that is"
         raise DataError(
             f"{table.name} has {some} neither file names nor 0 and 1, such as {printable(unknown[0])}: "
-            "remove such columns, or choose those of the classes with --label-column, such as "
-            f"{','.join(map(printable, found[:2]))}."
+            f"remove such columns, or choose those of the classes with {some_classes}."
         )
-    for name in found:
-        _expect_indicators(table, name)
+    for name in others:
+        _expect_indicators(
+            table, name, otherwise=f", or choose the columns of the classes with {some_classes}"
+        )
     return found
 
 
@@ -78,8 +81,14 @@ def _fraction(values: Sequence[Any]) -> float:
     return sum(known) / len(known) if known else 0.0
 
 
-def _expect_indicators(table: SourceTable, name: str) -> None:
-    """Raise a DataError if a column holds other values than 0 and 1, or none at all."""
+def _expect_indicators(table: SourceTable, name: str, *, otherwise: str = "") -> None:
+    """Raise a DataError if a column holds other values than 0 and 1, or none at all.
+
+    Args:
+        table: its columns.
+        name: of the column.
+        otherwise: what else helps, for the message.
+    """
     values = table.columns[name]
     wrong = [row for row, each in enumerate(values) if not is_missing(each) and _key(each) not in _VALUES]
     if wrong or all(map(is_missing, values)):
@@ -87,7 +96,7 @@ def _expect_indicators(table: SourceTable, name: str) -> None:
         more = f", and {counted(len(wrong) - 1, 'other such value')}" if len(wrong) > 1 else ""
         raise DataError(
             f"The column {printable(name)} of {table.name} holds {holds}{more}: write 0 or 1 in each row of "
-            "the column of a class."
+            f"the column of a class{otherwise}."
         )
 
 

@@ -185,7 +185,9 @@ def _build_manifest(
     there, values = set(images), {}
     unlabelled = []
     for table in tables:
-        absent = f"is listed in {table.table}, but is not there, relative to the table's folder"
+        absent = (
+            f"is listed in {table.table}, but is not there, relative to the table's folder, with its ending"
+        )
         unlabelled += [(name, absent) for name, _ in table.rows if name not in there]
         for name, value in table.rows:
             if name in values:

@@ -26,19 +26,20 @@ class Choice:
 
 
 def choose(
-    scores: Mapping[int, Sequence[float]], places: Sequence[int], *, tiles: int | None
+    scores: Mapping[int, Sequence[float]], places: Sequence[int], *, sampling: Mapping[int, float]
 ) -> Choice | None:
     """Return the choice among the rates that were trained; None if there is none.
 
     The standard error adds two variances: between seeds, and of the choice of validation tiles. The first is
     the median over the rates, so that a rate at which training is unstable does not tie the others. The
-    second is the binomial one of the best score. That of the difference between two rates, which share the
-    tiles, is as large if they share half of their errors.
+    second is that of the best score. That of the difference between two rates, which share the tiles, is as
+    large if they share half of their errors.
 
     Args:
         scores: score of each seed at each place; higher is better.
         places: all places that were tried, those without a score included.
-        tiles: number of validation tiles that the scores are fractions of; None for other scores.
+        sampling: variance of the mean score at each place over the choice of validation tiles, which its
+            seeds share.
     """
     if not scores:
         return None
@@ -47,7 +48,7 @@ def choose(
     best = equal[(len(equal) - 1) // 2]
     variances = [variance(each) for each in scores.values() if len(each) > 1]
     between = median(variances) if variances else 0.0
-    error = sqrt(between / len(scores[best]) + (_binomial_variance(means[best], tiles) if tiles else 0.0))
+    error = sqrt(between / len(scores[best]) + sampling[best])
     tied = [place for place in sorted(means) if means[place] >= means[best] - error]
     middles = [(min(each) + max(each)) / 2 for each in (tied, places)]
     return Choice(
@@ -59,7 +60,7 @@ def choose(
     )
 
 
-def _binomial_variance(fraction: float, count: int) -> float:
+def binomial_variance(fraction: float, count: int) -> float:
     """Return the variance of a fraction of tiles; half an error is added, as none says little of others."""
     fraction = (fraction * count + 0.5) / (count + 1)
     return fraction * (1 - fraction) / count

@@ -64,7 +64,7 @@ class SearchRecord(Record):
         spread: standard deviation of the score between the seeds of a rate.
         standard_error: of the best mean score; rates within it are tied.
         best: learning rate of the highest mean score.
-        chosen: learning rate of all runs of the method on the split; None if no trial succeeded.
+        chosen: learning rate of all runs of the method on the split; None if a trial failed, or all diverged.
         edge: the end of the finalists at which the best rate lies, so that a rate beyond may be better; None
             where both its neighbours trained all epochs or diverged.
     """

@@ -1,6 +1,6 @@
 """Search for the learning rate of each method, see `orbitune.study.tune`."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -9,7 +9,7 @@ from typing import Literal
 from orbitune.errors import DivergedError, OrbituneError, RunError
 from orbitune.models.factory import default_learning_rate
 from orbitune.study.grid import RunSpec, TuningKey
-from orbitune.study.tune.choice import Choice, choose
+from orbitune.study.tune.choice import Choice, binomial_variance, choose
 from orbitune.study.tune.rates import around, nearest_place, rate_at
 from orbitune.study.tune.records import FinalistRecord, SearchRecord, TrialRecord
 from orbitune.study.tune.trials import Trial
@@ -52,7 +52,7 @@ class Search:
         folder: parent of the trials' folders.
         trials: by place and seed.
         finalists: places that train all epochs, rising.
-        choice: of the last rung that was compared; None if none of its trials succeeded.
+        choice: of the last rung that was compared; None if a trial failed, or all diverged.
     """
 
     spec: RunSpec
@@ -75,7 +75,9 @@ class Search:
     def steps(self) -> Generator[list[Trial], None, None]:
         """Yield the trials to train next, until the search has ended.
 
-        The trials that were yielded have to end before the next step.
+        The trials that were yielded have to end before the next step. A trial that fails, of want of memory
+        or a killed process, ends the search without a choice: what it would score might change the choice,
+        and the next session trains it again. One that diverges would do so again, and loses.
         """
         places = list(self.first)
         *screening, (finalists, epochs) = halving_rungs(len(self.first), self.spec.recipe.max_epochs)
@@ -85,8 +87,9 @@ class Search:
         if not screening or self.choice:
             self.finalists = self._window(finalists) if screening else places
             yield from self._compare(self.finalists, self.seeds, epochs=epochs)
-        for trial in self.trials.values():
-            trial.drop_checkpoint()
+        if not self._failed:
+            for trial in self.trials.values():
+                trial.drop_checkpoint()
 
     def _window(self, count: int) -> list[int]:
         """Return the places around the choice of the last rung."""
@@ -107,7 +110,11 @@ class Search:
             if epochs == self.spec.recipe.max_epochs:
                 for trial in trials:
                     trial.drop_checkpoint()
-            self.choice = choose(self._scores(places, seeds), places, tiles=self._tiles())
+            if self._failed:
+                self.choice = None
+                return
+            scores = self._scores(places, seeds)
+            self.choice = choose(scores, places, sampling=self._sampling(scores, seeds))
             places += (further := self._beyond(places, trials))
             places.sort()
             if not further:
@@ -122,7 +129,7 @@ class Search:
         return self.trials[place, seed]
 
     def _scores(self, places: Sequence[int], seeds: Sequence[int]) -> dict[int, list[float]]:
-        """Return the best score of each seed, of the places where all seeds succeeded."""
+        """Return the best score of each seed, of the places where no seed diverged or failed."""
         found = {place: [self.trials[place, seed] for seed in seeds] for place in places}
         return {
             place: [max(trial.scores) for trial in trials]
@@ -130,11 +137,18 @@ class Search:
             if not any(trial.error for trial in trials)
         }
 
-    def _tiles(self) -> int | None:
-        """Return the number of validation tiles that scores are fractions of; None for a loss."""
-        if self.spec.recipe.criterion == "loss":
-            return None
-        return self._validation_tiles()
+    def _sampling(self, scores: Mapping[int, Sequence[float]], seeds: Sequence[int]) -> dict[int, float]:
+        """Return the variance of scores over the choice of validation tiles; 0 for a loss.
+
+        That of an accuracy is binomial. Macro-F1 varies more, as small classes weigh as much as large ones.
+        """
+        criterion, tiles = self.spec.recipe.criterion, self._validation_tiles()
+        if criterion == "accuracy" and tiles:
+            return {place: binomial_variance(fmean(each), tiles) for place, each in scores.items()}
+        if criterion == "macro-f1":
+            variances = {key: trial.macro_f1_variance for key, trial in self.trials.items() if trial.scores}
+            return {place: fmean(variances[place, seed] for seed in seeds) for place in scores}
+        return dict.fromkeys(scores, 0.0)
 
     def _validation_tiles(self) -> int | None:
         return next((each.result.validation_tiles for each in self.trials.values() if each.result), None)
@@ -155,16 +169,23 @@ class Search:
 
     @property
     def chosen(self) -> int | None:
-        """Place of the chosen learning rate; None if no finalist succeeded."""
+        """Place of the chosen learning rate; None if a trial failed, or every finalist diverged."""
         return self.choice.chosen if self.choice and self.finalists else None
+
+    @property
+    def _failed(self) -> list[Trial]:
+        """Trials that failed without diverging."""
+        return [trial for trial in self._sorted_trials() if trial.error and not trial.diverged]
 
     @property
     def error(self) -> OrbituneError:
         """Why no rate was chosen."""
-        trials = self._sorted_trials()
-        kind = DivergedError if all(trial.diverged for trial in trials) else RunError
-        reasons = (f"at {trial.learning_rate:g}: {trial.error}" for trial in trials if trial.error)
-        return kind("No trial succeeded: " + "; ".join(reasons))
+        if failed := self._failed:
+            return RunError(
+                "No learning rate was chosen, as trials failed; start the study again to repeat them: "
+                f"{_reasons(failed)}"
+            )
+        return DivergedError(f"No learning rate trained all epochs: {_reasons(self._sorted_trials())}")
 
     def _sorted_trials(self) -> list[Trial]:
         return [self.trials[key] for key in sorted(self.trials)]
@@ -206,17 +227,10 @@ class Search:
         )
 
     def _edge(self, best: int) -> Literal["low", "high"] | None:
-        """Return the side of the best rate whose neighbour is not known."""
-        if not self._is_known(best - 1):
+        """Return the side of the best rate whose neighbour did not train all epochs or diverge."""
+        if best - 1 not in self.finalists:
             return "low"
-        return None if self._is_known(best + 1) else "high"
-
-    def _is_known(self, place: int) -> bool:
-        """Return whether a rate trained to the end, or diverged, with every seed."""
-        if place not in self.finalists:
-            return False
-        trials = [self.trials[place, seed] for seed in self.seeds]
-        return all(trial.error is None or trial.diverged for trial in trials)
+        return None if best + 1 in self.finalists else "high"
 
 
 def make_searches(specs: Sequence[RunSpec], count: int, *, folder: Path) -> list[Search]:
@@ -254,6 +268,11 @@ def chosen_learning_rates(searches: Sequence[Search]) -> dict[TuningKey, float |
         search.spec.tuning_key: search.error if search.chosen is None else rate_at(search.chosen)
         for search in searches
     }
+
+
+def _reasons(trials: Sequence[Trial]) -> str:
+    """Return the errors of trials with their learning rates."""
+    return "; ".join(f"at {trial.learning_rate:g}: {trial.error}" for trial in trials if trial.error)
 
 
 def _default_rate(spec: RunSpec) -> float:

@@ -92,6 +92,14 @@ class Trial:
         """Validation score of each epoch by the recipe's criterion; higher is better."""
         return tuple(epoch_score(each, self.spec.recipe.criterion) for each in self.history)
 
+    @property
+    def macro_f1_variance(self) -> float:
+        """Variance of the best epoch's macro-F1 over the choice of validation tiles.
+
+        0 if an earlier version trained it, which stored no standard error.
+        """
+        return (self.history[self.scores.index(max(self.scores))].validation_macro_f1_error or 0.0) ** 2
+
     def record(self, *, chosen: bool) -> TrialRecord:
         """Return the trial as results.json stores it."""
         history, outcome = self.history, Outcome(error=self.error)

@@ -28,14 +28,15 @@ def describe_searches(view: ReportView) -> list[str]:
     if not searches:
         return []
     ended = counted(edges, "search", several="searches") if edges else "No search"
+    tiles = "" if searches[0].criterion == "loss" else " and choice of validation tiles"
+    noise = f"spread between seeds{tiles}"
     return [
         "Learning rates were searched by one rule for every method, on train and validation tiles alone: "
         "rates of one lattice (1 and 3 times powers of ten), screened with one seed after some of the epochs "
         "where more than three were tried first; the best and its neighbours trained all epochs with "
         f"{len(searches[0].seeds)} seeds, and rates were added until the best had neighbours on both sides. "
         f"{ended}{f' of {len(searches)}' if edges else ''} ended at an edge. Rates within one standard error "
-        "of the best (spread between seeds and number of validation tiles) are tied, and the middle one was "
-        "chosen. The weight decay was not searched."
+        f"of the best ({noise}) are tied, and the middle one was chosen. The weight decay was not searched."
     ]
 
 
