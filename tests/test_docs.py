@@ -29,6 +29,21 @@ def test_links_lead_to_files_that_exist(page):
             assert (page.parent / link).exists(), f"{page_name(page)} links to {link}"
 
 
+def anchors(page):
+    """The anchors of a page's headings, as MkDocs writes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", head).strip().lower()) for head in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=page_name)
+def test_links_to_a_section_lead_to_a_heading_that_exists(page):
+    for link, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text()):
+        target = page.parent / link if link else page
+        if "://" not in link and target.exists():
+            assert anchor in anchors(target), f"{page_name(page)} links to {link}#{anchor}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_links_to_papers_have_the_form_of_arxiv_numbers_and_dois(page):
     for address in re.findall(r"https?://(?:www\.)?(?:dx\.)?((?:arxiv|doi)\.org/[^)\s]+)", page.read_text()):

@@ -6,14 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pages import STUDY
 from studies import run_record
 
 from orbitune.errors import RunError
 from orbitune.evaluation.saved_outputs import Predictions, read_predictions, write_predictions
 from orbitune.recipe import upgrade
 from orbitune.study.folder import count_test_reads
+from orbitune.study.older_results import outcome_of
 from orbitune.study.predictions import load_predictions
 from orbitune.study.records import StudyResults
+from orbitune.study.report.tables import verdict_sentences, verdict_table
+from orbitune.study.report.view_model import ReportView
 from orbitune.study.results import read_results, write_results
 from orbitune.training.checkpoint import TrainingState, save_checkpoint
 from orbitune.training.run_folder import read_environment
@@ -134,6 +138,35 @@ def test_the_settings_that_all_runs_share_are_those_that_were_stored():
     assert results.shared_settings == upgrade(stored["recipe"])
     assert results.recipe.method == stored["runs"][0]["method"]
     assert {"method", "learning_rate", "seed", "split"} == set(results.varied)
+
+
+def test_results_that_name_what_varied_are_not_changed_in_it():
+    """The published study is of format 4, whose recipe is that of the first run."""
+    stored = json.loads((STUDY / "results.json").read_text())
+    results = read_results(STUDY)
+    assert results.varied == stored["varied"] == ["split", "method", "learning_rate", "seed"]
+    assert not {*results.varied} & {*results.shared_settings}
+
+
+@pytest.mark.parametrize(
+    ("equal", "outcome"), [(0.0, "worse"), (0.04, "worse"), (0.06, "open"), (None, "open")]
+)
+def test_an_older_comparison_is_worse_if_its_p_value_of_equal_methods_says_so(equal, outcome):
+    stored = {"verdict": "cannot be told", "equal": equal, "difference": -0.7}
+    assert outcome_of(stored) == {"outcome": outcome}
+
+
+def test_an_older_comparison_that_was_not_judged_against_0_says_so():
+    view = ReportView(read_results(STUDY))
+    table = verdict_table(view)
+    rows = [dict(zip(table.header, row, strict=True)) for row in table.rows]
+    outcomes = [row["Outcome"] for row in rows if row["Method"] == "LoRA"]
+    assert outcomes == ["open, not judged against 0"] * 2
+    assert (
+        "within 0.5 points of full fine-tuning, and untested whether it differs ("
+        in verdict_sentences(view)[2]
+    )
+    assert table.caption.endswith("; p values corrected for 2 comparisons")  # the intervals are not
 
 
 def test_results_of_a_newer_version_are_refused(tmp_path):

@@ -221,8 +221,8 @@ def test_a_backbone_that_was_trained_on_held_out_tiles_is_warned_of_first_and_at
     assert sum(each.count for each in others) == 12
     assert warning == (
         "Warning: 36 of 60 test tiles and 36 of 60 validation tiles were training tiles of strong, and 12 of "
-        "60 test tiles were validation tiles of strong, which choose epochs and fit thresholds: its scores "
-        "are too high, and so are its differences from other backbones."
+        "60 test tiles were validation tiles of strong, which choose epochs and fit thresholds: the scores "
+        "are too high, and the differences from other backbones with them."
     )
     assert report.conclusions_text(results).startswith(warning)
     page = (tmp_path / "s" / "report.md").read_text()

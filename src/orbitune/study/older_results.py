@@ -10,10 +10,15 @@ from orbitune.evaluation.statistics.standardised import class_mixes, confusion_g
 
 
 def outcome_of(verdict: dict[str, Any]) -> dict[str, str]:
-    """Return the outcome of a comparison up to format 4, which had a verdict on the margin alone."""
+    """Return the outcome of a comparison up to format 4, which had a verdict on the margin alone.
+
+    Without a p value of equal methods it was not judged against 0, and its interval does not judge it: it is
+    not corrected for several comparisons.
+    """
     if verdict.get("verdict") == "no":
         return {"outcome": "worse than margin"}
-    differs = (verdict.get("equal") or 1) <= 2 * ALPHA and not verdict.get("over_folds")
+    equal = verdict.get("equal")
+    differs = equal is not None and equal <= 2 * ALPHA and not verdict.get("over_folds")
     if differs and verdict["difference"] > 0:
         return {"outcome": "better"}
     undecided = "worse" if differs else "open"

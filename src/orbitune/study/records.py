@@ -226,8 +226,8 @@ class StudyResults(StoredRecord):
         finished = [run for run in runs if isinstance(run, dict) and isinstance(run.get("result"), dict)]
         if isinstance(gaps := values.get("gaps"), list):
             values["gaps"] = [{**standardised_of(gap, finished), **gap} for gap in gaps]
-        if isinstance(shared, dict) and finished:
-            # It had only the settings that all runs share.
+        if isinstance(shared, dict) and finished and "varied" not in values:
+            # Up to format 3 it had only the settings that all runs share.
             values["recipe"] = {**upgrade(finished[0]["result"].get("recipe", {})), **shared}
             values["varied"] = [name for name in values["recipe"] if name not in shared]
         if version == 1:

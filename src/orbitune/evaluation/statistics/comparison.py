@@ -85,7 +85,8 @@ class Comparison(Record):
             `corrected_resampled_interval`, at the level of `simultaneous`; None for an ordinary split.
         outcome: what the simultaneous interval, and that over folds, show of the difference, see
             `judge_interval`.
-        needed: what it would take to decide, where the margin is open, see `Needed`; else None.
+        needed: what it would take to decide, where the margin is open and the difference that was set
+            beforehand lies in the interval, see `Needed`; else None.
     """
 
     method: str

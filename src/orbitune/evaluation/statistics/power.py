@@ -88,11 +88,13 @@ def with_needed(
     """Return a comparison that leaves the margin open with what it would take to decide.
 
     Args:
-        compared: the comparison; unchanged if it is decided, or if the difference lies on the margin.
+        compared: the comparison; unchanged if it is decided, or if the difference lies on the margin or
+            outside the interval, which has shown that it is not the true one.
         method, reference: whether each seed is correct on each image, bool (S, N) and (R, N).
         difference: true difference in points that was set beforehand.
     """
-    if not compared.leaves_margin_open or difference == -compared.margin:
+    low, high = compared.interval
+    if not compared.leaves_margin_open or difference == -compared.margin or not low <= difference <= high:
         return compared
     observed = Variability.observe(method, reference)
     seeds = min(compared.seeds, compared.reference_seeds)

@@ -35,7 +35,8 @@ def claim(compared: Comparison, *, method: str, reference: str) -> str:
         return f"{less}, by more than {points}"
     if compared.outcome == "worse":
         return f"{less}, but whether by more than {points} is open"
-    return f"it is open whether {method} is within {points} of {reference}"
+    untested = ", and untested whether it differs" if compared.equal is None else ""
+    return f"it is open whether {method} is within {points} of {reference}{untested}"
 
 
 def difference_sentence(compared: Comparison, names: Mapping[str, str] | None = None) -> str:

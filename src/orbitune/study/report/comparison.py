@@ -31,21 +31,23 @@ def table_caption(view: ReportView) -> str:
     several = any(group.seeds > 1 for group in view.groups)
     means = f", means of {_seeds(view)} seeds on each split" if several else ""
     means += f", each tile tested once over {view.folds} folds" if view.folds else ""
-    compared = len(view.rows) > 1 and any(row.is_full for row in view.rows)
+    compared = view.costs_comparable and len(view.rows) > 1 and any(row.is_full for row in view.rows)
     same = " on the same backbone" if view.backbones else ""
     ratios = f"; {fmt.TIMES} marks the ratio to full fine-tuning{same}" if compared else ""
     arm = "method on each backbone" if view.backbones else "method"
     tiles = f", on {scored_on_each(view)}" if view.rows else ""
-    return f"Accuracy and cost of each {arm}{tiles}{means}, measured on this machine{ratios}"
+    machine = ", measured on this machine" if view.costs_comparable else "; costs are not compared"
+    return f"Accuracy and cost of each {arm}{tiles}{means}{machine}{ratios}"
 
 
 def table_notes(view: ReportView) -> list[str]:
     """Return notes that are needed to read the table."""
     lines = [*warn_seen(view), *split_origins(view), *run_origins(view.results)]
-    if not view.timings_comparable:
+    if view.shared_machine:
+        cpu = " CPU times, summed over all cores for a whole run, are comparable."
         lines += [
-            "Several runs shared the machine, so their wall-clock times are not comparable and are left out. "
-            "CPU times, summed over all cores for a whole run, are comparable."
+            "Several runs shared the machine, so their wall-clock times are not comparable and are left out."
+            + cpu * view.costs_comparable
         ]
     if any(row.cost.energy_joules is None for row in view.rows):
         lines += ["A core-minute is one processor core that is busy for one minute. Energy was not measured."]
@@ -148,7 +150,7 @@ def _cost_cell(
     """Return the function that formats one cost, with its ratio to full fine-tuning."""
 
     def cell(row: MethodRow) -> str:
-        full = view.full_on(row.backbone)
+        full = view.full_on(row.backbone) if view.costs_comparable else None
         value, reference = read(row.cost), read(full.cost) if full else None
         if value is None:
             return fmt.NOTHING

@@ -46,7 +46,7 @@ def run_table(view: ReportView) -> Table:
         "CPU time",
         "Recipe",
     ]
-    shared = "" if view.timings_comparable else "; times are of runs that shared the machine"
+    shared = "" if not view.shared_machine else "; times are of runs that shared the machine"
     tiles = f"{scored_on_each(view, part='validation')}, and on {scored_on_each(view)}"
     caption = f"All finished runs, on {tiles}, with Wilson intervals{shared}"
     return Table(caption, header, [*map(cells, view.results.done)])

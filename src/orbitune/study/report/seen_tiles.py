@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from orbitune.errors import counted
 from orbitune.evaluation.run_result import RunData
-from orbitune.models.lineage.overlap import OtherTiles, SeenCounts, list_seen
+from orbitune.models.lineage.overlap import OtherTiles, SeenCounts, describe_seen
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import split_arm
 from orbitune.study.records import RunRecord
@@ -37,12 +37,11 @@ def _warnings(backbone: str | None, groups: Sequence[RunGroup], *, where: str) -
     if any(data.seen is None for data in folds):
         unknown = _UNKNOWN.format(f"{name} was trained on", where, "training")
         return [f"{unknown}, or no longer where they were"]
-    counts = {tiles: each for part in ("test", "validation") for tiles, each in _counts(folds, part)}
+    counts = {f"{t}{where}": each for part in ("test", "validation") for t, each in _counts(folds, part)}
     lines = []
     if any(each.count for each in counts.values()):
-        compared = ", and so are its differences from other backbones" if backbone else ""
-        others = "".join(f". {line}" for line in [_describe_others(groups)] if line)
-        lines += [f"{list_seen(counts, name)}{where}: its scores are too high{compared}{others}"]
+        compared = ", and the differences from other backbones with them" if backbone else ""
+        lines += [f"{describe_seen(counts, name)}{compared}{_describe_others(groups)}"]
     if runs[0].finished.backbone.ancestors and any(data.validated is None for data in folds):
         lines += [_UNKNOWN.format(f"{name} was validated on", where, "validation")]
     return lines
@@ -59,15 +58,19 @@ def _counts(folds: Sequence[RunData], part: str) -> list[tuple[str, SeenCounts]]
 
 
 def _describe_others(groups: Sequence[RunGroup]) -> str:
-    """Return the test scores of all methods on the tiles that were not seen; empty where these are few."""
+    """Return the test scores of all methods on the tiles that were not seen, after a semicolon.
+
+    Empty where these are few, and where no test tile was seen.
+    """
     scores = [[_others(run) for run in group.runs] for group in groups]
     known = [each for own in scores for each in own]
-    if any(each.value is None for each in known):
+    seen = any(run.finished.test.seen for group in groups for run in group.runs)
+    if not seen or any(each.value is None for each in known):
         return ""
     found = [f"{group.title} {fmt.percent(_mean(own), 1)}" for group, own in zip(groups, scores, strict=True)]
     folds = {run.fold: other.count for run, other in zip(groups[0].runs, scores[0], strict=True)}
     tiles = counted(sum(folds.values()), "test tile")
-    return f"Without them, test {known[0].score} on {tiles} is: {', '.join(found)}"
+    return f"; without them test {known[0].score} is {fmt.listed(found)} ({tiles})"
 
 
 def _others(run: RunRecord) -> OtherTiles:

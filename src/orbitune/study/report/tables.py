@@ -28,13 +28,16 @@ def verdict_table(view: ReportView) -> Table:
     """Return a table of every comparison with its reference."""
     verdicts = view.results.verdicts
     several = len({verdict.split for verdict in verdicts}) > 1
+    interval, *others = {interval_name(verdict) for verdict in verdicts}
+    families = len({verdict.family for verdict in verdicts}) > 1
     header = [
         "Method",
         *(["Reference"] if view.backbones else []),
         *(["Split"] if several else []),
         *(["Role"] if view.results.design else []),
-        f"Difference, points ({interval_name(verdicts[0])})",
+        f"Difference, points ({'interval' if others else interval})",
         *(["Interval over folds"] if view.folds else []),
+        *(["Judged together"] if families else []),
         "Margin, points",
         "Outcome",
         "p, within the margin",
@@ -50,10 +53,11 @@ def verdict_table(view: ReportView) -> Table:
             *([method_name(verdict.reference)] if view.backbones else []),
             *([verdict.split] if several else []),
             *([verdict.role or ""] if view.results.design else []),
-            f"{fmt.signed(verdict.difference)} ({fmt.signed_range(*verdict.interval)})",
+            _difference(verdict, names_interval=bool(others)),
             *([_over_folds(verdict)] if view.folds else []),
+            *([f"{verdict.family}"] if families else []),
             f"{verdict.margin:g}",
-            _OUTCOMES[verdict.outcome],
+            _outcome(verdict),
             *map(fmt.p_value, (verdict.within, verdict.beyond)),
             _p_equal(verdict),
             fmt.p_value(verdict.differ),
@@ -63,11 +67,34 @@ def verdict_table(view: ReportView) -> Table:
         for verdict in verdicts
     ]
     reference = "the reference" if view.backbones else method_name(verdicts[0].reference)
-    together = f"; intervals and p values{words}" if (words := corrected(verdicts[0])) else ""
     tiles = scored_on_each(view, list(dict.fromkeys(verdict.split for verdict in verdicts)))
     return Table(
-        f"Comparison with {reference} on {tiles}, at a one-sided level of 2.5 %{together}", header, rows
+        f"Comparison with {reference} on {tiles}, at a one-sided level of 2.5 %{_correction(verdicts)}",
+        header,
+        rows,
     )
+
+
+def _correction(verdicts: Sequence[VerdictRecord]) -> str:
+    """Return the end of the caption on the correction for several comparisons; empty without one."""
+    families = {verdict.family for verdict in verdicts}
+    if families == {1}:
+        return ""
+    corrects_intervals = all(verdict.simultaneous for verdict in verdicts)
+    words = corrected(verdicts[0]) if len(families) == 1 else " corrected for the comparisons judged together"
+    return f"; {'intervals and ' if corrects_intervals else ''}p values{words}"
+
+
+def _difference(verdict: VerdictRecord, *, names_interval: bool) -> str:
+    """Return the difference with its interval, named where the rows have intervals of several levels."""
+    name = f"{interval_name(verdict)} " if names_interval else ""
+    return f"{fmt.signed(verdict.difference)} ({name}{fmt.signed_range(*verdict.interval)})"
+
+
+def _outcome(verdict: VerdictRecord) -> str:
+    """Return the outcome; that of an earlier version may be of the margin alone."""
+    untested = verdict.outcome == "open" and verdict.equal is None
+    return _OUTCOMES[verdict.outcome] + (", not judged against 0" if untested else "")
 
 
 def _p_equal(verdict: VerdictRecord) -> str:

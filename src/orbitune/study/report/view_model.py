@@ -11,6 +11,7 @@ from orbitune.study.corrupted_runs import pool_folds
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import GroupSummary, RobustnessRecord
 from orbitune.study.records import RunRecord, StudyResults
+from orbitune.study.report.run_origins import run_origins
 
 FEW = 3  # methods that fit side by side in a sentence, and whose every number can be shown
 
@@ -219,10 +220,20 @@ class ReportView:
         return "the first fold" if self.checks_first_fold else f"{self.folds} folds"
 
     @property
-    def timings_comparable(self) -> bool:
-        """Return whether no two runs shared the machine."""
+    def costs_comparable(self) -> bool:
+        """Return whether no two runs are of different processors or versions of the code."""
+        return not run_origins(self.results)
+
+    @property
+    def shared_machine(self) -> bool:
+        """Return whether runs shared the machine, which makes their wall-clock times incomparable."""
         executor = self.results.executor
-        return executor is None or executor.timings_comparable
+        return executor is not None and not executor.timings_comparable
+
+    @property
+    def timings_comparable(self) -> bool:
+        """Return whether wall-clock times are comparable."""
+        return self.costs_comparable and not self.shared_machine
 
     def groups_on(self, split: str) -> list[RunGroup]:
         """Return the groups of one split in the order of the rows."""

@@ -124,10 +124,13 @@ def _difference(view: ReportView, best: RunGroup, other: tuple[RunGroup, Verdict
     p = (p if p[0] == "<" else f"= {p}") + corrected(verdict)
     models = "McNemar of these trained models " if tested is None else ""
     mine, theirs = MeanCost.over(best.runs), MeanCost.over(group.runs)
+    costs = (
+        f"; with {fmt.ratio(mine.cpu_seconds, theirs.cpu_seconds)} the CPU time and "
+        f"{fmt.ratio(mine.peak_memory, theirs.peak_memory)} the peak memory"
+    )
     return (
         f"{_label(group)} ({fmt.signed(sign * verdict.difference)} points, {intervals(verdict, sign=sign)}, "
-        f"{models}p {p}; with {fmt.ratio(mine.cpu_seconds, theirs.cpu_seconds)} the CPU time and "
-        f"{fmt.ratio(mine.peak_memory, theirs.peak_memory)} the peak memory)"
+        f"{models}p {p}{costs if view.costs_comparable else ''})"
     )
 
 
@@ -143,6 +146,11 @@ def intervals(verdict: VerdictRecord, *, sign: int = 1) -> str:
         for low, high in (verdict.interval, *filter(None, [verdict.over_folds]))
     )
     return f"{interval_name(verdict)} {pooled}" + "".join(f", over folds {each}" for each in folds)
+
+
+def role(verdict: VerdictRecord) -> str:
+    """Return the role of a comparison after a comma; empty for a primary one, and without a design."""
+    return "" if verdict.role in (None, "primary") else f", {verdict.role}"
 
 
 def corrected(verdict: VerdictRecord) -> str:

@@ -5,6 +5,7 @@ there, two methods whose 95 % intervals overlap are never called different.
 """
 
 from collections.abc import Sequence
+from itertools import product
 
 from orbitune.errors import counted
 from orbitune.evaluation.statistics.comparison import Outcome
@@ -17,6 +18,7 @@ from orbitune.study.report.answers.backbone_answers import (
     backbone_conditions,
     corrected,
     intervals,
+    role,
     which_backbone,
 )
 from orbitune.study.report.answers.corruption_losses import write_losses
@@ -82,8 +84,9 @@ def _verdicts_on(view: ReportView, split: str, *, backbone: str | None) -> str:
         "worse": f"Less accurate, whether by more than {margin} is open",
         "open": f"Open whether within {margin} of it",
     }
-    for outcome, claim in claims.items():
-        named = [verdict for verdict in verdicts if verdict.outcome == outcome]
+    families = sorted({verdict.family for verdict in verdicts})
+    for (outcome, claim), family in product(claims.items(), families):
+        named = [verdict for verdict in verdicts if (verdict.outcome, verdict.family) == (outcome, family)]
         if named:
             sentences += [f"{claim}{_largest_p(named)}: {_differences(named)}."]
     return " ".join(sentences)
@@ -108,16 +111,16 @@ def _accuracy_clause(view: ReportView, group: RunGroup) -> str:
 
 
 def _differences(verdicts: Sequence[VerdictRecord]) -> str:
-    """List methods with their differences to the reference and the intervals."""
+    """List methods with their differences to the reference, the intervals and their roles."""
     named = [
-        f"{method_name(each.method)} ({fmt.signed(each.difference)} points, {intervals(each)})"
+        f"{method_name(each.method)} ({fmt.signed(each.difference)} points, {intervals(each)}{role(each)})"
         for each in verdicts
     ]
     return fmt.listed(named)
 
 
 def _largest_p(verdicts: Sequence[VerdictRecord]) -> str:
-    """Return the largest p value behind some equal outcomes; empty where they are open."""
+    """Return the largest p value behind equal outcomes of one family; empty where they are open."""
     known = [p for p in map(p_of_outcome, verdicts) if p is not None]
     if len(known) < len(verdicts):
         return ""
@@ -146,13 +149,16 @@ def _savings(view: ReportView, backbone: str | None) -> list[str]:
         return []
     small = min(within, key=lambda row: row.cost.artefact_bytes)
     quick = min(within, key=lambda row: row.cost.cpu_seconds)
+    time = (
+        f", and {quick.title} takes the least CPU time, "
+        f"{fmt.ratio(quick.cost.cpu_seconds, reference.cost.cpu_seconds)} that of {reference.title}"
+    )
     where = f" on {backbone}" if backbone else ""
     where += " on every split" if len(view.splits) > 1 else ""
     return [
         f"Of the methods within the margin{where}, {small.title} stores the least, "
-        f"{fmt.size(small.cost.artefact_bytes)} instead of {fmt.size(reference.cost.artefact_bytes)}, "
-        f"and {quick.title} takes the least CPU time, "
-        f"{fmt.ratio(quick.cost.cpu_seconds, reference.cost.cpu_seconds)} that of {reference.title}."
+        f"{fmt.size(small.cost.artefact_bytes)} instead of {fmt.size(reference.cost.artefact_bytes)}"
+        f"{time if view.costs_comparable else ''}."
     ]
 
 
@@ -162,10 +168,13 @@ def _saving(view: ReportView, row: MethodRow, *, full: MethodRow, subject: str) 
         quantity, ratio = "time per epoch", fmt.ratio(row.cost.seconds_per_epoch, full.cost.seconds_per_epoch)
     else:
         quantity, ratio = "CPU time", fmt.ratio(row.cost.cpu_seconds, full.cost.cpu_seconds)
+    took = (
+        f", took {ratio} the {quantity} and "
+        f"{fmt.ratio(row.cost.peak_memory, full.cost.peak_memory)} the peak memory,"
+    )
     return (
-        f"{subject} trained {fmt.trained_percentage(row.parameters)} of the parameters, took "
-        f"{ratio} the {quantity} and "
-        f"{fmt.ratio(row.cost.peak_memory, full.cost.peak_memory)} the peak memory, and stores "
+        f"{subject} trained {fmt.trained_percentage(row.parameters)} of the parameters"
+        f"{took if view.costs_comparable else ''} and stores "
         f"{fmt.size(row.cost.artefact_bytes)} instead of {fmt.size(full.cost.artefact_bytes)}."
     )
 

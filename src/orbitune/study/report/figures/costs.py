@@ -26,10 +26,8 @@ Cost = tuple[str, str, Callable[[MeanCost], float]]
 
 _TIME: Cost = ("time", "Train time per epoch, s", lambda cost: cost.seconds_per_epoch)
 _CPU: Cost = ("cpu", "CPU time of a run, s", lambda cost: cost.cpu_seconds)
-_OTHERS: tuple[Cost, ...] = (
-    ("memory", "Peak memory, MB", lambda cost: cost.peak_memory / 1e6),
-    ("size", "Size on disk, MB", lambda cost: cost.artefact_bytes / 1e6),
-)
+_MEMORY: Cost = ("memory", "Peak memory, MB", lambda cost: cost.peak_memory / 1e6)
+_SIZE: Cost = ("size", "Size on disk, MB", lambda cost: cost.artefact_bytes / 1e6)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -55,9 +53,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 def cost_figure(view: ReportView, styles: Styles) -> Figure:
     """Draw one panel per split and kind of cost."""
     panels = [
-        _draw_panel(view, split, styles=styles, cost=cost)
-        for split in view.splits
-        for cost in (_TIME if view.timings_comparable else _CPU, *_OTHERS)
+        _draw_panel(view, split, styles=styles, cost=cost) for split in view.splits for cost in _costs(view)
     ]
     caption = (
         f"On {scored_on_each(view)}. Up is better, left is cheaper. Bars are 95 % intervals of the test "
@@ -65,6 +61,13 @@ def cost_figure(view: ReportView, styles: Styles) -> Figure:
         "Memory is the GPU's where the run used one, else the whole process's."
     )
     return Figure(caption, panels)
+
+
+def _costs(view: ReportView) -> list[Cost]:
+    """Return the costs that are comparable: of several processors, the size on disk alone."""
+    if not view.costs_comparable:
+        return [_SIZE]
+    return [_TIME if view.timings_comparable else _CPU, _MEMORY, _SIZE]
 
 
 def _draw_panel(view: ReportView, split: str, *, styles: Styles, cost: Cost) -> Panel:

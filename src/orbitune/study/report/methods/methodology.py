@@ -121,13 +121,21 @@ def _comparisons(view: ReportView) -> list[str]:
         return []
     return [
         "On each backbone every method is compared with the reference; with each method every backbone is "
-        "compared with each other. All "
-        f"{view.results.verdicts[0].family} comparisons of a split are judged together. "
+        f"compared with each other. {_families(view)} "
         "A backbone is called better if the score test, which includes the variance between seeds, finds a "
         "difference at 5 %"
         + (", and the interval over folds too." if view.folds else ".")
         + " McNemar's test is about the trained models alone."
     ]
+
+
+def _families(view: ReportView) -> str:
+    """Describe how many comparisons are judged together."""
+    families = sorted({verdict.family for verdict in view.results.verdicts})
+    if len(families) == 1:
+        return f"All {families[0]} comparisons of a split are judged together."
+    numbers = fmt.listed([str(each) for each in families])
+    return f"The comparisons of a split are judged together in families, of {numbers} comparisons."
 
 
 def _intervals(view: ReportView) -> list[str]:
