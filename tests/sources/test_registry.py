@@ -327,7 +327,7 @@ def test_rows_without_a_label_or_an_image_are_bad_tiles(tmp_path):
         image=(Image(), images),
         label=(ClassLabel(names=list(CLASSES)), [0, -1, None, 1, 2]),
     )
-    with pytest.raises(DataError, match=r"^train_1\.png has no label; 2 files"):
+    with pytest.raises(DataError, match=r"^train_1\.png has no label \(2 files\)"):
         load_tiles(str(tmp_path / "set"))
     tiles = load_tiles(str(tmp_path / "set"), "skip")
     assert tiles.names == ("train_0.png", "train_3.png")

@@ -77,7 +77,8 @@ SETTINGS = {name: {"rank": 2} for name in TINY}  # OFT rotates blocks of 4 times
 # PEFT has these methods for linear layers alone.
 LINEAR_ONLY = ("pissa", "vera", "randlora", "fourierft", "oft")
 NO_LINEAR = "no linear layer to adapt outside its head"
-REFUSED = {(name, each): NO_LINEAR for name in ("test_resnet", "test_efficientnet") for each in LINEAR_ONLY}
+CONVOLUTIONAL = ("resnet", "test_resnet", "test_efficientnet")
+REFUSED = {(name, each): NO_LINEAR for name in CONVOLUTIONAL for each in LINEAR_ONLY}
 for name in ("test_convnext", "maxvit_rmlp_nano_rw_256"):
     REFUSED[name, "oft"] = r"PEFT's OFT cannot rotate the inputs of timm_model\.stages\.0.*, which are grids"
 
