@@ -149,6 +149,11 @@ def test_the_time_of_the_fast_recipe_in_the_docs_is_that_of_the_committed_benchm
     assert f"right after {figure['value']:.0f} seconds" in " ".join(read_page("guides/train.md").split())
 
 
+def test_the_accuracy_of_few_tiles_in_the_docs_is_that_of_the_committed_benchmark():
+    [figure] = json.loads((DOCS / "results" / "bench-few-tiles.json").read_text())["figures"]
+    assert f"reached {figure['value']:.1%} on".replace("%", " %") in read_page("guides/few-tiles.md")
+
+
 def test_the_speeds_of_vit_base_in_the_docs_are_those_of_the_committed_benchmark():
     arms = json.loads((DOCS / "results" / "bench-eurosat-vit-base.json").read_text())["arms"]
     lines = (DOCS / "original-study.md").read_text().splitlines()
