@@ -24,18 +24,20 @@ def claim(results: StudyResults) -> str:
     chosen = [at for at, name in enumerate(header) if name.startswith(COLUMNS)]
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     table = "\n".join(f"| {' | '.join(line[at] for at in chosen)} |" for line in lines)
-    answer = " ".join(write_headline(ReportView(results)))
-    return f"{answer}\n\n{_caption(results)}\n\n{table}"
+    view = ReportView(results)
+    answer = " ".join(write_headline(view))
+    return f"{answer}\n\n{_caption(view)}\n\n{table}"
 
 
-def _caption(results: StudyResults) -> str:
+def _caption(view: ReportView) -> str:
+    results = view.results
     recipe, machine = results.recipe, results.environment
     seeds = max(len(group.seeds) for group in results.summaries)
-    [drawn] = [each for each in split_origins(ReportView(results)) if each.startswith("Random")]
+    [drawn] = [each for each in split_origins(view) if each.startswith("Random")]
     rates = "tuned learning rates" if results.trials else "default learning rates"
     [precision] = {run.finished.compute.precision for run in results.done}
     code = f" (code {machine.code})" if machine.code else ""
-    tiles = scored_on_each(ReportView(results))
+    tiles = scored_on_each(view)
     return (
         f"ViT-Tiny/16 on EuroSAT RGB, {recipe.image_size} pixels, {recipe.epochs} epochs, {rates}, "
         f"{precision}, Orbitune {machine.orbitune}{code}, on {machine.cores} CPU cores.\n"

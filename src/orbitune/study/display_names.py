@@ -6,6 +6,8 @@ from orbitune.recipe_paths import SCRATCH
 from orbitune.study.arms import split_arm
 from orbitune.study.records import RunRecord
 
+_TITLES = {SCRATCH: "small network from scratch", **{name: each.title for name, each in METHODS.items()}}
+
 
 def method_name(arm: str) -> str:
     """Return the title of an arm: "lora" is LoRA, "lora@dinov2-small" LoRA on dinov2-small.
@@ -13,9 +15,13 @@ def method_name(arm: str) -> str:
     Unknown names of methods are returned unchanged.
     """
     method, backbone = split_arm(arm)
-    titles = {SCRATCH: "small network from scratch", **{each.name: each.title for each in METHODS.values()}}
-    title = titles.get(method, method)
+    title = _TITLES.get(method, method)
     return title if backbone is None else f"{title} on {backbone}"
+
+
+def pair_name(method: str, reference: str) -> str:
+    """Return the title of a comparison of two arms, such as "LoRA against full fine-tuning"."""
+    return f"{method_name(method)} against {method_name(reference)}"
 
 
 def run_name(run: RunRecord) -> str:

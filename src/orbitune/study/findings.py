@@ -119,7 +119,7 @@ class SplitGap(Record):
 
     Attributes:
         difference, low, high: on the test tiles as they are, whose classes may be mixed otherwise on each.
-        standardised: at the mix of the random split's test tiles, or of the first split's if there is none.
+        standardised: at the mix of the test tiles of `orbitune.evaluation.statistics.standardised.mix_split`.
         balanced: at equal weights of the classes.
         left_out: classes without test tiles on one of the splits, which these two leave out.
         over_folds: 95 % interval over the folds of both splits, see

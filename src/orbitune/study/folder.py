@@ -202,12 +202,12 @@ class StudyFolder:
 
     @property
     def design(self) -> Design | None:
-        """What an earlier session fixed; None where there was none."""
+        """Return what an earlier session fixed; None where there was none."""
         return self._settings().design
 
     @property
     def test_was_read(self) -> bool:
-        """Whether any run of the folder has read its test split."""
+        """Return whether any run of the folder has read its test split."""
         recipes = (self.path / "recipes").glob("*.yaml")
         return any(count_test_reads(self.path / file.stem) for file in recipes)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from orbitune.evaluation.statistics.comparison import ALPHA
-from orbitune.evaluation.statistics.standardised import class_mixes, confusion_gaps
+from orbitune.evaluation.statistics.standardised import class_mixes, confusion_gaps, mix_split
 
 
 def outcome_of(verdict: dict[str, Any]) -> dict[str, str]:
@@ -44,13 +44,11 @@ def standardised_of(gap: dict[str, Any], runs: Sequence[dict[str, Any]]) -> dict
     )
     if not len(first) or not len(second):
         return {}
-    mixes = class_mixes(
-        *(each[0].sum(axis=1) for each in (first, second)), mix_of_second=splits[1] == "random"
-    )
-    names = ("random" if "random" in splits else splits[0], None)
+    mix = mix_split(splits)
+    mixes = class_mixes(*(each[0].sum(axis=1) for each in (first, second)), mix_of_second=mix == splits[1])
     standardised, balanced = (
         {"mix": name, "difference": difference, "interval": None}
-        for name, difference in zip(names, confusion_gaps(first, second, mixes=mixes), strict=True)
+        for name, difference in zip((mix, None), confusion_gaps(first, second, mixes=mixes), strict=True)
     )
     return {"standardised": standardised, "balanced": balanced}
 

@@ -198,8 +198,8 @@ class Study:
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)
         with shown_on_stderr(progress), closing(executor), LiveTable(live) as table:
             self.folder.store(executor.slots, design)
-            begun = [spec.name for spec in specs if not self.folder.finished(spec)]
-            drop = frozenset(begun if self.keep == "records" else ())
+            new = specs if self.keep == "records" else ()
+            drop = frozenset(spec.name for spec in new if not self.folder.finished(spec))
             stages = Stages(
                 self.folder,
                 specs,

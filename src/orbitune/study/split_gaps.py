@@ -8,13 +8,16 @@ import numpy as np
 
 from orbitune.evaluation.statistics.intervals import bootstrap_unpaired_difference
 from orbitune.evaluation.statistics.resampled import unpaired_resampled_interval
-from orbitune.evaluation.statistics.standardised import ClassCorrect, class_mixes, standardised_gaps
+from orbitune.evaluation.statistics.standardised import (
+    ClassCorrect,
+    class_mixes,
+    mix_split,
+    standardised_gaps,
+)
 from orbitune.study.findings import SplitGap, StandardisedGap
 from orbitune.study.over_folds import fold_accuracies
 from orbitune.study.predictions import complete_runs, load_predictions
 from orbitune.study.records import RunRecord
-
-RANDOM = "random"
 
 
 def split_gaps(runs: Sequence[RunRecord], folder: Path) -> list[SplitGap]:
@@ -57,15 +60,15 @@ def _standardised(
 ) -> SplitGap:
     """Return a gap with its figures at one mix of classes; as it is where the splits share no class."""
     counts = [np.bincount(each.labels, minlength=len(classes)) for each in (first, second)]
-    mixes = class_mixes(*counts, mix_of_second=gap.splits[1] == RANDOM)
+    mix = mix_split(gap.splits)
+    mixes = class_mixes(*counts, mix_of_second=mix == gap.splits[1])
     shared = mixes[1] > 0
     if not shared.any():
         return gap
-    names = (RANDOM if RANDOM in gap.splits else gap.splits[0], None)
     standardised, balanced = (
         StandardisedGap(mix=name, difference=difference, interval=interval)
         for name, (difference, interval) in zip(
-            names, standardised_gaps(first, second, mixes=mixes), strict=True
+            (mix, None), standardised_gaps(first, second, mixes=mixes), strict=True
         )
     )
     left_out = [name for name, kept in zip(classes, shared, strict=True) if not kept]

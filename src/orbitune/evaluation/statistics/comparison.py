@@ -118,7 +118,7 @@ class Comparison(Record):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Interval that the outcome rests on, in points; in older results that of this comparison alone."""
+        """Return the interval that the outcome rests on, in points; that of this comparison in older results."""
         return self.simultaneous or (self.low, self.high)
 
     @property
@@ -146,7 +146,7 @@ class Comparison(Record):
 
     @property
     def level(self) -> float:
-        """Level of confidence of the simultaneous interval, 0..1."""
+        """Return the level of confidence of the simultaneous interval, 0..1."""
         return simultaneous_level(self.family)
 
     def with_folds(self, interval: tuple[float, float]) -> Self:

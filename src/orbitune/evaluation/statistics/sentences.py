@@ -146,4 +146,9 @@ def _names(compared: Comparison, names: Mapping[str, str] | None) -> tuple[str, 
 def _p_value(p: float, compared: Comparison) -> str:
     """Format a p value."""
     value = "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
-    return value + (f" corrected for {compared.family} comparisons" if compared.family > 1 else "")
+    return value + corrected(compared)
+
+
+def corrected(compared: Comparison) -> str:
+    """Return the words after a corrected p value; empty for a single comparison."""
+    return f" corrected for {compared.family} comparisons" if compared.family > 1 else ""

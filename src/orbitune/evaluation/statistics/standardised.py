@@ -63,6 +63,11 @@ def standardised_gaps(
     ]
 
 
+def mix_split(splits: Sequence[str]) -> str:
+    """Return the split whose mix of classes two splits are compared at: the random one, else the first."""
+    return "random" if "random" in splits else splits[0]
+
+
 def class_mixes(first: np.ndarray, second: np.ndarray, *, mix_of_second: bool) -> list[np.ndarray]:
     """Return the mix of one of two sets and equal weights, without classes that one of the sets lacks.
 

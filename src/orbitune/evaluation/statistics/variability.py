@@ -127,14 +127,9 @@ def limit_spread(seeds: Sequence[SeedVariance], images: int, *, level: float = S
     from scipy.stats import chi2
 
     df = sum(each.df for each in seeds)
-    total, noise = (
-        sum(each.df * (each.df + 1) * part for each, part in parts) / df
-        for parts in (
-            [(each, each.between + each.noise / images) for each in seeds],
-            [(each, each.noise / images) for each in seeds],
-        )
-    )
-    return sqrt(max(0.0, total * df / float(chi2.ppf(1 - level, df)) - noise))
+    between = sum(each.df * (each.df + 1) * each.between for each in seeds) / df
+    noise = sum(each.df * (each.df + 1) * each.noise / images for each in seeds) / df
+    return sqrt(max(0.0, (between + noise) * df / float(chi2.ppf(1 - level, df)) - noise))
 
 
 @cache

@@ -3,15 +3,16 @@
 from orbitune.errors import counted
 from orbitune.evaluation.statistics.sentences import format_points
 from orbitune.evaluation.statistics.variability import SPREAD_LIMIT, Variability
+from orbitune.reporting import formatting as fmt
 from orbitune.study.design.power_plan import Chance, ComparisonPower, PowerPlan
-from orbitune.study.display_names import method_name
+from orbitune.study.display_names import pair_name
 
 _NONE = "none"
 
 
 def power_table(plan: PowerPlan) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: one for each comparison, split and true difference."""
-    for_power = f"for {plan.power:.0%}".replace("%", " %")
+    for_power = f"for {fmt.percent(plan.power, 0)}"
     splits = len(plan.design.margins) > 1
     header = [
         *(["split"] if splits else []),
@@ -25,7 +26,7 @@ def power_table(plan: PowerPlan) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             *([each.split] if splits else []),
-            f"{method_name(each.method)} against {method_name(each.reference)}",
+            pair_name(each.method, each.reference),
             *_cells(each, chance),
         ]
         for each in plan.comparisons
@@ -60,7 +61,7 @@ def power_notes(plan: PowerPlan) -> list[str]:
         assumed = each.variability
         where = f" on the {each.split} split" if len(plan.design.margins) > 1 else ""
         line = (
-            f"{method_name(each.method)} against {method_name(each.reference)}{where} ({each.role}, "
+            f"{pair_name(each.method, each.reference)}{where} ({each.role}, "
             f"{'judged alone' if each.family == 1 else f'one of {each.family} judged together'}): "
             f"{each.images:,} test images, {counted(each.seeds, 'seed')}. "
             f"Assumed ({each.source}): accuracy {100 * assumed.accuracy:.1f} %, "

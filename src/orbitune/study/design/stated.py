@@ -57,7 +57,7 @@ class StatedVariability:
             )
         if observed and self.accuracy is not None:
             observed = observed.with_accuracy(self.accuracy / 100)
-        values = {**(observed.to_json() if observed else {})}
+        values = observed.to_json() if observed else {}
         if self.spread is not None:
             values["observed_spread"] = None
         values |= {name: value / 100 for name, value in self._given.items()}

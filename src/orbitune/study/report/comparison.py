@@ -95,7 +95,7 @@ def terminal_columns(view: ReportView) -> list[Column]:
 
 def _seeds(view: ReportView) -> str:
     """Return the number of seeds, or its range."""
-    counts = sorted({group.seeds for row in view.rows for group in row.groups.values()})
+    counts = view.seed_counts
     return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
@@ -113,10 +113,9 @@ def _macro_f1_column(view: ReportView, split: str) -> Column:
         if split not in row.groups:
             return fmt.NOTHING
         summary = row.groups[split].summary
-        mean = fmt.percent(summary.macro_f1, view.digits)
         if summary.macro_f1_interval is None:
-            return mean
-        return f"{mean} ({fmt.percent_range(summary.macro_f1_interval, view.digits)})"
+            return fmt.percent(summary.macro_f1, view.digits)
+        return fmt.with_interval((summary.macro_f1, *summary.macro_f1_interval), view.digits)
 
     return f"{view.with_split('Macro-F1', split)} (95 % interval)", cell
 

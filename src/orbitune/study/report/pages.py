@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 
 from orbitune.errors import counted
@@ -19,6 +18,7 @@ from orbitune.reporting.components import (
 from orbitune.reporting.drawing import report_style
 from orbitune.reporting.page import WARNING, Page
 from orbitune.reporting.reliability import too_few
+from orbitune.study.design.fixed import format_time
 from orbitune.study.display_names import fold_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import run_details, tables
@@ -58,14 +58,13 @@ def build_page(results: StudyResults, folder: Path) -> Page:
         folder: holds the images that the results name.
     """
     view = ReportView(results)
-    created = datetime.fromisoformat(results.created).astimezone(timezone.utc)
     columns = comparison_columns(view)
     header = [name_head(view), *(head for head, _ in columns)]
     with report_style():
         return Page(
             subject="study",
             title=write_title(view),
-            stamp=f"{created:%Y-%m-%d %H:%M} UTC",
+            stamp=format_time(results.created),
             subtitle=_backbone_line(results),
             warning=WARNING if results.data.synthetic else "",
             headline=write_headline(view),

@@ -5,12 +5,11 @@ from statistics import fmean
 
 from orbitune.evaluation.robustness import Accuracy
 from orbitune.evaluation.statistics.comparison import Outcome
-from orbitune.evaluation.statistics.sentences import interval_name
+from orbitune.evaluation.statistics.sentences import corrected, interval_name
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import CalibrationRecord, ClassRecord, VerdictRecord
-from orbitune.study.report.answers.backbone_answers import corrected
 from orbitune.study.report.split_origins import corrupted_on, scored_on, scored_on_each
 from orbitune.study.report.view_model import ReportView, RunGroup
 from orbitune.study.verdicts import comparison_sentences

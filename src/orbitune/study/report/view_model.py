@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 
 from orbitune.evaluation.details.calibration_check import LEAST_TILES
@@ -219,10 +220,15 @@ class ReportView:
             return ""
         return "the first fold" if self.checks_first_fold else f"{self.folds} folds"
 
-    @property
+    @cached_property
     def costs_comparable(self) -> bool:
         """Return whether no two runs are of different processors or versions of the code."""
         return not run_origins(self.results)
+
+    @property
+    def seed_counts(self) -> list[int]:
+        """Return the numbers of seeds of the compared groups, rising."""
+        return sorted({group.seeds for row in self.rows for group in row.groups.values()})
 
     @property
     def shared_machine(self) -> bool:

@@ -64,12 +64,12 @@ class Search:
 
     @property
     def seeds(self) -> range:
-        """Seeds of the finalists: that of the run, and the next ones."""
+        """Return the seeds of the finalists: that of the run, and the next ones."""
         return range(self.spec.recipe.seed, self.spec.recipe.seed + SEEDS)
 
     @property
     def limits(self) -> range:
-        """Places that may be tried."""
+        """Return the places that may be tried."""
         return range(self.first.start - MOST_BEYOND, self.first.stop + MOST_BEYOND)
 
     def steps(self) -> Generator[list[Trial], None, None]:
@@ -169,17 +169,17 @@ class Search:
 
     @property
     def chosen(self) -> int | None:
-        """Place of the chosen learning rate; None if a trial failed, or every finalist diverged."""
+        """Return the place of the chosen rate; None if a trial failed, or every finalist diverged."""
         return self.choice.chosen if self.choice and self.finalists else None
 
     @property
     def _failed(self) -> list[Trial]:
-        """Trials that failed without diverging."""
+        """Return the trials that failed without diverging."""
         return [trial for trial in self._sorted_trials() if trial.error and not trial.diverged]
 
     @property
     def error(self) -> OrbituneError:
-        """Why no rate was chosen."""
+        """Return why no rate was chosen."""
         if failed := self._failed:
             return RunError(
                 "No learning rate was chosen, as trials failed; start the study again to repeat them: "

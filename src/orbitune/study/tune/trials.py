@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import DivergedError, OrbituneError
-from orbitune.evaluation.run_result import EpochMetrics, epoch_score
+from orbitune.evaluation.run_result import EpochMetrics, best_epoch, epoch_score
 from orbitune.study.executor import Outcome, Task
 from orbitune.study.grid import RunSpec
 from orbitune.study.tune.records import TrialRecord
@@ -59,7 +59,7 @@ class Trial:
 
     @property
     def ended(self) -> bool:
-        """Whether it needs no more training to reach its epochs, here or in an earlier session."""
+        """Return whether it needs no more training to reach its epochs, here or in an earlier session."""
         if self.error is None and (error := divergence(self.folder)):
             self.error = DivergedError(error)
         if self.error is None and self.result is None:
@@ -68,7 +68,7 @@ class Trial:
 
     @property
     def diverged(self) -> bool:
-        """Whether the loss was no longer finite."""
+        """Return whether the loss was no longer finite."""
         return isinstance(self.error, DivergedError)
 
     def store(self, outcome: Outcome) -> None:
@@ -84,25 +84,27 @@ class Trial:
 
     @property
     def history(self) -> tuple[EpochMetrics, ...]:
-        """Metrics of the epochs up to the current rung; a later rung may have trained more."""
+        """Return the metrics of the epochs up to the current rung; a later one may have trained more."""
         return self.result.history[: self.epochs] if self.result and self.error is None else ()
 
     @property
     def scores(self) -> tuple[float, ...]:
-        """Validation score of each epoch by the recipe's criterion; higher is better."""
+        """Return the validation score of each epoch by the recipe's criterion; higher is better."""
         return tuple(epoch_score(each, self.spec.recipe.criterion) for each in self.history)
 
     @property
     def macro_f1_variance(self) -> float:
-        """Variance of the best epoch's macro-F1 over the choice of validation tiles.
+        """Return the variance of the best epoch's macro-F1 over the choice of validation tiles.
 
         0 if an earlier version trained it, which stored no standard error.
         """
-        return (self.history[self.scores.index(max(self.scores))].validation_macro_f1_error or 0.0) ** 2
+        best = best_epoch(self.history, self.spec.recipe.criterion)
+        return (best.validation_macro_f1_error or 0.0) ** 2
 
     def record(self, *, chosen: bool) -> TrialRecord:
         """Return the trial as results.json stores it."""
-        history, outcome = self.history, Outcome(error=self.error)
+        history, criterion = self.history, self.spec.recipe.criterion
+        outcome = Outcome(error=self.error)
         result = self.result if history else None
         return TrialRecord(
             method=self.spec.arm,
@@ -111,7 +113,7 @@ class Trial:
             seed=self.seed,
             learning_rate=self.learning_rate,
             epochs=len(history) if history else self.epochs,
-            validation_accuracy=_best_accuracy(history, self.scores) if history else None,
+            validation_accuracy=best_epoch(history, criterion).validation_accuracy if history else None,
             scores=self.scores,
             seconds=result.seconds if result else None,
             test_reads=result.test_reads if result else None,
@@ -122,11 +124,7 @@ class Trial:
         )
 
 
-def _best_accuracy(history: tuple[EpochMetrics, ...], scores: tuple[float, ...]) -> float:
-    return history[scores.index(max(scores))].validation_accuracy
-
-
 def _describe_trial(value: dict[str, Any]) -> str:
     result = TrialResult.from_json(value)
-    scores = tuple(epoch_score(each, result.recipe.criterion) for each in result.history)
-    return f"validation accuracy {_best_accuracy(result.history, scores):.2%}"
+    best = best_epoch(result.history, result.recipe.criterion)
+    return f"validation accuracy {best.validation_accuracy:.2%}"

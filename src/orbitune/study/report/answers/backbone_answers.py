@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orbitune.evaluation.statistics.sentences import interval_name
+from orbitune.evaluation.statistics.sentences import corrected, interval_name
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import split_arm
 from orbitune.study.display_names import method_name
@@ -151,11 +151,6 @@ def intervals(verdict: VerdictRecord, *, sign: int = 1) -> str:
 def role(verdict: VerdictRecord) -> str:
     """Return the role of a comparison after a comma; empty for a primary one, and without a design."""
     return "" if verdict.role in (None, "primary") else f", {verdict.role}"
-
-
-def corrected(verdict: VerdictRecord) -> str:
-    """Return the words after a corrected p value; empty for a single comparison."""
-    return f" corrected for {verdict.family} comparisons" if verdict.family > 1 else ""
 
 
 def _claim(verdict: VerdictRecord) -> str:

@@ -9,14 +9,13 @@ from itertools import product
 
 from orbitune.errors import counted
 from orbitune.evaluation.statistics.comparison import Outcome
-from orbitune.evaluation.statistics.sentences import format_points, p_of_outcome
+from orbitune.evaluation.statistics.sentences import corrected, format_points, p_of_outcome
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.report.answers.backbone_answers import (
     backbone_conditions,
-    corrected,
     intervals,
     role,
     which_backbone,

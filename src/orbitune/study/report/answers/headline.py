@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from orbitune.evaluation.statistics.sentences import claim, format_points, interval_name, scope
+from orbitune.evaluation.statistics.sentences import claim, format_points, scope
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import VerdictRecord
-from orbitune.study.report.answers.backbone_answers import role, which_backbone_is_best
+from orbitune.study.report.answers.backbone_answers import intervals, role, which_backbone_is_best
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView
 
 _ASKED = "lora"  # without a named primary comparison, a study that has it among its methods is about this one
@@ -76,12 +76,7 @@ def _scope(verdict: VerdictRecord) -> str:
 def _interval(verdict: VerdictRecord) -> str:
     """Return a difference with its interval, the margin where the claim does not name it, and the role."""
     margin = f"; margin {format_points(verdict.margin)}" if verdict.outcome == "better" else ""
-    low, high = verdict.interval
-    folds = f", over folds {fmt.signed_range(*verdict.over_folds)}" if verdict.over_folds else ""
-    return (
-        f"{fmt.signed(verdict.difference)} points, {interval_name(verdict)} "
-        f"{fmt.signed_range(low, high)}{folds}{margin}{role(verdict)}"
-    )
+    return f"{fmt.signed(verdict.difference)} points, {intervals(verdict)}{margin}{role(verdict)}"
 
 
 def _saving(view: ReportView, verdict: VerdictRecord) -> list[str]:

@@ -99,19 +99,18 @@ def _table(gaps: Sequence[SplitGap]) -> Table:
 
 
 def _as_it_is(gap: SplitGap) -> str:
-    folds = ""
-    if gap.over_folds:
-        low, high = (100 * end for end in gap.over_folds)
-        folds = f", over folds {fmt.signed_range(low, high)}"
-    ends = fmt.signed_range(100 * gap.low, 100 * gap.high)
-    return f"{fmt.signed(100 * gap.difference)} ({ends}{folds})"
+    folds = f", over folds {_range(gap.over_folds)}" if gap.over_folds else ""
+    return f"{fmt.signed(100 * gap.difference)} ({_range((gap.low, gap.high))}{folds})"
 
 
 def _mixed(gap: StandardisedGap | None) -> str:
     if gap is None:
         return fmt.NOTHING
     difference = fmt.signed(100 * gap.difference)
-    if gap.interval is None:
-        return difference
-    low, high = (100 * end for end in gap.interval)
-    return f"{difference} ({fmt.signed_range(low, high)})"
+    return difference if gap.interval is None else f"{difference} ({_range(gap.interval)})"
+
+
+def _range(ends: Sequence[float]) -> str:
+    """Return an interval in points."""
+    low, high = (100 * end for end in ends)
+    return fmt.signed_range(low, high)

@@ -6,7 +6,7 @@ from orbitune.errors import counted
 from orbitune.evaluation.statistics.sentences import format_points
 from orbitune.reporting import formatting as fmt
 from orbitune.study.design.fixed import Design, DesignChange, format_time
-from orbitune.study.display_names import method_name
+from orbitune.study.display_names import pair_name
 from orbitune.study.report.view_model import ReportView
 
 
@@ -51,7 +51,7 @@ def _margins(design: Design) -> str:
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
-    return fmt.listed([f"{method_name(method)} against {method_name(other)}" for method, other in pairs])
+    return fmt.listed([pair_name(*pair) for pair in pairs])
 
 
 def _change(change: DesignChange) -> str:
@@ -73,7 +73,7 @@ def _change(change: DesignChange) -> str:
 def _explored(view: ReportView, design: Design) -> str:
     """Name what was not fixed beforehand."""
     explored = [
-        f"{method_name(each.method)} against {method_name(each.reference)}"
+        pair_name(each.method, each.reference)
         + (f" on the {each.split} split" if len(view.splits) > 1 else "")
         for each in view.results.verdicts
         if each.role == "exploratory"

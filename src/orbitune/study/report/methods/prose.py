@@ -56,7 +56,7 @@ def _rate(run: RunRecord) -> str:
 
 def _seeds(view: ReportView) -> str:
     """Return the numbers of seeds of the methods in words."""
-    counts = sorted({group.seeds for row in view.rows for group in row.groups.values()})
+    counts = view.seed_counts
     return counted(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
 
 
