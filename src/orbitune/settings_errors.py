@@ -109,11 +109,16 @@ def find_faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
         error: of pydantic.
         model: the settings that were validated; an unknown name is answered with the nearest of its fields.
     """
+    errors = [(".".join(_setting(each["loc"], model)), each) for each in error.errors(include_url=False)]
+    return _faults(errors, model)
+
+
+def _faults(errors: Iterable[tuple[str, Mapping[str, Any]]], model: type[BaseModel]) -> list[Fault]:
+    """Return a fault for each name: a union reports one error for each of its types."""
     found: dict[str, list[Mapping[str, Any]]] = {}
-    for each in error.errors(include_url=False):
-        # A union reports one error for each of its types: they belong to the same setting.
-        found.setdefault(".".join(_setting(each["loc"], model)), []).append(each)
-    return [Fault(setting, _words(each, model)) for setting, each in found.items()]
+    for name, each in errors:
+        found.setdefault(name, []).append(each)
+    return [Fault(name, _words(each, model)) for name, each in found.items()]
 
 
 def describe_value(error: ValidationError) -> str:
@@ -123,10 +128,7 @@ def describe_value(error: ValidationError) -> str:
 
 def describe_fields(errors: Sequence[Mapping[str, Any]]) -> str:
     """Describe what is wrong with the parameters of a request, such as "top_k: must be at least 1."."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for each in errors:
-        found.setdefault(str(each["loc"][-1]), []).append(each)
-    return _join([Fault(name, _words(each, BaseModel)) for name, each in found.items()], str)
+    return _join(_faults([(str(each["loc"][-1]), each) for each in errors], BaseModel), str)
 
 
 def _setting(location: tuple[int | str, ...], model: type[BaseModel]) -> Iterable[str]:

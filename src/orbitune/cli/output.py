@@ -80,5 +80,5 @@ def print_scores(split: str, scores: "SplitScores", *, of: str, whose: str = "")
         whose: the models that have seen the tiles of `scores.seen`.
     """
     print(f"{split} {scores.describe()}, on the {of}")
-    if seen := scores.seen:
-        print(f"warning: {seen.describe(counted(scores.count, f'{split} tile'), whose)}")
+    if line := scores.describe_seen(split, whose):
+        print(f"warning: {line}")

@@ -15,7 +15,7 @@ from orbitune.evaluation.statistics.sentences import round_up_images
 from orbitune.evaluation.tasks.score_loss import ScoreLoss
 from orbitune.exporting.reference import Predict, ReferenceModel, predict_in_batches
 from orbitune.exporting.refusals import ExportRefusedError, ExportUndecidedError
-from orbitune.models.lineage.overlap import ENOUGH, OtherTiles, SeenCounts, describe_unknown, list_seen
+from orbitune.models.lineage.overlap import ENOUGH, describe_too_few, describe_trained
 from orbitune.records import JsonTuple, Record
 from orbitune.training.meter import folder_bytes
 
@@ -148,15 +148,13 @@ class ExportCheck(Record):
         Args:
             whose: name of the runs of the backbone.
         """
-        tiles = counted(self.tiles, "validation tile")
-        if self.seen is None:
-            return describe_unknown(tiles, whose)
+        line = describe_trained(counted(self.tiles, "validation tile"), self.seen, whose=whose)
         if not self.seen:
-            return ""
-        line = f"{list_seen({tiles: SeenCounts(trained=self.seen)}, whose)}: they say little about new tiles"
+            return line
+        line = f"{line}: they say little about new tiles"
         rest = self.tiles - self.seen
         if not self.losses_on_others:
-            return f"{line}; {OtherTiles(count=rest, score='', value=None).describe()}"
+            return f"{line}; {describe_too_few(rest)}"
         losses = (
             f"{each.points_lost:.2f} points of {each.score} ({each.low:.2f} to {each.high:.2f})"
             for each in self.losses_on_others

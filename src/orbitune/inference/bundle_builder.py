@@ -17,7 +17,7 @@ from orbitune.inference.ood_fitting import BATCH, SAMPLE, choose_rate, compute_o
 from orbitune.integrity import read_json
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.lineage.carrying import carry_backbone
-from orbitune.models.lineage.overlap import SeenCounts, describe_unknown, list_seen
+from orbitune.models.lineage.overlap import describe_trained
 from orbitune.models.lineage.seen_file import copy_seen
 from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.lineage.training_data import Brightness, TrainingData
@@ -102,15 +102,11 @@ def build_bundle(
 
 def _warn_seen(setup: TrainingSetup) -> None:
     """Warn that the runs of the backbone were trained on tiles that the bundle is measured on."""
-    tiles, found = (
-        counted(len(setup.splits["validation"]), "validation tile"),
-        setup.trained_before("validation"),
-    )
-    if found is None:
-        _LOGGER.warning("%s", describe_unknown(tiles, setup.backbone.record.runs))
-    elif count := int(found.sum()):
-        seen = list_seen({tiles: SeenCounts(trained=count)}, setup.backbone.record.runs)
-        _LOGGER.warning("%s: *not sure* and the loss by storage rest on them", seen)
+    tiles = counted(len(setup.splits["validation"]), "validation tile")
+    found = setup.trained_before("validation")
+    count = None if found is None else int(found.sum())
+    if line := describe_trained(tiles, count, whose=setup.backbone.record.runs):
+        _LOGGER.warning("%s%s", line, ": *not sure* and the loss by storage rest on them" if count else "")
 
 
 def _complete_metadata(metadata: ModelMetadata, result: RunResult, *, setup: TrainingSetup) -> ModelMetadata:

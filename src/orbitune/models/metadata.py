@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, Strict, model_validator
 
-from orbitune.errors import OrbituneError, RunError, counted, find_repeated
+from orbitune.errors import OrbituneError, RunError, find_repeated
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG
 from orbitune.models.lineage.adaptation import Adaptation
 from orbitune.models.lineage.ancestors import Ancestor, check_joined
@@ -284,12 +284,7 @@ class ModelMetadata(StoredRecord):
 
     def describe_seen(self, split: str) -> str:
         """Return how many tiles of a split the runs of the backbone have seen; empty where none are known."""
-        scores = self.scores[split]
-        return (
-            scores.seen.describe(counted(scores.count, f"{split} tile"), self.backbone.runs)
-            if scores.seen
-            else ""
-        )
+        return self.scores[split].describe_seen(split, self.backbone.runs)
 
     def to_json(self) -> dict[str, Any]:
         """Return the metadata as a JSON object, without the fields that are not known.

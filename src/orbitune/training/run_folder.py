@@ -21,8 +21,8 @@ from orbitune.training.stored.recipe import has_trained, stored_recipe
 from orbitune.training.stored.records import Divergence, RunInputs
 
 _DIVERGED, _ENVIRONMENT, _INPUTS = "diverged.json", "environment.json", "inputs.json"
-_SKIPPED = "skipped-images.json"
-_BEFORE_TRAINING = (RECIPE, _INPUTS, _ENVIRONMENT, _SKIPPED)
+SKIPPED = "skipped-images.json"
+_BEFORE_TRAINING = (RECIPE, _INPUTS, _ENVIRONMENT, SKIPPED)
 PATIENCE = 5.0  # seconds; a process that was asked to stop finishes its step first
 
 
@@ -218,7 +218,7 @@ class RunFolder:
         environment.write(self.path / _ENVIRONMENT)
         if skipped:
             lines = [{"file": name, "reason": reason} for name, reason in skipped]
-            write_json(self.path / _SKIPPED, lines)
+            write_json(self.path / SKIPPED, lines)
 
     def write_log(self, history: Sequence[EpochMetrics]) -> None:
         """Write log.jsonl, one line per epoch, as a whole."""

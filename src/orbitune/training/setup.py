@@ -312,8 +312,9 @@ def check_recipes(*recipes: Recipe, one_label: bool = False) -> None:
     for data, selection in dict.fromkeys((each.data, column_selection(each)) for each in anchored):
         check_data(data, selection)  # first: an adapter of a backbone may have to be merged
     backbones = {name: open_backbone(name) for name in dict.fromkeys(each.backbone for each in anchored)}
+    for backbone in backbones.values():
+        backbone.check_weights()
     for recipe in anchored:
-        backbones[recipe.backbone].check_weights()
         check_sizes(recipe, backbones[recipe.backbone])
     check_labels(anchored, one_label=one_label, check_settings=check_settings)
 

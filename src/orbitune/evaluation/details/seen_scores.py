@@ -1,6 +1,5 @@
 """Scores of the tiles that a model has not seen, beside those of all tiles."""
 
-from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -41,9 +40,8 @@ def score_others(
 ) -> OtherTiles:
     """Return the main score of the tiles that were not seen, bool (N,)."""
     rest, probabilities = ~seen, task.probabilities(logits, decision)
-    names: Sequence[str] = [*task.main_scores(probabilities, labels=labels, decision=decision)]
-    count, value = int(rest.sum()), None
-    if count >= ENOUGH:
-        found = task.main_scores(probabilities[rest], labels=labels[rest], decision=decision)
-        value = found[names[0]]
-    return OtherTiles(count=count, score=names[0], value=value)
+    count = int(rest.sum())
+    part = rest if count >= ENOUGH else np.ones_like(rest)  # of all tiles only the score's name is used
+    found = task.main_scores(probabilities[part], labels=labels[part], decision=decision)
+    score, value = next(iter(found.items()))
+    return OtherTiles(count=count, score=score, value=value if count >= ENOUGH else None)

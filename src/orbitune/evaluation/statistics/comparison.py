@@ -118,7 +118,7 @@ class Comparison(Record):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Return the interval that the outcome rests on, in points; that of this comparison in older results."""
+        """Return the interval that the outcome rests on, in points; in older results it stands alone."""
         return self.simultaneous or (self.low, self.high)
 
     @property

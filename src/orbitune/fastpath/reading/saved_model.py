@@ -16,7 +16,13 @@ from orbitune.fastpath.layer_modules import LowRankLinear
 from orbitune.fastpath.reading.adapter import Adapter, read_adapter
 from orbitune.models.backbones import Backbone
 from orbitune.models.families.family import Family
-from orbitune.models.families.tensor_shapes import UnknownModelError, current_names, require, tensor_shapes
+from orbitune.models.families.tensor_shapes import (
+    UnknownModelError,
+    current_names,
+    is_headless,
+    require,
+    tensor_shapes,
+)
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, check_config, read_tensors, weight_files
 
 
@@ -64,7 +70,7 @@ def _read(folder: Path, backbone: Backbone, *, classes: int) -> nn.Module:
 
 def _renamed(stored: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint under the names of transformers 5."""
-    headless = not any(name.startswith(f"{family.body}.") for name in stored)
+    headless = is_headless(stored, family)
     renamed: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         names = current_names(name, family, headless=headless)

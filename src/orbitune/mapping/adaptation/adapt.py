@@ -147,7 +147,7 @@ class _FittedHead:
         """Return lines on points left out or too close, and classes without points."""
         counts = self.counts(classes)
         missing = [name for name in classes if not counts[name]]
-        lines = [self.scores.warning()] if self.scores.warning() else []
+        lines = [line] if (line := self.scores.warning()) else []
         if self.left_out:
             lines.append(
                 f"{self.left_out:,} points have no class, or lie outside the scene or where it has no data: "

@@ -45,12 +45,15 @@ class LabelledWindows:
         """Row and column of each point's cell, int (N, 2)."""
         return self.pixels // self.side
 
+    def near(self, pixel: np.ndarray) -> np.ndarray:
+        """Return which points have windows that may overlap with those of a pixel, bool (N,)."""
+        return np.asarray(abs(self.pixels - pixel).max(1) < REACH * self.side)
+
     def count_close(self) -> int:
         """Return the number of points whose windows overlap with another cell's."""
         close = 0
         for pixel, cell in zip(self.pixels, self.cells, strict=True):
-            near = abs(self.pixels - pixel).max(1) < REACH * self.side
-            close += bool((near & (self.cells != cell).any(1)).any())
+            close += bool((self.near(pixel) & (self.cells != cell).any(1)).any())
         return close
 
     @classmethod

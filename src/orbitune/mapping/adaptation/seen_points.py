@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from orbitune.mapping.adaptation.labelled_windows import REACH, LabelledWindows
+from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
 from orbitune.mapping.worker import Worker
 from orbitune.models.lineage.adaptation import Adaptation, LabelledPlace
 from orbitune.models.lineage.overlap import Overlap
@@ -35,11 +35,13 @@ def find_earlier(
     """Return which points have windows that overlap with those of other places, bool (N,)."""
     import pyproj
 
+    found = np.zeros(len(windows.labels), bool)
     if not places:
-        return np.zeros(len(windows.labels), bool)
+        return found
     grid = worker.scene.grid
     degrees = np.array([(place.longitude, place.latitude) for place in places])
     projection = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
     known, _ = grid.locate(*projection.transform(*degrees.T))
-    far = abs(windows.pixels[:, None] - known[None]).max(2)
-    return np.asarray((far < REACH * windows.side).any(1))
+    for pixel in known:
+        found |= windows.near(pixel)
+    return found

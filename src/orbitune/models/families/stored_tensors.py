@@ -5,7 +5,12 @@ from pathlib import Path
 
 from orbitune.errors import ModelError
 from orbitune.models.families.family import Family, is_head
-from orbitune.models.families.tensor_shapes import UnknownModelError, current_names, tensor_shapes
+from orbitune.models.families.tensor_shapes import (
+    UnknownModelError,
+    current_names,
+    is_headless,
+    tensor_shapes,
+)
 from orbitune.models.files.checkpoint_files import check_config, checkpoint_shapes
 
 
@@ -29,7 +34,7 @@ def check_stored(folder: Path, family: Family, *, name: str) -> None:
     except UnknownModelError:
         return
     needed = {tensor: shape for tensor, shape in needed.items() if not _is_in_head(tensor, family)}
-    headless = not any(tensor.startswith(f"{family.body}.") for tensor in stored)
+    headless = is_headless(stored, family)
     found: dict[str, tuple[int, ...]] = {}
     for tensor, shape in stored.items():
         names = current_names(tensor, family, headless=headless)

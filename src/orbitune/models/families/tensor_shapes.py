@@ -4,6 +4,7 @@ Building the model with transformers tells them too, but importing it takes seco
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from orbitune.models.families.family import TRANSFORMERS_4, Family
@@ -41,6 +42,11 @@ def require(known: bool) -> None:
     """
     if not known:
         raise UnknownModelError
+
+
+def is_headless(names: Iterable[str], family: Family) -> bool:
+    """Return whether a checkpoint of these tensors was saved without the class with the head."""
+    return not any(name.startswith(f"{family.body}.") for name in names)
 
 
 def current_names(name: str, family: Family, *, headless: bool) -> list[str]:

@@ -3,7 +3,7 @@
 from pydantic import NonNegativeInt
 
 from orbitune.errors import counted
-from orbitune.models.lineage.overlap import OtherTiles, SeenCounts, describe_seen
+from orbitune.models.lineage.overlap import SeenCounts, describe_seen, describe_too_few
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import Record
 
@@ -52,7 +52,6 @@ class MergeScore(Record):
         line = describe_seen(counts, "the other run, or of one that the two come from")
         rest = self.unseen
         if rest is None:
-            left = OtherTiles(count=(self.count or 0) - self.seen, score="", value=None)
-            return f"{line}; {left.describe()}"
+            return f"{line}; {describe_too_few((self.count or 0) - self.seen)}"
         accuracies = ", ".join(f"{each:.2%}" for each in (rest.one, rest.other, rest.merged))
         return f"{line}; without them they are {accuracies} ({counted(rest.count or 0, 'tile')})"

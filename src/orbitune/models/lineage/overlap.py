@@ -51,10 +51,8 @@ class OtherTiles(Record):
 
     def describe(self) -> str:
         """Return the score in words, to be continued after a semicolon."""
-        if not self.count:
-            return "there are no other tiles"
         if self.value is None:
-            return f"the {counted(self.count, 'other tile is', several='other tiles are')} too few to score"
+            return describe_too_few(self.count)
         return f"without them {self.score} is {self.text} ({counted(self.count, 'tile')})"
 
     @property
@@ -62,6 +60,13 @@ class OtherTiles(Record):
         """Return the value as it is printed."""
         assert self.value is not None
         return f"{self.value:.2%}" if self.score == "accuracy" else f"{self.value:.4f}"
+
+
+def describe_too_few(count: int) -> str:
+    """Return why the tiles that were not seen have no score, to be continued after a semicolon."""
+    if not count:
+        return "there are no other tiles"
+    return f"the {counted(count, 'other tile is', several='other tiles are')} too few to score"
 
 
 class SeenCounts(Record):
@@ -113,6 +118,19 @@ def describe_seen(counts: Mapping[str, SeenCounts], whose: str) -> str:
 def describe_unknown(tiles: str, whose: str) -> str:
     """Return that it is not known whether a set holds training tiles of some models, in one line."""
     return f"whether {tiles} were training tiles of {whose} is not known"
+
+
+def describe_trained(tiles: str, count: int | None, *, whose: str) -> str:
+    """Return how many tiles of a set were training tiles of some models, in one line; empty where none.
+
+    Args:
+        tiles: what the set is called, with its number of tiles.
+        count: of them; None where it is not known.
+        whose: the models.
+    """
+    if count is None:
+        return describe_unknown(tiles, whose)
+    return list_seen({tiles: SeenCounts(trained=count)}, whose) if count else ""
 
 
 def list_seen(counts: Mapping[str, SeenCounts], whose: str) -> str:

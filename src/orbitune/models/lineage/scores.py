@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, FiniteFloat, NonNegativeInt, Strict
 
+from orbitune.errors import counted
 from orbitune.models.lineage.overlap import SeenCounts
 from orbitune.records import Record
 
@@ -37,6 +38,15 @@ class Scores(Record):
     def headline(self) -> dict[str, float]:
         """Return the main scores by name."""
         return {"accuracy": self.accuracy, "macro-F1": self.macro_f1}
+
+    def describe_seen(self, split: str, whose: str) -> str:
+        """Return how many tiles of a split some models have seen, in one line; empty where none are known.
+
+        Args:
+            split: what the tiles are called.
+            whose: the models that have seen them.
+        """
+        return self.seen.describe(counted(self.count, f"{split} tile"), whose) if self.seen else ""
 
     def cells(self) -> dict[str, str]:
         """Return the texts of a table's row by the names of the columns."""

@@ -73,11 +73,16 @@ def _are_among(sums: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def save_seen(folder: Path, seen: SeenTiles) -> None:
     """Write the checksums of all tiles that a model has seen into the folder of its run or bundle."""
-    trained, validated = (
-        None if sums is None else base64.b64encode(sums.astype("<u4").tobytes()).decode()
-        for sums in (seen.trained, seen.validated)
-    )
-    _File(checksums=trained or "", validation=validated).write(folder / FILE)
+    validation = None if seen.validated is None else _encode(seen.validated)
+    _File(checksums=_encode(seen.trained), validation=validation).write(folder / FILE)
+
+
+def _encode(sums: np.ndarray) -> str:
+    return base64.b64encode(sums.astype("<u4").tobytes()).decode()
+
+
+def _decode(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text, validate=True), "<u4")
 
 
 def copy_seen(source: Path, folder: Path) -> None:
@@ -115,14 +120,10 @@ def read_seen(folder: Path) -> SeenTiles | None:
         return None
     try:
         stored = _File.read(folder / FILE)
-        trained, validated = (
-            None if text is None else np.frombuffer(base64.b64decode(text, validate=True), "<u4")
-            for text in (stored.checksums, stored.validation)
-        )
+        validated = None if stored.validation is None else _decode(stored.validation)
+        return SeenTiles(_decode(stored.checksums), validated)
     except (OrbituneError, ValueError):
         raise ModelError(
             f"{folder / FILE} is damaged. Restore it, or remove it: tiles that the model was trained on are "
             "then not recognised."
         ) from None
-    assert trained is not None
-    return SeenTiles(trained, validated)

@@ -9,7 +9,6 @@ import yaml
 
 from orbitune.data.preview import rgb_preview
 from orbitune.data.tileset import TileSet
-from orbitune.errors import counted
 from orbitune.evaluation.details.score_details import ScoreDetails, interval_of_macro_f1
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import Predictions
@@ -125,9 +124,9 @@ def build_page(view: RunView) -> Page:
 def _cautions(result: RunResult) -> list[str]:
     """Return how many of the scored tiles the runs of the backbone have seen."""
     return [
-        f"{scores.seen.describe(counted(scores.count, f'{split} tile'), result.backbone.runs)}."
+        f"{line}."
         for split, scores in (("test", result.test), ("validation", result.validation))
-        if scores.seen
+        if (line := scores.describe_seen(split, result.backbone.runs))
     ]
 
 

@@ -11,10 +11,9 @@ from orbitune.integrity import read_json
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_there
 from orbitune.training.duration.extension import lengthened
-from orbitune.training.run_folder import log_text, read_environment, read_inputs
+from orbitune.training.run_folder import SKIPPED, log_text, read_environment, read_inputs
+from orbitune.training.stored.recipe import FILE as RECIPE
 from orbitune.yaml_files import read_yaml
-
-_SKIPPED = "skipped-images.json"
 
 
 def check_run(folder: Path) -> None:
@@ -32,14 +31,14 @@ def check_run(folder: Path) -> None:
     _check_recipe(folder, result)
     if _read_text(folder / "log.jsonl") != log_text(result.history):
         raise _mismatch_error(folder, "log.jsonl")
-    kept = read_json(folder / _SKIPPED) if (folder / _SKIPPED).is_file() else []
+    kept = read_json(folder / SKIPPED) if (folder / SKIPPED).is_file() else []
     if not isinstance(kept, list) or len(kept) != result.data.skipped:
-        raise _mismatch_error(folder, _SKIPPED)
+        raise _mismatch_error(folder, SKIPPED)
 
 
 def _check_recipe(folder: Path, result: RunResult) -> None:
     """Compare recipe.yaml with the trained recipe; paths may have moved."""
-    file = folder / "recipe.yaml"
+    file = folder / RECIPE
     values = read_yaml(file)
     kept, trained = Recipe.make(values), result.recipe
     longer = lengthened(trained, kept)

@@ -7,6 +7,7 @@ reported, and by which it knows the run on another machine.
 import shutil
 from pathlib import Path
 
+from orbitune.evaluation.run_result import FILE as RESULT
 from orbitune.evaluation.run_result import RunResult
 from orbitune.models.files.run_weights import FOLDERS
 from orbitune.models.lineage.seen_file import FILE as SEEN_FILE
@@ -37,5 +38,5 @@ def relocate(run: Path, paths: dict[str, str | None]) -> None:
     """
     if recipe := stored_recipe(run):
         recipe.model_copy(update=paths).save(run / FILE)
-    if (run / "result.json").is_file():
+    if (run / RESULT).is_file():
         RunResult.load(run).at(paths).save(run)
