@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orbitune.errors import ModelError
 from orbitune.models.backbones import Backbone, empty_model, load_weights
-from orbitune.models.families.family import token_count
+from orbitune.models.families.family import Family, layer_names, token_count
 from orbitune.models.lineage.fine_tuned import open_backbone
 from orbitune.models.metadata import ParameterCounts
 from orbitune.models.methods import METHODS, count_parameters, find_method
@@ -43,6 +43,7 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
     size = sizes[-1][0]
     recipe = recipe.replace(image_size=size, sizes=sizes if recipe.sizes else None)
     check_sizes(recipe, backbone)
+    check_freezing(recipe, backbone.family)
     if recipe.precision == "tf32" and not has_tf32():
         raise ModelError(
             "Precision tf32 needs an NVIDIA GPU of the Ampere generation or later. Choose bf16 or fp32."
@@ -117,6 +118,42 @@ def check_sizes(recipe: Recipe, backbone: Backbone) -> None:
         )
 
 
+def check_freezing(recipe: Recipe, family: Family) -> None:
+    """Check that the first layers of a family can be frozen, for a recipe that freezes some.
+
+    Raises:
+        ModelError: its layers do not follow one another alike.
+    """
+    if recipe.freeze_layers and family.why_plain:
+        raise ModelError(
+            f"The first layers of {family.title} cannot be frozen while training (--freeze-layers): "
+            f"{family.why_plain}. Leave it out."
+        )
+
+
+def _check_frozen_layers(model: "nn.Module", family: Family, *, recipe: Recipe) -> None:
+    """Check that freezing layers leaves some that are trained, and freezes some that were.
+
+    Raises:
+        ModelError: it freezes all layers, or none that the method trains.
+    """
+    counts = [count for count, _ in recipe.freeze_layers or ()]
+    if not counts:
+        return
+    layers = [model.get_submodule(name) for name in layer_names(model, family)]
+    if counts[-1] >= len(layers):
+        raise ModelError(
+            f"--freeze-layers {counts[-1]} leaves no layer to train, as the backbone has {len(layers)}: "
+            f"freeze at most {len(layers) - 1}."
+        )
+    trained = [any(p.requires_grad for p in layer.parameters()) for layer in layers]
+    if not any(trained[: counts[0]]):
+        raise ModelError(
+            f"--freeze-layers {counts[0]} is without effect: the first layer that is trained is number "
+            f"{trained.index(True) + 1}."
+        )
+
+
 def _check_kept_head(backbone: Backbone, classes: Sequence[str]) -> None:
     """Check that the head of a backbone has these classes, for a recipe that keeps it.
 
@@ -169,13 +206,14 @@ def build(recipe: Recipe, backbone: Backbone, *, classes: tuple[str, ...]) -> "n
 
     Raises:
         ModelError: the weights cannot be loaded, the head that should be kept has other classes, or the
-            counts differ from those of `plan_parameters`.
+            counts differ from those of `plan_parameters`, or layers that should be frozen cannot be.
     """
     method = find_method(recipe.method)
     if recipe.keep_head:
         _check_kept_head(backbone, classes)
     loaded = load_weights(backbone, classes, seed=recipe.seed, keep_head=recipe.keep_head)
     model = method.apply(loaded, backbone.family, recipe=recipe)
+    _check_frozen_layers(model, backbone.family, recipe=recipe)
     built, planned = (
         count_parameters(model, backbone.family),
         plan_parameters(recipe, backbone, classes=classes),

@@ -27,7 +27,7 @@ from orbitune.evaluation.tasks.known import task_of
 from orbitune.evaluation.tasks.task import Task
 from orbitune.extras import require
 from orbitune.models.backbones import Backbone
-from orbitune.models.factory import check_sizes, check_trained_whole, resolve
+from orbitune.models.factory import check_freezing, check_sizes, check_trained_whole, resolve
 from orbitune.models.files.location import check_unambiguous
 from orbitune.models.lineage.fine_tuned import FineTuned, open_backbone
 from orbitune.models.lineage.overlap import Overlap, count_by_split
@@ -315,7 +315,9 @@ def check_recipes(*recipes: Recipe, one_label: bool = False) -> None:
     for backbone in backbones.values():
         backbone.check_weights()
     for recipe in anchored:
-        check_sizes(recipe, backbones[recipe.backbone])
+        backbone = backbones[recipe.backbone]
+        check_sizes(recipe, backbone)
+        check_freezing(recipe, backbone.family)
     check_labels(anchored, one_label=one_label, check_settings=check_settings)
 
 
