@@ -119,6 +119,7 @@ class TrainingSetup:
             attention=network.plan.attention,
             depth=network.frozen_depth,
             views=self.views,
+            bits=self.recipe.cache_bits,
         )
         return ActivationLoader(
             key, loader, network=network, splits=self.splits, device=device, folder=folder
