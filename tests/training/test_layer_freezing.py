@@ -123,7 +123,6 @@ def test_a_plan_measures_steps_before_and_after_layers_are_frozen(recipe):
         ({"freeze_layers": "1:0.5,2:0.5"}, "the numbers of layers and the fractions must rise, such as"),
         ({"method": "linear"}, "freeze_layers cannot be combined with method linear, which trains no layer"),
         ({"method": "adalora"}, "freeze_layers cannot be combined with method adalora, which ranks"),
-        ({"epochs": "auto"}, "epochs auto cannot be combined with sizes, freeze_layers or restarts"),
         (
             {"cache_frozen": True, "method": "topk", "augment": "flips"},
             "cache_frozen cannot be combined with freeze_layers",
