@@ -9,6 +9,7 @@ from orbitune.bench.figures import (
     accuracy_at_cpu_seconds,
     accuracy_in_time,
     accuracy_loss,
+    command_time,
     corrupted_accuracy,
     corrupted_errors_gone,
     test_accuracy,
@@ -135,3 +136,18 @@ def test_the_accuracy_for_cpu_seconds_lies_between_those_of_two_numbers_of_passe
     details = dict(measured["details"])
     assert 0 < measured["value"] <= 1
     assert details["seeds"].count(" passes)") == 2 and "freeze_layers" in details["changed settings"]
+
+
+def test_the_time_of_commands_is_that_of_the_slowest_without_its_first_call(runs):
+    measured = command_time.measure(
+        str(runs / "run"), commands=["--version", "predict {bundle} {tile} --backbone {backbone}"], repeats=1
+    )
+    (_, version), (command, prediction) = measured["details"]
+    assert command == "orbitune predict {bundle} {tile} --backbone {backbone}"
+    assert float(version.removesuffix(" s")) < float(prediction.removesuffix(" s"))
+    assert measured["value"] == pytest.approx(float(prediction.removesuffix(" s")), abs=0.005)
+
+
+def test_a_command_that_ends_otherwise_than_expected_has_no_time(runs):
+    with pytest.raises(OrbituneError, match=r"orbitune serve missing ended with exit code 2"):
+        command_time.measure(str(runs / "run"), commands=["serve missing"])
