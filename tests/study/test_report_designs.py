@@ -118,6 +118,23 @@ def test_without_a_name_a_method_that_was_added_later_is_not_the_answer(large):
     assert "of 3 methods are within" in headline(results)
 
 
+def test_the_headline_on_backbones_names_what_was_not_fixed_beforehand():
+    arms = ("full@small", "lora@small", "full@large", "lora@large")
+    results = judge(Large(arms, seeds=2, count=100), arms)
+    assert "exploratory" not in headline(results)
+    for entry in results["verdicts"]:
+        if "lora" in entry["method"]:
+            entry["role"] = "exploratory"
+    named = re.compile(
+        r"On the random split, which backbone: .* with full fine-tuning; .* with LoRA \(exploratory\)"
+    )
+    assert named.match(headline(results))
+    for entry in results["verdicts"]:
+        entry["role"] = "exploratory"
+    assert headline(results).count(", with every method (exploratory)") == 2
+    assert ", exploratory" in conclusions_text(results)
+
+
 def test_the_headline_names_the_margin_of_each_split_and_the_seeds_and_tiles_of_each_clause(large):
     results = judge(large, METHODS)
     several = [entry for entry in results["verdicts"] if entry["method"] != "lora"]

@@ -63,12 +63,15 @@ def name_head(view: ReportView) -> str:
 
 
 def failures(results: StudyResults) -> list[tuple[str, str]]:
-    """Return the name and the error of every run that is not finished."""
-    return [(run_name(run), f"{run.status}: {fmt.single_line(run.error)}") for run in results.failed]
+    """Return the names of the runs that are not finished, and the error that they share."""
+    reasons: dict[str, list[str]] = {}
+    for run in results.failed:
+        reasons.setdefault(f"{run.status}: {fmt.single_line(run.error)}", []).append(run_name(run))
+    return [(fmt.listed(names), reason) for reason, names in reasons.items()]
 
 
 def comparison_rows(view: ReportView, columns: list[Column]) -> list[list[str]]:
-    """Return one row per method in the order of the study, then one per failed run."""
+    """Return one row per method in the order of the study, then one per reason for failed runs."""
     rows = [[row.title, *(cell(row) for _, cell in columns)] for row in view.rows]
     return [*rows, *map(list, failures(view.results))]
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from orbitune.errors import counted
 from orbitune.evaluation.statistics.sentences import format_points
 from orbitune.reporting import formatting as fmt
-from orbitune.study.design.fixed import Design, DesignChange, format_time
+from orbitune.study.design.fixed import Design, DesignChange
 from orbitune.study.display_names import pair_name
 from orbitune.study.report.view_model import ReportView
+from orbitune.timestamps import format_time
 
 
 def describe_design(view: ReportView) -> list[str]:
