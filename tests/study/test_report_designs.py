@@ -19,6 +19,7 @@ from orbitune.study.report.comparison import table_caption, table_notes
 from orbitune.study.report.figures.costs import cost_figure
 from orbitune.study.report.figures.styles import method_styles
 from orbitune.study.report.methods.methodology import describe_runs
+from orbitune.study.report.pages import build_page
 from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.tables import verdict_table
 from orbitune.study.report.view_model import ReportView
@@ -169,12 +170,14 @@ def test_costs_of_several_processors_are_compared_nowhere(named):
 # Tiles that were seen
 
 
-def test_tiles_that_only_validated_a_backbone_may_raise_scores_and_each_split_is_named(named):
+def test_tiles_that_only_validated_a_backbone_may_raise_scores_and_each_split_is_named_once(named, tmp_path):
     results = copy.deepcopy(named)
     for run in results["runs"]:
         data = run["result"]["data"]
         data |= {"seen": {}, "validated": {"validation": 5}}
     first, second = warn_seen(view(results))
+    page = build_page(StudyResults.from_json(results), tmp_path)
+    assert page.cautions[:2] == [first, second] and not {first, second} & {*page.notes}
     assert first == (
         f"Warning: 5 of {data['sizes']['validation']:,} validation tiles of the random split were validation "
         "tiles of the backbone, which choose epochs and fit thresholds: the scores may be too high."

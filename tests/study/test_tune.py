@@ -288,11 +288,12 @@ def test_a_choice_by_loss_is_tied_by_the_seeds_alone(recipe, tmp_path):
     assert record.criterion == "loss" and record.standard_error == 0.0
 
 
-def test_the_chosen_rate_is_seldom_worse_than_the_best_by_more_than_the_noise(recipe, tmp_path):
+@pytest.mark.parametrize("studies", [25, pytest.param(400, marks=pytest.mark.slow)])
+def test_the_chosen_rate_is_seldom_worse_than_the_best_by_more_than_the_noise(recipe, tmp_path, studies):
     """Simulated studies: the optimum lies anywhere within the limits, tiles and seeds add noise."""
     random = np.random.default_rng(0)
     losses, edges = [], 0
-    for number in range(25):
+    for number in range(studies):
         at, noise = random.uniform(-4, 0), {}
 
         def accuracy(rate, epoch, seed, at=at, noise=noise):

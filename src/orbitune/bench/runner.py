@@ -38,8 +38,8 @@ from orbitune.integrity import (
     read_checksummed_json,
     write_checksummed_json,
 )
+from orbitune.machine.timestamps import timestamp
 from orbitune.processes.child_processes import run_module
-from orbitune.timestamps import timestamp
 from orbitune.training.setup import TrainingSetup, prepare_training
 
 # Measures of which less is better, with the fields of a measurement that hold them.

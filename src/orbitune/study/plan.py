@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orbitune.data.labels.early_checks import check_tiles
 from orbitune.data.loader import TileLoader
 from orbitune.files import scratch
 from orbitune.models.factory import image_size, plan_parameters
@@ -177,6 +178,7 @@ def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[Plan]
     if len(recipes) == 1:
         return [plan_run(recipes[0], progress)]
     check_recipes(*recipes)
+    check_tiles([recipe.anchored() for recipe in recipes], progress=progress)
     with ForkServer.spawn() as server:
         return [plan_apart(recipe, server) for recipe in recipes]
 

@@ -12,11 +12,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
+from orbitune.data.labels.early_checks import check_tiles
 from orbitune.errors import OrbituneError, counted
 from orbitune.evaluation.statistics.comparison import MARGIN
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
 from orbitune.fold import Fold
+from orbitune.machine.timestamps import timestamp
 from orbitune.messages import shown_on_stderr
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import SCRATCH
@@ -38,7 +40,6 @@ from orbitune.study.run_records import record_run, shared_fields
 from orbitune.study.stages import Stages
 from orbitune.study.tune.search import Search, check_count, chosen_learning_rates, make_searches
 from orbitune.suggestions import unknown
-from orbitune.timestamps import timestamp
 from orbitune.training.setup import check_recipes, prepare_training
 from orbitune.training.stored.record import drop_weights
 from orbitune.training.tracking.trackers import make_trackers
@@ -185,12 +186,13 @@ class Study:
         """
         require("train", purpose="studies")
         require("study", purpose="studies")
-        specs = self._specs()
+        specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
         path, live = self.folder.path, progress and sys.stderr.isatty()
         self.folder.check_place()
         unfinished = [spec.recipe for spec in specs if not self.folder.finished(spec)]
         check_recipes(*unfinished, one_label=True)
         specs = with_own_lists(specs, progress=progress)
+        check_tiles((spec.recipe for spec in specs if not self.folder.finished(spec)), progress=progress)
         session = self._design(specs)
         design = session.after(self.folder.design, test_was_read=self.folder.test_was_read)
         remove_abandoned(path, recursive=True)
@@ -267,7 +269,7 @@ class Study:
             OrbituneError: the study cannot be run, or its power cannot be planned.
         """
         require("train", purpose="studies")
-        specs = self._specs()
+        specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
         design = self._design(specs)
         stated, observed = StatedVariability(accuracy, spread, discordant), Path(pilot) if pilot else None
         expect_plannable(design, pilot=observed, stated=stated)
@@ -277,10 +279,6 @@ class Study:
         setups = {split: prepare_training(spec.recipe, progress) for split, spec in first.items()}
         images = {split: len(setup.splits["test"]) for split, setup in setups.items()}
         return plan_power(design, images=images, pilot=observed, stated=stated, worse_by=worse_by)
-
-    def _specs(self) -> list[RunSpec]:
-        """Return all runs."""
-        return self.grid.runs([recipe.anchored() for recipe in self.recipes])
 
     def _design(self, specs: Sequence[RunSpec]) -> Design:
         """Return what this session would fix; references stay once the test split has been read."""

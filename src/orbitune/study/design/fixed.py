@@ -12,11 +12,11 @@ from pydantic import Strict
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.statistics.comparison import MARGIN
+from orbitune.machine.timestamps import format_time, timestamp
 from orbitune.records import JsonTuple, Record
 from orbitune.study.arms import comparisons
 from orbitune.study.grid import RunSpec
 from orbitune.suggestions import unknown
-from orbitune.timestamps import format_time, timestamp
 
 Role = Literal["primary", "secondary", "exploratory"]
 Pair = Annotated[tuple[str, str], Strict(False)]

@@ -7,7 +7,6 @@ from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import run_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report.run_origins import run_origins
-from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.split_origins import scored_on_each, split_origins
 from orbitune.study.report.view_model import MeanCost, MethodRow, ReportView
 
@@ -42,7 +41,7 @@ def table_caption(view: ReportView) -> str:
 
 def table_notes(view: ReportView) -> list[str]:
     """Return notes that are needed to read the table."""
-    lines = [*warn_seen(view), *split_origins(view), *run_origins(view.results)]
+    lines = [*split_origins(view), *run_origins(view.results)]
     if view.shared_machine:
         cpu = " CPU times, summed over all cores for a whole run, are comparable."
         lines += [
