@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orbitune.errors import ModelError
+from orbitune.machine.gpu import may_have_gpu
 from orbitune.models.backbones import Backbone, empty_model, load_weights
 from orbitune.models.families.family import Family, layer_names, token_count
 from orbitune.models.lineage.fine_tuned import open_backbone
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
 _CACHED = 1 << 20
 SCRATCH_RATE = 2e-3  # of random weights; those of methods are for pretrained ones
 _AUTO = 1.75  # times the tiles' own size: 112 pixels for EuroSAT
+_NEEDS_TF32 = "Precision tf32 needs an NVIDIA GPU of the Ampere generation or later. Choose bf16 or fp32."
+
+
+def check_precision(recipe: Recipe) -> None:
+    """Check that there may be the GPU that a precision needs, without importing torch.
+
+    Raises:
+        ModelError: there is none for tf32.
+    """
+    if recipe.precision == "tf32" and not may_have_gpu():
+        raise ModelError(_NEEDS_TF32)
 
 
 def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> Recipe:
@@ -42,12 +54,9 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
     sizes = tuple((image_size(size, backbone, tile=tile), fraction) for size, fraction in asked)
     size = sizes[-1][0]
     recipe = recipe.replace(image_size=size, sizes=sizes if recipe.sizes else None)
-    check_sizes(recipe, backbone)
-    check_freezing(recipe, backbone.family)
+    check_fit(recipe, backbone)
     if recipe.precision == "tf32" and not has_tf32():
-        raise ModelError(
-            "Precision tf32 needs an NVIDIA GPU of the Ampere generation or later. Choose bf16 or fp32."
-        )
+        raise ModelError(_NEEDS_TF32)
     if recipe.patch_dropout and (backbone.family.rotary or backbone.family.why_plain):
         raise ModelError(
             f"Patches of {backbone.family.title} cannot be left out (--patch-dropout): its attention depends "
@@ -94,6 +103,21 @@ def image_size(asked: int | str | None, backbone: Backbone, *, tile: Sequence[in
     return int(asked or backbone.image_size)
 
 
+def check_fit(recipe: Recipe, backbone: Backbone) -> None:
+    """Check that image sizes and layer freezing of a recipe suit the backbone.
+
+    Raises:
+        ModelError: see `check_sizes`; or layers that should be frozen do not follow one another alike.
+    """
+    check_sizes(recipe, backbone)
+    family = backbone.family
+    if recipe.freeze_layers and family.why_plain:
+        raise ModelError(
+            f"The first layers of {family.title} cannot be frozen while training (--freeze-layers): "
+            f"{family.why_plain}. Leave it out."
+        )
+
+
 def check_sizes(recipe: Recipe, backbone: Backbone) -> None:
     """Check that the image sizes that a recipe states suit the backbone.
 
@@ -115,19 +139,6 @@ def check_sizes(recipe: Recipe, backbone: Backbone) -> None:
         raise ModelError(
             f"An image size of {size} does not suit {backbone.name}, whose patches are {step} pixels "
             f"wide{least}; use {fits}."
-        )
-
-
-def check_freezing(recipe: Recipe, family: Family) -> None:
-    """Check that the first layers of a family can be frozen, for a recipe that freezes some.
-
-    Raises:
-        ModelError: its layers do not follow one another alike.
-    """
-    if recipe.freeze_layers and family.why_plain:
-        raise ModelError(
-            f"The first layers of {family.title} cannot be frozen while training (--freeze-layers): "
-            f"{family.why_plain}. Leave it out."
         )
 
 
