@@ -217,7 +217,8 @@ def test_a_number_of_labels_that_makes_no_sense_is_refused(address, tile_bytes, 
     assert done.status_code == 422
     typed = query.partition("=")[2]
     wanted = "a whole number" if typed in ("x", "1e9") else "at least 1"
-    assert done.json() == {"detail": f"top_k: must be {wanted}, not '{typed}'."}
+    sentence = f"top_k: must be {wanted}, not '{typed}'."
+    assert done.json() == {"detail": sentence, "kind": "invalid_parameter"}
 
 
 @pytest.mark.parametrize(

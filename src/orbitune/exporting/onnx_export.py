@@ -72,13 +72,24 @@ def open_onnx(path: Path, reference: "ReferenceModel") -> "Predict":
     Returns:
         Function of tiles (B, H, W, bands) in their dtype to probabilities (B, C).
     """
+    session = open_session(path)
+    return lambda tiles: session.run([OUTPUT], {INPUT: tiles})[0]
+
+
+def open_session(path: Path, threads: int = 0) -> Any:
+    """Return an InferenceSession of ONNX Runtime on the CPU.
+
+    Args:
+        path: ONNX file.
+        threads: of a call; 0 for one per core.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     # On shared cores, threads that spin while they wait take the time of those that compute.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda tiles: session.run([OUTPUT], {INPUT: tiles})[0]
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _save(model: Any, reference: "ReferenceModel", *, path: Path, **properties: str) -> None:
@@ -94,6 +105,7 @@ def _save(model: Any, reference: "ReferenceModel", *, path: Path, **properties: 
         **({"offsets": json.dumps(decision.offsets)} if decision.offsets else {}),
         "tile_size": json.dumps(reference.tile_size),
         "bands": json.dumps(reference.setup.preprocessing.bands),
+        "scale_max": json.dumps(bundle.scale_max),
         "made_by": f"orbitune {version('orbitune')}",
         **{f"{name}_hash": value for name, value in reference.hashes.items()},
     }
