@@ -28,6 +28,9 @@ def serve(
         str,
         typer.Option(help="What computes the models: torch, or onnx for exported files and folders with one"),
     ] = "torch",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that compute, each with a copy of the models")
+    ] = 1,
     log_json: Annotated[
         bool, typer.Option("--log-json", help="Log requests and warnings as JSON lines on stderr")
     ] = False,
@@ -44,7 +47,7 @@ def serve(
     account, path = parse_login(login), parse_root_path(root_path)
     hosts = AllowedHosts.for_address(host, tuple(allow_host or ()))
     chosen = parse_bands_option(bands)
-    service = PredictionService(name_models(sources), backbone, bands=chosen, engine=engine)
+    service = PredictionService(name_models(sources), backbone, bands=chosen, engine=engine, workers=workers)
     if log_json:
         log_requests_as_json()
 

@@ -25,7 +25,8 @@ from orbitune.models.methods import find_method
 from orbitune.progress import OnProgress
 from orbitune.serving.api.metrics import Metrics
 from orbitune.serving.engines.engine import Engine
-from orbitune.serving.engines.micro_batches import Answer, MicroBatcher
+from orbitune.serving.engines.micro_batches import Answer, Compute, MicroBatcher
+from orbitune.serving.engines.worker_processes import WorkerProcesses
 from orbitune.serving.uploads import decode_image
 from orbitune.sources.decode import strict_decoding
 
@@ -74,18 +75,25 @@ class ServedModel:
         name: of the model, for the metrics.
         engine: has the model opened.
         metrics: count its predictions and batches.
+        processes: compute the model, if not this process does.
 
     Attributes:
         engine: what computes it.
-        lock: held while the model computes.
+        lock: held while the model computes in this process.
     """
 
-    def __init__(self, name: str, engine: Engine, *, metrics: Metrics) -> None:
+    def __init__(
+        self, name: str, engine: Engine, *, metrics: Metrics, processes: WorkerProcesses | None = None
+    ) -> None:
         self.engine = engine
         self.lock = threading.Lock()
-        self._compute = engine.load()
         self._metrics = metrics.of_model(name)
-        self.batcher = MicroBatcher(self._compute_alone, on_batch=self._metrics.observe_batch)
+        self._compute = processes.compute_with(name) if processes else self._locked(engine.load())
+        self.batcher = MicroBatcher(
+            lambda tiles: self._compute(tiles),
+            threads=processes.count if processes else 1,
+            on_batch=self._metrics.observe_batch,
+        )
         self._metrics.observe_queue(self.batcher)
 
     @property
@@ -189,12 +197,17 @@ class ServedModel:
                 for image, tile in zip(chunk, decoded, strict=True):
                     yield self._predict(image.name, tile if isinstance(tile, str) else next(answers), top_k)
 
-    def _compute_alone(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        with self.lock:
-            return self._compute(tiles)
+    def _locked(self, compute: Compute) -> Compute:
+        """Return a function for one thread at a time."""
+
+        def compute_alone(tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+            with self.lock:
+                return compute(tiles)
+
+        return compute_alone
 
     def _answers(self, tiles: np.ndarray) -> Iterator[Answer]:
-        probabilities, distances = self._compute_alone(tiles)
+        probabilities, distances = self._compute(tiles)
         scores = [None] * len(tiles) if distances is None else distances.tolist()
         yield from zip(probabilities, scores, strict=True)
 

@@ -8,6 +8,7 @@ from orbitune.errors import OrbituneError
 from orbitune.inference.prediction import Prediction
 from orbitune.serving.api.metrics import Metrics
 from orbitune.serving.engines.table import find_engine
+from orbitune.serving.engines.worker_processes import WorkerProcesses
 from orbitune.serving.served_model import ServedModel
 from orbitune.serving.uploads import read_uploads
 from orbitune.suggestions import unknown
@@ -27,6 +28,7 @@ class PredictionService:
         backbone: folder or hub id of the base model, if it is no longer where it was during training.
         bands: names or numbers of the tiles' bands, see `Classifier`.
         engine: key of `orbitune.serving.engines.table.ENGINES`.
+        workers: number of processes that compute; with 1 it is this one.
 
     Attributes:
         models: by name.
@@ -44,18 +46,23 @@ class PredictionService:
         *,
         bands: Sequence[str] | None = None,
         engine: str = "torch",
+        workers: int = 1,
     ) -> None:
         open_model = find_engine(engine)
         self.engine, self.metrics = engine, Metrics()
+        opened = {name: open_model(source, backbone, bands=bands) for name, source in sources.items()}
+        self._processes = WorkerProcesses(opened, workers) if workers > 1 else None
         self.models = {
-            name: ServedModel(name, open_model(source, backbone, bands=bands), metrics=self.metrics)
-            for name, source in sources.items()
+            name: ServedModel(name, each, metrics=self.metrics, processes=self._processes)
+            for name, each in opened.items()
         }
 
     def close(self) -> None:
-        """Compute what waits, then end the threads that compute."""
+        """Compute what waits, then end the threads and processes that compute."""
         for model in self.models.values():
             model.batcher.close()
+        if self._processes:
+            self._processes.close()
 
     def get_model(self, name: str | None) -> ServedModel:
         """Return a model by name; the first one for None.
