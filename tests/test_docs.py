@@ -149,6 +149,22 @@ def test_the_time_of_the_fast_recipe_in_the_docs_is_that_of_the_committed_benchm
     assert f"right after {figure['value']:.0f} seconds" in " ".join(read_page("guides/train.md").split())
 
 
+def test_the_speeds_and_losses_of_int8_files_in_the_docs_are_those_of_the_committed_benchmark():
+    results = json.loads((DOCS / "results" / "bench-serving-eurosat-vit-tiny.json").read_text())
+    merged, merged_one, *_, plain, plain_one = (
+        f"{each['median']:.2f} times"
+        for each in results["comparisons"]
+        if each["title"].startswith("int8 ONNX")
+    )
+    lost = results["figures"][0]
+    low, high = lost["interval"]
+    page = " ".join(read_page("guides/export.md").split())
+    assert f"has {merged} the images per second at 64 tiles and {merged_one} at one" in page
+    assert f"without merging it is {plain.removesuffix(' times')} and {plain_one}" in page
+    assert f"loses {lost['value']:.2f} points" in page
+    assert f"interval {low:.2f} to {high:.2f}".replace("-", "\u2212") in page
+
+
 def test_the_accuracy_of_few_tiles_in_the_docs_is_that_of_the_committed_benchmark():
     [figure] = json.loads((DOCS / "results" / "bench-few-tiles.json").read_text())["figures"]
     assert f"reached {figure['value']:.1%} on".replace("%", " %") in read_page("guides/few-tiles.md")

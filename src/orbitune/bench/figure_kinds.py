@@ -47,6 +47,7 @@ FIGURES = {
     "app-load": FigureKind("s"),
     "bank-memory": FigureKind("bytes"),
     "bytes-per-task": FigureKind("times", ()),
+    "command-time": FigureKind("s"),
     "corrupted-accuracy": FigureKind("fraction"),
     "corrupted-errors-gone": FigureKind("fraction", _ON_BOTH_RUNS),
     "dense-agreement": FigureKind("fraction", any_of=("scene", "labelled_scenes")),

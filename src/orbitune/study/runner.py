@@ -183,8 +183,8 @@ class Study:
             RunError: the folder holds a study of another recipe, or no run succeeded.
             Interrupted: SIGINT was received; the running runs have saved their state.
         """
+        require("study", purpose="studies")  # first: it brings `train` too
         require("train", purpose="studies")
-        require("study", purpose="studies")
         specs = self._specs()
         path, live = self.folder.path, progress and sys.stderr.isatty()
         self.folder.check_place()

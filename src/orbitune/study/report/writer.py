@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from orbitune.errors import RunError, one_line
-from orbitune.extras import require
 from orbitune.files import replacing, write_text
 from orbitune.reporting.page import WARNING
 from orbitune.study.records import StudyResults
@@ -27,7 +26,6 @@ def write_report(results: StudyResults, folder: str | Path) -> None:
         RunError: the results are incomplete, as those of a damaged results.json.
         OrbituneError: the folder cannot be written.
     """
-    require("study", purpose="reports")
     from jinja2 import TemplateError
 
     folder = Path(folder)
