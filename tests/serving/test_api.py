@@ -113,7 +113,7 @@ def test_a_failure_of_the_model_is_one_sentence_and_the_next_request_is_answered
         raise RuntimeError("out of memory in /secret/place")
 
     with monkeypatch.context() as patched:
-        patched.setattr(model, "_compute", fail)
+        patched.setattr(model.batcher, "_compute", fail)
         done = httpx.post(f"{address}/api/predict", content=tile_bytes)
         assert error(done) == (500, "server_error") and "secret" not in done.text
     assert httpx.post(f"{address}/api/predict", content=tile_bytes).status_code == 200

@@ -90,7 +90,7 @@ class ServedModel:
         self._metrics = metrics.of_model(name)
         self._compute = processes.compute_with(name) if processes else self._locked(engine.load())
         self.batcher = MicroBatcher(
-            lambda tiles: self._compute(tiles),
+            self._compute,
             threads=processes.count if processes else 1,
             on_batch=self._metrics.observe_batch,
         )
@@ -171,10 +171,11 @@ class ServedModel:
                     found.append(tile)
                 else:
                     found.append(asyncio.wrap_future(places.submit(tile)))
-            return [
-                self._finish(name, each if isinstance(each, str) else await each, start=start, top_k=top_k)
-                for (name, _), each in zip(files, found, strict=True)
-            ]
+            answers = iter(await asyncio.gather(*(each for each in found if not isinstance(each, str))))
+        return [
+            self._finish(name, each if isinstance(each, str) else next(answers), start=start, top_k=top_k)
+            for (name, _), each in zip(files, found, strict=True)
+        ]
 
     def predict_images(self, images: Iterator[ImageInput], top_k: int | None = None) -> Iterator[Prediction]:
         """Yield a prediction for each image, in order.
