@@ -31,6 +31,9 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that compute, each with a copy of the models")
     ] = 1,
+    executor: Annotated[
+        str, typer.Option(help="Where they run: local, or ray for the cluster of RAY_ADDRESS")
+    ] = "local",
     log_json: Annotated[
         bool, typer.Option("--log-json", help="Log requests and warnings as JSON lines on stderr")
     ] = False,

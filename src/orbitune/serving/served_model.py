@@ -26,7 +26,7 @@ from orbitune.progress import OnProgress
 from orbitune.serving.api.metrics import Metrics
 from orbitune.serving.engines.engine import Engine
 from orbitune.serving.engines.micro_batches import Answer, Compute, MicroBatcher
-from orbitune.serving.engines.worker_processes import WorkerProcesses
+from orbitune.serving.engines.model_copies import Workers
 from orbitune.serving.uploads import decode_image
 from orbitune.sources.decode import strict_decoding
 
@@ -75,7 +75,7 @@ class ServedModel:
         name: of the model, for the metrics.
         engine: has the model opened.
         metrics: count its predictions and batches.
-        processes: compute the model, if not this process does.
+        workers: compute the model, if not this process does.
 
     Attributes:
         engine: what computes it.
@@ -83,15 +83,15 @@ class ServedModel:
     """
 
     def __init__(
-        self, name: str, engine: Engine, *, metrics: Metrics, processes: WorkerProcesses | None = None
+        self, name: str, engine: Engine, *, metrics: Metrics, workers: Workers | None = None
     ) -> None:
         self.engine = engine
         self.lock = threading.Lock()
         self._metrics = metrics.of_model(name)
-        self._compute = processes.compute_with(name) if processes else self._locked(engine.load())
+        self._compute = workers.compute_with(name) if workers else self._locked(engine.load())
         self.batcher = MicroBatcher(
             self._compute,
-            threads=processes.count if processes else 1,
+            threads=workers.count if workers else 1,
             on_batch=self._metrics.observe_batch,
         )
         self._metrics.observe_queue(self.batcher)

@@ -7,8 +7,7 @@ from pathlib import Path
 from orbitune.errors import OrbituneError
 from orbitune.inference.prediction import Prediction
 from orbitune.serving.api.metrics import Metrics
-from orbitune.serving.engines.table import find_engine
-from orbitune.serving.engines.worker_processes import WorkerProcesses
+from orbitune.serving.engines.table import find_engine, start_workers
 from orbitune.serving.served_model import ServedModel
 from orbitune.serving.uploads import read_uploads
 from orbitune.suggestions import unknown
@@ -28,7 +27,8 @@ class PredictionService:
         backbone: folder or hub id of the base model, if it is no longer where it was during training.
         bands: names or numbers of the tiles' bands, see `Classifier`.
         engine: key of `orbitune.serving.engines.table.ENGINES`.
-        workers: number of processes that compute; with 1 it is this one.
+        workers: number of processes that compute; with a local one it is this one.
+        executor: where they run, key of `orbitune.serving.engines.table.EXECUTORS`.
 
     Attributes:
         models: by name.
@@ -47,13 +47,14 @@ class PredictionService:
         bands: Sequence[str] | None = None,
         engine: str = "torch",
         workers: int = 1,
+        executor: str = "local",
     ) -> None:
         open_model = find_engine(engine)
         self.engine, self.metrics = engine, Metrics()
         opened = {name: open_model(source, backbone, bands=bands) for name, source in sources.items()}
-        self._processes = WorkerProcesses(opened, workers) if workers > 1 else None
+        self._workers = start_workers(executor, opened, count=workers)
         self.models = {
-            name: ServedModel(name, each, metrics=self.metrics, processes=self._processes)
+            name: ServedModel(name, each, metrics=self.metrics, workers=self._workers)
             for name, each in opened.items()
         }
 
@@ -61,8 +62,8 @@ class PredictionService:
         """Compute what waits, then end the threads and processes that compute."""
         for model in self.models.values():
             model.batcher.close()
-        if self._processes:
-            self._processes.close()
+        if self._workers:
+            self._workers.close()
 
     def get_model(self, name: str | None) -> ServedModel:
         """Return a model by name; the first one for None.

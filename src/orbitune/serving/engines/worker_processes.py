@@ -1,4 +1,4 @@
-"""Processes that compute, each with a copy of the models.
+"""Processes of this machine that compute, each with a copy of the models.
 
 The process of the server keeps connections, queues and pages; the tiles of a batch go to an idle process. One
 that dies is replaced, and its batch is computed again.
@@ -9,32 +9,20 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from orbitune.resources import core_count
 from orbitune.serving.engines.engine import Engine
 from orbitune.serving.engines.micro_batches import Compute
+from orbitune.serving.engines.model_copies import ModelCopies, ModelSource
 
 _LOGGER = logging.getLogger("orbitune.app")
 _ATTEMPTS = 2  # of a batch whose process dies
-
-
-@dataclass(frozen=True)
-class _Source:
-    """What a process needs to open a model."""
-
-    engine: type[Engine]
-    source: str | Path
-    backbone: str | None
-    bands: Sequence[str] | None
-    threads: int
 
 
 class WorkerProcesses:
@@ -53,10 +41,7 @@ class WorkerProcesses:
 
     def __init__(self, engines: Mapping[str, Engine], count: int) -> None:
         threads = max(1, core_count() // count)
-        self._sources = {
-            name: _Source(type(each), each.source, each.backbone, each.bands, threads)
-            for name, each in engines.items()
-        }
+        self._sources = {name: ModelSource.of(each, threads=threads) for name, each in engines.items()}
         self.count = count
         self._replacing = threading.Lock()
         self._pool = self._start()
@@ -102,15 +87,15 @@ class WorkerProcesses:
 
 # In the processes
 
-_sources: dict[str, _Source] = {}
-_loaded: dict[str, Compute] = {}
+_copies: ModelCopies
 
 
-def _prepare(sources: dict[str, _Source]) -> None:
+def _prepare(sources: dict[str, ModelSource]) -> None:
     """Remember the sources; leave interrupts to the server, and end when it dies."""
+    global _copies
+    _copies = ModelCopies(sources)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_server, daemon=True).start()
-    _sources.update(sources)
 
 
 def _end_with_server() -> None:
@@ -121,16 +106,8 @@ def _end_with_server() -> None:
 
 
 def _load_all() -> None:
-    for name in _sources:
-        _load(name)
-
-
-def _load(name: str) -> Compute:
-    if name not in _loaded:
-        of = _sources[name]
-        _loaded[name] = of.engine(of.source, of.backbone, bands=of.bands, threads=of.threads).load()
-    return _loaded[name]
+    _copies.load_all()
 
 
 def _compute(name: str, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    return _load(name)(tiles)
+    return _copies.compute(name, tiles)
