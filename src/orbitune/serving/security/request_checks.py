@@ -87,8 +87,13 @@ class RequestCheckMiddleware:
                 await error_response(*refusal)(scope, receive, guarded.send)
             else:
                 await self._app(scope, receive, guarded.send)
-        except asyncio.CancelledError:
-            await guarded.end_events()  # the server shuts down while a page is open
+        except asyncio.CancelledError:  # the server shuts down
+            if guarded.started:
+                await guarded.end_events()
+            else:
+                text = "The server was stopped before it could answer; try again."
+                stopped = error_response(503, text, kind="shutting_down", headers={"Retry-After": "1"})
+                await stopped(scope, receive, guarded.send)
         except Exception as error:
             if not _was_sent_as_event(error):
                 log.warning("%s %.200r: %s", scope["method"], scope["path"], describe_error(error))
@@ -191,11 +196,15 @@ class _GuardedResponse:
         await self._send({"type": "http.response.body", "body": body})
 
 
-def error_response(status: int, text: str, *, headers: Mapping[str, str] | None = None) -> App:
+def error_response(
+    status: int, text: str, *, kind: str | None = None, headers: Mapping[str, str] | None = None
+) -> App:
     """Return an ASGI response with a JSON error that closes the connection."""
     from starlette.responses import JSONResponse
 
-    return JSONResponse(error_body(status, text), status, {"connection": "close", **(headers or {})})
+    return JSONResponse(
+        error_body(status, text, kind=kind), status, {"connection": "close", **(headers or {})}
+    )
 
 
 def describe_error(error: BaseException) -> str:
