@@ -5,7 +5,7 @@ PYTEST = .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal --durations=2
 # A study resumes; a demonstration starts anew.
 DEMO = runs/demo
 
-.PHONY: demo test test-all coverage lint docs clean
+.PHONY: demo test test-all coverage lint docs web clean
 
 demo: .venv/demo
 	rm -rf $(DEMO)
@@ -28,6 +28,10 @@ lint: .venv/dev
 
 docs: .venv/dev
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true .venv/bin/mkdocs build --strict
+
+# The page of `export --to web`, from its source: needs Node 20.19 or later with npm.
+web:
+	cd web && npm ci --no-audit --no-fund && npm run check && npm test && npm run build
 
 clean:
 	rm -rf .venv $(DEMO)

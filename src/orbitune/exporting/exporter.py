@@ -13,7 +13,6 @@ from orbitune.exporting.refusals import ExportRefusedError, ExportUndecidedError
 from orbitune.exporting.validation import TOLERANCE, measure_export
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
-from orbitune.models.families.family import Family
 from orbitune.suggestions import unknown
 
 Log = Callable[[str], None]
@@ -72,7 +71,7 @@ def export(
         raise RunError("Token merging is not exact: it needs a format in int8, such as onnx-int8.")
     out = Path(out) if out else Path(run) / "export"
     reference = ReferenceModel.open(Path(run), progress=progress, merge_after=merge_tokens)
-    chosen = _without_reduced(chosen, reference.setup.backbone.family, asked=formats is not None, log=log)
+    chosen = _without_impossible(chosen, reference, asked=formats is not None, log=log)
     report = ExportReport.resume(out, reference.hashes)
     write_json(out / "labels.json", _labels(reference.bundle))
     refused = list[ExportRefusedError]()
@@ -142,20 +141,26 @@ def _choose_formats(names: Sequence[str] | None, log: Log) -> list[ExportFormat]
     return [FORMATS[name] for name in names]
 
 
-def _without_reduced(
-    chosen: list[ExportFormat], family: Family, *, asked: bool, log: Log
+def _without_impossible(
+    chosen: list[ExportFormat], reference: ReferenceModel, *, asked: bool, log: Log
 ) -> list[ExportFormat]:
-    """Leave out the formats in fewer bits whose layers cannot be written for a family.
+    """Leave out the formats that cannot hold the model.
 
     Raises:
         RunError: they were asked for by name.
     """
-    left_out = [each.title for each in chosen if not each.holds_any_family] if family.why_plain else []
-    if left_out and asked:
-        raise RunError(
-            f"A {family.title} cannot be exported as {left_out[0]}: {family.why_plain}. Export the format "
-            "onnx, openvino or merged."
-        )
-    for title in left_out:
-        log(f"{title} is left out: it cannot hold a {family.title} ({family.why_plain})")
-    return [each for each in chosen if each.title not in left_out]
+    family = reference.setup.backbone.family
+    kept = []
+    for each in chosen:
+        if family.why_plain and not each.holds_any_family:
+            what, why = f"a {family.title}", family.why_plain
+            instead = " Export the format onnx, openvino or merged."
+        elif reason := each.why_not(reference):
+            what, why, instead = "this model", reason, ""
+        else:
+            kept.append(each)
+            continue
+        if asked:
+            raise RunError(f"{what[0].upper()}{what[1:]} cannot be exported as {each.noun}: {why}.{instead}")
+        log(f"{each.title} is left out: it cannot hold {what} ({why})")
+    return kept

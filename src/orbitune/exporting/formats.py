@@ -13,6 +13,7 @@ from orbitune.exporting.merged_export import open_merged, write_merged
 from orbitune.exporting.onnx_export import open_onnx, write_fp16, write_int8, write_onnx
 from orbitune.exporting.openvino_export import open_openvino, write_openvino
 from orbitune.exporting.validation import FP16_DIFFERENCE, FP32_DIFFERENCE
+from orbitune.exporting.web.web_export import open_web, why_no_page, write_web
 from orbitune.extras import install_command, is_installed
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class ExportFormat:
             probabilities, float32 (N, C).
         largest_difference: what a probability may differ by from the reference model's; None for a format
             that may lose as much accuracy as the user allows.
+        why_not: returns why the format cannot hold a model, to follow a colon; None where it can.
         needs: modules that must be installed.
         extra: the extra of Orbitune that installs them.
     """
@@ -42,6 +44,7 @@ class ExportFormat:
     write: "Callable[[ReferenceModel, Path], None]"
     open: "Callable[[Path, ReferenceModel], Predict]"
     largest_difference: float | None = FP32_DIFFERENCE
+    why_not: "Callable[[ReferenceModel], str | None]" = lambda reference: None
     needs: tuple[str, ...] = ()
     extra: str = "export"
 
@@ -52,6 +55,11 @@ class ExportFormat:
         It writes the layers itself in fewer bits; in fp32 PyTorch's exporter stands in for it.
         """
         return self.largest_difference == FP32_DIFFERENCE
+
+    @property
+    def noun(self) -> str:
+        """Return the title as it stands inside a sentence."""
+        return f"a {self.title[2:]}" if self.title.startswith("A ") else self.title
 
     @property
     def missing(self) -> list[str]:
@@ -108,6 +116,16 @@ FORMATS = {
             largest_difference=None,
             needs=_OPENVINO,
             extra="openvino",
+        ),
+        ExportFormat(
+            "web",
+            "A web page",
+            "web",
+            write_web,
+            open_web,
+            largest_difference=None,
+            why_not=why_no_page,
+            needs=_ONNX,
         ),
     )
 }

@@ -1,5 +1,6 @@
 """Builder of ONNX graphs, node by node."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,15 +71,15 @@ class GraphBuilder:
 
         return self.add("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
-    def model(self, tiles: Any, probabilities: Any) -> Any:
+    def model(self, tiles: Any, outputs: Sequence[Any]) -> Any:
         """Return the graph as an onnx.ModelProto.
 
         Args:
-            tiles, probabilities: onnx.ValueInfoProto of the input and of the output.
+            tiles, outputs: onnx.ValueInfoProto of the input and of the outputs.
         """
         from onnx import helper
 
         constants = list(self._constants.values())
-        graph = helper.make_graph(self._nodes, "orbitune", [tiles], [probabilities], constants)
+        graph = helper.make_graph(self._nodes, "orbitune", [tiles], outputs, constants)
         opsets = [helper.make_opsetid("", OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="orbitune")

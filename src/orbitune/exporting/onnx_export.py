@@ -76,11 +76,11 @@ def open_onnx(path: Path, reference: "ReferenceModel") -> "Predict":
     return lambda tiles: session.run([OUTPUT], {INPUT: tiles})[0]
 
 
-def open_session(path: Path, threads: int = 0) -> Any:
-    """Return an InferenceSession of ONNX Runtime on the CPU.
+def open_session(model: Path | bytes, *, threads: int = 0) -> Any:
+    """Return an onnxruntime.InferenceSession on the CPU.
 
     Args:
-        path: ONNX file.
+        model: ONNX file, or its content.
         threads: of a call; 0 for one per core.
     """
     import onnxruntime
@@ -89,11 +89,25 @@ def open_session(path: Path, threads: int = 0) -> Any:
     options.intra_op_num_threads = threads
     # On shared cores, threads that spin while they wait take the time of those that compute.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _save(model: Any, reference: "ReferenceModel", *, path: Path, **properties: str) -> None:
-    """Save an onnx.ModelProto with the metadata that a user of the file alone needs."""
+    """Save an onnx.ModelProto with its metadata."""
+    import onnx
+
+    add_metadata(model, reference, **properties)
+    onnx.save(model, path)
+
+
+def add_metadata(model: Any, reference: "ReferenceModel", **properties: str) -> None:
+    """Add the metadata that a user of the file alone needs to an onnx.ModelProto.
+
+    Args:
+        model: graph of the model.
+        reference: the model.
+        properties: further entries.
+    """
     import onnx
 
     bundle, decision = reference.bundle, reference.bundle.decision
@@ -110,4 +124,3 @@ def _save(model: Any, reference: "ReferenceModel", *, path: Path, **properties: 
         **{f"{name}_hash": value for name, value in reference.hashes.items()},
     }
     onnx.helper.set_model_props(model, {**metadata, **properties})
-    onnx.save(model, path)

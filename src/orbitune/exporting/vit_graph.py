@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from orbitune.data.transform import LARGEST, TileDtype, Transform, resize_matrix
+from orbitune.evaluation.ood import OODDetector
 from orbitune.exporting.activation_nodes import add_activation
 from orbitune.exporting.graph_builder import GraphBuilder
 from orbitune.exporting.merging_nodes import add_merging
+from orbitune.exporting.ood_nodes import add_ood_score
 from orbitune.exporting.weights import LayerWeights, LinearWeights, ModelWeights, NormWeights
 
 INPUT, OUTPUT = "tiles", "probabilities"
+FEATURES, OOD_SCORE = "features", "ood_score"  # further outputs, where asked for
 
 # Adds a linear layer to a graph: (builder, rows (M, in), linear=weights, name=of the layer) -> rows (M, out).
 AddLinear = Callable[..., str]
@@ -88,8 +91,13 @@ class ViTGraph:
     patches: AddLinear = add_linear
     _graph: GraphBuilder = field(init=False, default_factory=GraphBuilder)
 
-    def write(self) -> Any:
-        """Return the graph as an onnx.ModelProto, from tiles (B, H, W, bands) to (B, C)."""
+    def write(self, *, features: bool = False, detector: OODDetector | None = None) -> Any:
+        """Return the graph as an onnx.ModelProto, from tiles (B, H, W, bands) to (B, C).
+
+        Args:
+            features: whether to return what the head reads as well, float32 (B, D).
+            detector: whose OOD scores of the features to return as well, float32 (B,).
+        """
         from onnx import TensorProto, helper
 
         model, dtype = self.weights, getattr(TensorProto, self.tiles.dtype.upper())
@@ -99,11 +107,22 @@ class ViTGraph:
             if number in self.merge_after:
                 tokens = self._merged(tokens)
             tokens = self._layer(number, tokens)
-        self._head(self._norm(tokens.rows, model.norm, "norm"), tokens.count)
+        read = self._features(self._norm(tokens.rows, model.norm, "norm"), tokens.count)
+        self._head(read)
         shape: list[str | int] = ["batch", self.tiles.height, self.tiles.width, self.tiles.bands]
         inputs = helper.make_tensor_value_info(INPUT, dtype, shape)
-        classes = len(model.heads[0].bias)
-        outputs = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", classes])
+        sizes: dict[str, list[str | int]] = {OUTPUT: ["batch", len(model.heads[0].bias)]}
+        if features or detector:
+            joined = read[0] if len(read) == 1 else self._graph.add("Concat", *read, axis=1)
+            if features:
+                self._graph.add("Identity", joined, output=FEATURES)
+                sizes[FEATURES] = ["batch", sum(len(head.weight) for head in model.heads)]
+            if detector:
+                add_ood_score(self._graph, joined, detector=detector, output=OOD_SCORE)
+                sizes[OOD_SCORE] = ["batch"]
+        outputs = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name, size in sizes.items()
+        ]
         return self._graph.model(inputs, outputs)
 
     def _embedding(self) -> _Tokens:
@@ -261,19 +280,22 @@ class ViTGraph:
         weight, bias = (graph.constant(getattr(norm, part), f"{name}.{part}") for part in ("weight", "bias"))
         return graph.add("LayerNormalization", rows, weight, bias, axis=-1, epsilon=norm.epsilon)
 
-    def _head(self, rows: str, count: int) -> None:
-        """Add the heads, and the activation of the mean of their logits."""
+    def _features(self, rows: str, count: int) -> list[str]:
+        """Add what each head reads, float32 (B, D)."""
         graph, model = self._graph, self.weights
         rows = rows if self.dtype == np.float32 else graph.cast(rows, np.float32)
         graph.dtype = np.float32
         tokens = graph.add("Reshape", rows, graph.shape(-1, count, len(model.projection)))
         if model.pooling == "class":
-            features = [self._token(tokens, place) for place in range(len(model.heads))]
-        else:
-            ends = (graph.shape(each) for each in (len(model.prefix), count, 1))
-            mean = graph.add("ReduceMean", graph.add("Slice", tokens, *ends), axes=[1], keepdims=0)
-            both = model.pooling == "class and patches"
-            features = [graph.add("Concat", self._token(tokens, 0), mean, axis=1) if both else mean]
+            return [self._token(tokens, place) for place in range(len(model.heads))]
+        ends = (graph.shape(each) for each in (len(model.prefix), count, 1))
+        mean = graph.add("ReduceMean", graph.add("Slice", tokens, *ends), axes=[1], keepdims=0)
+        both = model.pooling == "class and patches"
+        return [graph.add("Concat", self._token(tokens, 0), mean, axis=1) if both else mean]
+
+    def _head(self, features: list[str]) -> None:
+        """Add the heads, and the activation of the mean of their logits."""
+        graph, model = self._graph, self.weights
         logits = [
             add_linear(graph, feature, linear=head, name=f"heads.{place}")
             for place, (feature, head) in enumerate(zip(features, model.heads, strict=True))

@@ -2,6 +2,7 @@
 
 import logging
 from math import ceil
+from typing import Protocol
 
 import numpy as np
 
@@ -32,6 +33,13 @@ FALSE_ALARM_RATE = 0.01
 HIGHEST_DEFAULT_RATE = 0.25  # a detector that calls more tiles *not sure* is made on request only
 
 _LOGGER = logging.getLogger(__name__)
+
+
+class FeatureModel(Protocol):
+    """A model that `BundleModel` computes, or an exported graph of it."""
+
+    def compute(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return outputs, float32 (B, C), and features, float32 (B, D), of tiles (B, H, W, bands)."""
 
 
 def choose_rate(asked: float | None, tiles: int) -> float | None:
@@ -77,14 +85,8 @@ def fit_detector(
     bundle: Bundle, setup: TrainingSetup, *, rate: float, display: ProgressDisplay
 ) -> OODThreshold:
     """Fit the OOD detector on training tiles; set its threshold on validation tiles."""
-    random = np.random.default_rng(0)
-    groups = kinds(setup.tiles.labels)
-    train = _sample(setup.splits["train"], groups, random=random)
-    held_out = random.permutation(setup.splits["validation"])[: max(SAMPLE, ceil(FEWEST_BEYOND / rate))]
     model = BundleModel(bundle, setup.recipe.backbone)
-    features = compute_outputs(model, setup, indices=train, title="training tiles", display=display)[1]
-    new = compute_outputs(model, setup, indices=held_out, title="validation tiles", display=display)[1]
-    detector = OODDetector.fit(features, groups[train], held_out=new, false_alarm_rate=rate)
+    detector, train, held_out = fit_on_features(model, setup, rate=rate, display=display)
     detector.save(bundle.folder / OOD_DETECTOR_FILE)
     return OODThreshold(
         **_map_limits(
@@ -102,6 +104,30 @@ def fit_detector(
         validation_tiles=len(held_out),
         bytes=(bundle.folder / OOD_DETECTOR_FILE).stat().st_size,
     )
+
+
+def fit_on_features(
+    model: FeatureModel, setup: TrainingSetup, *, rate: float, display: ProgressDisplay
+) -> tuple[OODDetector, np.ndarray, np.ndarray]:
+    """Fit an OOD detector to the features of a model, on tiles of the run.
+
+    Args:
+        model: whose features are measured.
+        setup: tiles and splits of the run.
+        rate: false-alarm rate, 0..1.
+        display: shows the progress.
+
+    Returns:
+        The detector, and the indices of the training tiles it was fitted on and of the validation tiles that
+        its threshold was set on, int (N,).
+    """
+    random = np.random.default_rng(0)
+    groups = kinds(setup.tiles.labels)
+    train = _sample(setup.splits["train"], groups, random=random)
+    held_out = random.permutation(setup.splits["validation"])[: max(SAMPLE, ceil(FEWEST_BEYOND / rate))]
+    features = compute_outputs(model, setup, indices=train, title="training tiles", display=display)[1]
+    new = compute_outputs(model, setup, indices=held_out, title="validation tiles", display=display)[1]
+    return OODDetector.fit(features, groups[train], held_out=new, false_alarm_rate=rate), train, held_out
 
 
 def _map_limits(
@@ -152,7 +178,7 @@ def _sample(indices: np.ndarray, labels: np.ndarray, *, random: np.random.Genera
 
 
 def compute_outputs(
-    model: BundleModel,
+    model: FeatureModel,
     setup: TrainingSetup,
     *,
     indices: np.ndarray,

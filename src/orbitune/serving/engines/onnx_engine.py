@@ -119,6 +119,6 @@ def _open(file: Path, threads: int) -> Any:
         "RuntimeException",
     )
     try:
-        return open_session(file, threads)
+        return open_session(file, threads=threads)
     except tuple(getattr(errors, name) for name in names) as error:
         raise RunError(f"{file} cannot be opened by ONNX Runtime ({first_line(error)}).") from None

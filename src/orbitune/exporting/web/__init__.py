@@ -1,0 +1,1 @@
+"""Export to a web page that classifies without a server."""

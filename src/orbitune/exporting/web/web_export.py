@@ -1,0 +1,138 @@
+"""Export to a folder of static files: a page that classifies in the browser.
+
+The page is built from the folder web/ of the repository, and lies in `page/`. The model is written beside it:
+its graph in int8, compressed, and `model.json`. The graph returns features and OOD scores too. The OOD
+detector is fitted to the features of this graph, as `orbitune.inference.bundle_builder` fits that of a bundle
+to those of the trained model.
+"""
+
+import gzip
+import hashlib
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orbitune.exporting.onnx_export import add_metadata, open_session
+from orbitune.exporting.vit_graph import FEATURES, INPUT, OUTPUT
+from orbitune.files import write_json
+from orbitune.inference.ood_fitting import choose_rate, fit_on_features
+from orbitune.models.methods import find_method
+from orbitune.progress import ProgressDisplay
+
+if TYPE_CHECKING:
+    from orbitune.evaluation.ood import OODDetector
+    from orbitune.exporting.reference import Predict, ReferenceModel
+
+PAGE = Path(__file__).parent / "page"
+GRAPH, MODEL, FILES = "model.onnx.gz", "model.json", "files.js"
+FORMAT = 1  # of model.json
+
+
+def why_no_page(reference: "ReferenceModel") -> str | None:
+    """Return why a browser cannot prepare the tiles of a model, to follow a colon; None where it can."""
+    used = reference.setup.preprocessing
+    if used.is_rgb and used.dtype == "uint8":
+        return None
+    return (
+        f"a browser opens 8-bit pictures, and the model reads {used.dtype} tiles of {len(used.bands)} bands"
+    )
+
+
+def write_web(reference: "ReferenceModel", folder: Path) -> None:
+    """Write the page with the model.
+
+    Args:
+        reference: the model to export.
+        folder: folder to write.
+    """
+    graph = reference.quantized_graph
+    rate = choose_rate(None, len(reference.setup.splits["validation"]))
+    detector = None if rate is None else _fit_detector(reference, rate)
+    model = graph.write(features=True, detector=detector)
+    add_metadata(model, reference, merge_tokens=json.dumps(reference.merge_after))
+    shutil.copytree(PAGE, folder)
+    content = gzip.compress(model.SerializeToString(), mtime=0)
+    (folder / GRAPH).write_bytes(content)
+    stated = _describe(reference, detector=detector, rate=rate)
+    write_json(folder / MODEL, {**stated, "graph": {"file": GRAPH, "bytes": len(content)}})
+    _write_file_list(folder)
+
+
+def open_web(folder: Path, reference: "ReferenceModel") -> "Predict":
+    """Return a prediction function of the page's graph, computed by ONNX Runtime on the CPU.
+
+    Args:
+        folder: what `write_web` wrote.
+        reference: the model that it was exported from.
+    """
+    session = open_session(gzip.decompress((folder / GRAPH).read_bytes()))
+    return lambda tiles: session.run([OUTPUT], {INPUT: tiles})[0]
+
+
+class _Graph:
+    """The graph as `fit_on_features` measures it."""
+
+    def __init__(self, model: Any) -> None:
+        self._session = open_session(model.SerializeToString())
+
+    def compute(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        probabilities, features = self._session.run([OUTPUT, FEATURES], {INPUT: tiles})
+        return probabilities, features
+
+
+def _fit_detector(reference: "ReferenceModel", rate: float) -> "OODDetector":
+    """Return a detector for the features of the graph."""
+    graph = _Graph(reference.quantized_graph.write(features=True))
+    with ProgressDisplay(reference.progress) as display:
+        return fit_on_features(graph, reference.setup, rate=rate, display=display)[0]
+
+
+def _describe(
+    reference: "ReferenceModel", *, detector: "OODDetector | None", rate: float | None
+) -> dict[str, Any]:
+    """Return what the page has to know of the model, and shows of it."""
+    bundle = reference.bundle
+    metadata, (width, height) = bundle.metadata, bundle.tile_size
+    about = {
+        "Backbone": metadata.backbone.summary,
+        "Method": find_method(metadata.method).title,
+        "Tiles": metadata.data.source,
+        **{
+            f"{split.capitalize()}, {scores.count:,} tiles": ", ".join(
+                f"{name} {value:.2%}" for name, value in scores.headline().items()
+            )
+            for split, scores in metadata.scores.items()
+        },
+    }
+    return {
+        "format": FORMAT,
+        "name": bundle.name,
+        "made_by": f"orbitune {version('orbitune')}",
+        "task": bundle.task.name,
+        "classes": list(bundle.classes),
+        "thresholds": bundle.decision.thresholds and list(bundle.decision.thresholds),
+        "tile": {"width": width, "height": height},
+        "not_sure": None if detector is None else {"threshold": detector.threshold, "rate": rate},
+        "synthetic": metadata.data.synthetic,
+        "about": about,
+        "hashes": reference.hashes,
+    }
+
+
+def _write_file_list(folder: Path) -> None:
+    """Write the sizes of all files, and a hash of their content, for page and service worker."""
+    files = {
+        path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+    digest = hashlib.sha256()
+    for name, path in files.items():
+        digest.update(name.encode() + path.read_bytes())
+    listed = {
+        "version": digest.hexdigest()[:16],
+        "bytes": {name: path.stat().st_size for name, path in files.items()},
+    }
+    (folder / FILES).write_text(f"self.ORBITUNE_FILES = {json.dumps(listed)};\n")

@@ -1,0 +1,107 @@
+"""`export --to web`: the page with its model, as files."""
+
+import gzip
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from graphs import graph_of, small_model, tiles_of
+
+from orbitune.errors import RunError
+from orbitune.evaluation.ood import OODDetector
+from orbitune.exporting.exporter import export
+from orbitune.exporting.onnx_export import open_session
+from orbitune.exporting.reference import ReferenceModel
+from orbitune.exporting.refusals import ExportRefusedError
+from orbitune.exporting.web.web_export import PAGE
+from orbitune.integrity import read_json
+
+pytestmark = pytest.mark.usefixtures("short_timing")
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    """The folder of the page, and the report."""
+    out = tmp_path_factory.mktemp("web") / "out"
+    return out / "web", export(run, ["web"], out=out, tolerance=20, progress=False)
+
+
+@pytest.fixture(scope="module")
+def session(exported):
+    return open_session(gzip.decompress((exported[0] / "model.onnx.gz").read_bytes()))
+
+
+def test_the_folder_has_the_built_page_and_the_model(exported):
+    folder, report = exported
+    page = {path.relative_to(PAGE) for path in PAGE.rglob("*") if path.is_file()}
+    written = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    assert {str(path) for path in written - page} == {"model.onnx.gz", "model.json", "files.js"}
+    assert page <= written
+    assert report.formats["web"].bytes == sum((folder / path).stat().st_size for path in written)
+
+
+def test_the_list_of_files_has_the_size_of_each(exported):
+    folder = exported[0]
+    stated = (folder / "files.js").read_text()
+    files = json.loads(re.fullmatch(r"self\.ORBITUNE_FILES = (\{.*\});\n", stated)[1])
+    assert files["bytes"] == {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "files.js"
+    }
+    assert re.fullmatch("[0-9a-f]{16}", files["version"])
+
+
+def test_the_graph_gives_features_and_the_score_that_the_detector_gives_them(exported, session, run):
+    original = ReferenceModel.open(run, progress=False)
+    tiles = original.setup.tiles.read(original.setup.splits["validation"])
+    probabilities, features, scores = session.run(
+        ["probabilities", "features", "ood_score"], {"tiles": tiles}
+    )
+    assert probabilities.shape == (len(tiles), 3) and features.shape[0] == len(tiles)
+    limit = read_json(exported[0] / "model.json")["not_sure"]
+    # Set on these tiles, of which at most this fraction may be above it.
+    assert (scores > limit["threshold"]).mean() <= limit["rate"]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings"), [("vit", {}), ("deit", {"distilled": True}), ("dinov2", {}), ("siglip", {})]
+)
+def test_the_score_in_the_graph_is_that_of_the_detector(model_type, settings):
+    graph = graph_of(small_model(model_type, **settings))
+    tiles = tiles_of(graph)
+    features = open_session(graph.write(features=True).SerializeToString()).run(
+        ["features"], {"tiles": tiles}
+    )[0]
+    width = features.shape[1]
+    random = np.random.default_rng(0)
+    detector = OODDetector(
+        np.tril(random.normal(size=(width, width))).astype(np.float32),
+        random.normal(size=(3, width)).astype(np.float32),
+        threshold=1.0,
+    )
+    model = replace(graph).write(features=True, detector=detector)
+    onnx.checker.check_model(model, full_check=True)
+    found = open_session(model.SerializeToString()).run(["ood_score"], {"tiles": tiles})[0]
+    assert found == pytest.approx(detector.scores(features), rel=1e-4)
+
+
+def test_a_page_whose_graph_loses_too_much_is_refused_and_leaves_no_file(run, tmp_path, monkeypatch):
+    from orbitune.exporting.formats import FORMATS
+
+    def wrong(folder, original):
+        return lambda tiles: np.tile(np.eye(1, 3, dtype=np.float32), (len(tiles), 1))
+
+    monkeypatch.setitem(FORMATS, "web", replace(FORMATS["web"], open=wrong))
+    with pytest.raises(ExportRefusedError, match="A web page fails validation and is not kept"):
+        export(run, ["web"], out=tmp_path / "out", progress=False)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["labels.json"]
+
+
+def test_a_model_of_16_bit_tiles_is_refused_in_one_line(band_place, band_run, tmp_path):
+    message = "cannot be exported as a web page: a browser opens 8-bit pictures, and the model reads uint16"
+    with pytest.raises(RunError, match=message):
+        export(band_place / "run", ["web"], out=tmp_path / "out", progress=False)

@@ -1,0 +1,228 @@
+"""The exported page in a browser, from a picture to its answer, with the network cut off."""
+
+import csv
+import gzip
+import io
+import shutil
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+from browser import open_browser
+from PIL import Image
+
+from orbitune.exporting.exporter import export
+from orbitune.exporting.onnx_export import open_session
+from orbitune.integrity import read_json
+from orbitune.sources.decode import read_pixels, to_uint8_tile
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("short_timing")]
+
+AXE = Path(__file__).parent.parent.parent / "web" / "node_modules" / "axe-core" / "axe.min.js"
+READY = "body[data-ready]"
+OFFLINE = "body[data-offline]"
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """As `python -m http.server`, without its log."""
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def served(folder):
+    """Serve a folder; yield its address and a function that ends the server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=folder))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+
+    def stop():
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    try:
+        yield f"http://localhost:{server.server_port}/", stop
+    finally:
+        stop()
+
+
+@pytest.fixture(scope="module")
+def folder(run, tmp_path_factory):
+    """The exported page."""
+    out = tmp_path_factory.mktemp("web") / "out"
+    export(run, ["web"], out=out, tolerance=20, progress=False)
+    return out / "web"
+
+
+@pytest.fixture(scope="module")
+def pictures(tiles, tmp_path_factory):
+    """Tiles of each class, larger ones, and one as JPEG."""
+    place = tmp_path_factory.mktemp("pictures")
+    names = [file for each in sorted(tiles.iterdir()) for file in sorted(each.iterdir())[:3]]
+    for file in names:
+        shutil.copy(file, place / file.name)
+    with Image.open(names[0]) as tile:
+        larger = tile.convert("RGB").resize((150, 90), Image.Resampling.BICUBIC)
+    larger.save(place / "larger.png")
+    larger.save(place / "picture.jpg", quality=90)
+    return sorted(place.iterdir())
+
+
+def visit(page, address):
+    """Open the page; return the list of errors, to which later ones are added."""
+    errors = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(address)
+    return errors
+
+
+def classify(page, files):
+    """Give files to the page; return the rows of its CSV file by name."""
+    page.set_input_files("#files", files)
+    page.wait_for_selector("#session:not([hidden]) #batch[hidden]", state="attached")
+    with page.expect_download() as saving:
+        page.click("#save")
+    text = Path(saving.value.path()).read_text()
+    return {row["input"]: row for row in csv.DictReader(io.StringIO(text))}
+
+
+def test_a_picture_is_classified_as_in_python_with_the_network_cut_off(folder, pictures):
+    stated = read_json(folder / "model.json")
+    session = open_session(gzip.decompress((folder / "model.onnx.gz").read_bytes()))
+    with open_browser(1280, 800) as page, served(folder) as (address, stop):
+        errors = visit(page, address)
+        page.wait_for_selector(OFFLINE)
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        stop()
+        page.reload()
+        page.wait_for_selector(READY)
+        assert page.evaluate("crossOriginIsolated")  # what threads need, by the service worker
+        rows = classify(page, pictures)
+        assert all(url.removeprefix("blob:").startswith(address) for url in asked)
+        assert errors == []
+        label = page.inner_text("#verdict .headline")
+    assert set(rows) == {file.name for file in pictures}
+    for file in pictures:
+        pixels = to_uint8_tile(read_pixels(file.read_bytes()), tuple(stated["tile"].values()), scale_max=255)
+        probabilities, score = session.run(["probabilities", "ood_score"], {"tiles": pixels[None]})
+        ranked = np.argsort(-probabilities[0])[:3]
+        row = rows[file.name]
+        assert [row[f"label_{rank}"] for rank in (1, 2, 3)] == [stated["classes"][each] for each in ranked]
+        found = [float(row[f"probability_{rank}"]) for rank in (1, 2, 3)]
+        assert found == pytest.approx(probabilities[0][ranked], abs=0.01)
+        assert float(row["distance"]) == pytest.approx(float(score[0]), rel=0.01)
+        assert row["sure"] == str(bool(score[0] <= stated["not_sure"]["threshold"])).lower()
+    first = rows[pictures[0].name]
+    assert label == (first["label_1"] if first["sure"] == "true" else "Not sure")
+
+
+def test_what_is_no_usable_picture_gets_a_sentence(folder, pictures, tmp_path):
+    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "cut.png").write_bytes(pictures[0].read_bytes()[:60])
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(1 << 30)
+    Image.new("RGB", (3, 3)).save(tmp_path / "small.png")
+    Image.new("RGBA", (64, 64), (1, 2, 3, 0)).save(tmp_path / "clear.png")
+    Image.fromarray(np.zeros((64, 64), np.uint16)).save(tmp_path / "deep.png")
+    bomb = bytearray(pictures[0].read_bytes())
+    bomb[16:24] = (60_000).to_bytes(4, "big") * 2  # the size in the header
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    with open_browser(1280, 800) as page, served(folder) as (address, _):
+        visit(page, address)
+        rows = classify(page, sorted(tmp_path.iterdir()))
+        page.click("#entries li:last-child button")
+        shown = page.inner_text("#verdict")
+    assert {name: row["error"] for name, row in rows.items()} == {
+        "bomb.png": "has 60,000 x 60,000 pixels, too many for a browser: cut it into tiles first",
+        "clear.png": "is transparent in places: save it without transparency",
+        "cut.png": "is damaged, or of a kind that this browser does not open",
+        "deep.png": "has 16-bit values, which a browser reduces to 8: classify it with `orbitune predict`",
+        "huge.png": "is larger than 200 MB: cut it into tiles first",
+        "notes.txt": "is no picture of a known kind (JPEG, PNG, WEBP, BMP, GIF)",
+        "small.png": rows["small.png"]["error"],
+    }
+    assert rows["small.png"]["error"].startswith("is 3x3 pixels, too small beside tiles of")
+    assert "Cannot be classified" in shown and "It is 3x3 pixels" in shown
+
+
+def damage(folder, name, place):
+    copy = place / "page"
+    shutil.copytree(folder, copy)
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 255
+    (copy / name).write_bytes(content)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model.onnx.gz", "The model is damaged. Export the model again, or copy the folder again."),
+        ("ort-wasm-simd-threaded.wasm.gz", "The runtime is damaged. Export the model again"),
+    ],
+)
+def test_a_damaged_file_is_one_sentence(folder, tmp_path, name, message):
+    with open_browser(800, 600) as page, served(damage(folder, name, tmp_path)) as (address, _):
+        page.goto(address)
+        page.wait_for_selector("#problem:not([hidden])")
+        assert page.inner_text("#problem").startswith(message)
+
+
+def test_a_graph_that_is_no_graph_is_one_sentence(folder, tmp_path):
+    copy = tmp_path / "page"
+    shutil.copytree(folder, copy)
+    (copy / "model.onnx.gz").write_bytes(gzip.compress(b"no graph"))
+    with open_browser(800, 600) as page, served(copy) as (address, _):
+        page.goto(address)
+        page.wait_for_selector("#problem:not([hidden])")
+        assert page.inner_text("#problem").startswith("The model cannot be opened: it is damaged")
+
+
+def test_a_browser_without_webassembly_is_told(folder):
+    with open_browser(800, 600) as page, served(folder) as (address, _):
+        page.add_init_script("delete globalThis.WebAssembly")
+        page.goto(address)
+        page.wait_for_selector("#problem:not([hidden])")
+        assert page.inner_text("#problem").startswith("This browser has no WebAssembly")
+
+
+def test_a_page_that_is_opened_as_a_file_says_how_to_serve_it(folder):
+    with open_browser(800, 600) as page:
+        page.goto((folder / "index.html").as_uri())
+        page.wait_for_selector("#serve", state="visible")
+        assert "python -m http.server" in page.inner_text("#serve")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_accessible_and_fits_a_phone(folder, pictures, scheme):
+    if not AXE.exists():
+        pytest.skip("needs axe-core: npm ci in web/")
+    with open_browser(390, 844) as page, served(folder) as (address, _):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        visit(page, address)
+        classify(page, pictures)
+        page.click("#about summary")
+        page.evaluate(AXE.read_text())
+        found = page.evaluate("axe.run()")
+        assert [(each["id"], each["impact"]) for each in found["violations"]] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_pictures_can_be_chosen_and_cleared_by_keyboard(folder, pictures):
+    with open_browser(1280, 800) as page, served(folder) as (address, _):
+        visit(page, address)
+        classify(page, pictures)
+        page.focus("#entries li:nth-child(2) button")
+        page.keyboard.press("Enter")
+        assert page.inner_text("#verdict .file") == pictures[1].name
+        page.focus("#clear")
+        page.keyboard.press("Enter")
+        assert page.inner_text("#verdict .headline") == "What is on this tile?"

@@ -1,0 +1,72 @@
+"""The built page in the package is that of the source in web/, whose own tests pass."""
+
+import gzip
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orbitune.exporting.web.web_export import PAGE
+
+SOURCE = Path(__file__).parent.parent.parent / "web"
+SKIPPED = ("node_modules", "tests")
+
+
+def source_hash():
+    """As web/build.mjs computes it."""
+    digest = hashlib.sha256()
+    files = {path.relative_to(SOURCE).as_posix(): path for path in SOURCE.rglob("*") if path.is_file()}
+    for name in sorted(files):
+        if name.partition("/")[0] not in SKIPPED:
+            digest.update(name.encode() + b"\0" + files[name].read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def test_the_page_was_built_from_this_source():
+    assert PAGE.with_suffix(".sha256").read_text().strip() == source_hash(), "make web builds it anew"
+
+
+def test_the_lock_file_names_no_registry_but_the_public_one():
+    lines = (SOURCE / "package-lock.json").read_text().splitlines()
+    addresses = [line.split('"')[3] for line in lines if '"resolved"' in line]
+    assert all(address.startswith("https://registry.npmjs.org/") for address in addresses)
+
+
+@pytest.fixture(scope="module")
+def npm():
+    """A function that runs npm in the folder of the source, with its packages."""
+    if not shutil.which("npm"):
+        pytest.skip("needs Node with npm")
+
+    def run(*words):
+        return subprocess.run(["npm", *words], cwd=SOURCE, capture_output=True, text=True)
+
+    if not (SOURCE / "node_modules").is_dir():
+        installed = run("ci", "--no-audit", "--no-fund")
+        assert installed.returncode == 0, installed.stderr
+    return run
+
+
+@pytest.mark.install
+@pytest.mark.parametrize("script", ["check", "test"])
+def test_types_and_tests_of_the_source_pass(npm, script):
+    done = npm("run", script)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def content(path):
+    """Unpacked: versions of zlib compress differently."""
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.suffix == ".gz" else data
+
+
+@pytest.mark.install
+def test_a_new_build_gives_the_same_files(npm, tmp_path):
+    done = npm("run", "build", "--", str(tmp_path / "page"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = {path.relative_to(PAGE) for path in PAGE.rglob("*") if path.is_file()}
+    built = tmp_path / "page"
+    assert {path.relative_to(built) for path in built.rglob("*") if path.is_file()} == names
+    assert [name for name in names if content(built / name) != content(PAGE / name)] == []

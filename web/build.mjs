@@ -1,0 +1,52 @@
+/**
+ * Build the page into the Python package: node build.mjs [FOLDER]
+ *
+ * The same source gives the same bytes, so that a test can compare the committed page with a new build.
+ */
+import { createHash } from "node:crypto";
+import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build, defaultClientConditions } from "vite";
+
+const root = dirname(fileURLToPath(import.meta.url));
+const out = process.argv[2] ?? join(root, "../src/orbitune/exporting/web/page");
+const runtime = join(root, "node_modules/onnxruntime-web");
+const names = { entryFileNames: "[name].js", chunkFileNames: "[name].js", assetFileNames: "[name][extname]" };
+
+await build({
+  root,
+  base: "./",
+  logLevel: "error",
+  // The runtime is not bundled: it is decompressed by the worker.
+  resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] },
+  build: {
+    outDir: out,
+    emptyOutDir: true,
+    target: "es2022",
+    modulePreload: false,
+    assetsInlineLimit: 0,
+    rollupOptions: { input: { index: join(root, "index.html"), sw: join(root, "src/sw.ts") }, output: names },
+  },
+  worker: { format: "es", rollupOptions: { output: names } },
+});
+
+// The plain build for the CPU: those with WebGPU are twice as large.
+const module = "ort-wasm-simd-threaded";
+cpSync(join(runtime, "dist", `${module}.mjs`), join(out, `${module}.mjs`));
+writeFileSync(join(out, `${module}.wasm.gz`), gzipSync(readFileSync(join(runtime, "dist", `${module}.wasm`)), { level: 9 }));
+writeFileSync(`${out}.sha256`, `${sourceHash()}\n`);
+
+/** Return a hash of all that the page is built from; `tests/exporting/test_web_source.py` computes the same. */
+function sourceHash() {
+  const hash = createHash("sha256");
+  const skipped = ["node_modules", "tests"];
+  const files = readdirSync(root, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)).replaceAll("\\", "/"))
+    .filter((name) => !skipped.includes(name.split("/")[0]))
+    .sort();
+  for (const name of files) hash.update(name).update("\0").update(readFileSync(join(root, name))).update("\0");
+  return hash.digest("hex");
+}

@@ -1,0 +1,155 @@
+/** The page: loads the model, takes pictures, shows verdicts. */
+
+import { type Arrived, listen } from "./inputs";
+import { Model, type PageFiles } from "./model/client";
+import { fetchDescription, type ModelDescription } from "./model/description";
+import { judge } from "./model/verdict";
+import { startOffline } from "./offline";
+import { Refusal } from "./refusal";
+import { type Entry, toCsv } from "./session";
+import { byId, make } from "./view/elements";
+import { SessionList } from "./view/session_list";
+import { showVerdict } from "./view/verdict_card";
+
+declare global {
+  interface Window {
+    ORBITUNE_FILES?: PageFiles;
+  }
+}
+
+/** What the page cannot do without, and what to say where it is missing. */
+const NEEDED: [string, () => boolean][] = [
+  ["WebAssembly, with which the model is computed", () => typeof WebAssembly === "object"],
+  ["DecompressionStream, with which the model is unpacked", () => typeof DecompressionStream === "function"],
+  ["OffscreenCanvas, with which pictures are read", () => typeof OffscreenCanvas === "function"],
+];
+
+async function start(): Promise<void> {
+  byId("serve").hidden = true;
+  const missing = NEEDED.find(([, there]) => !there());
+  if (missing) {
+    throw new Error(`This browser has no ${missing[0]}. Open the page in a newer one, or allow it in its settings.`);
+  }
+  const files = window.ORBITUNE_FILES;
+  if (!files) throw new Error("files.js cannot be read. Is the folder of the page complete?");
+  const model = await fetchDescription();
+  describe(model);
+  const page = new Page(model);
+  byId("app").hidden = false;
+  byId("loading-line").hidden = false;
+  const loading = byId<HTMLProgressElement>("loading");
+  const computed = await Model.load(model, files, (fraction) => (loading.value = fraction));
+  byId("loading-line").hidden = true;
+  document.body.dataset.ready = "yes";
+  page.use(computed);
+  await startOffline();
+}
+
+function describe(model: ModelDescription): void {
+  document.title = `${model.name} - Orbitune`;
+  byId("title").textContent = model.name;
+  const facts = { ...model.about, "Exported by": model.made_by };
+  byId("facts").replaceChildren(
+    ...Object.entries(facts).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
+  );
+  if (model.synthetic) {
+    byId("subtitle").textContent = "Trained on tiles that a program drew: it says nothing about satellite images";
+  }
+}
+
+class Page {
+  private entries: Entry[] = [];
+  private selected: Entry | null = null;
+  private model: Model | null = null;
+  private working = false;
+  private added = 0; // since the page was opened
+  private readonly list = new SessionList((entry) => this.select(entry));
+
+  constructor(private readonly description: ModelDescription) {
+    showVerdict(null, description);
+    listen((files) => this.add(files));
+    byId("clear").addEventListener("click", () => this.clear());
+    byId("save").addEventListener("click", () => this.save());
+  }
+
+  /** Classify what waits, and what comes, with a model that has been loaded. */
+  use(model: Model): void {
+    this.model = model;
+    void this.work();
+  }
+
+  private add(files: Arrived[]): void {
+    if (!files.length) return;
+    const added = files.map(({ name, file }): Entry => {
+      return { id: this.added++, name, file, url: URL.createObjectURL(file), state: "waiting" };
+    });
+    this.entries.push(...added);
+    this.list.add(added);
+    this.select(added[0]!);
+    void this.work();
+  }
+
+  /** Classify one picture after the other. */
+  private async work(): Promise<void> {
+    if (this.working || !this.model) return;
+    this.working = true;
+    for (let entry = this.next(); entry; entry = this.next()) {
+      await this.classify(entry, this.model);
+      this.list.update(entry);
+      this.list.count(this.entries);
+      if (entry === this.selected) this.select(entry);
+    }
+    this.working = false;
+  }
+
+  private next(): Entry | undefined {
+    const chosen = this.selected?.state === "waiting" ? this.selected : undefined;
+    return chosen ?? this.entries.find((entry) => entry.state === "waiting");
+  }
+
+  private async classify(entry: Entry, model: Model): Promise<void> {
+    try {
+      entry.answer = await model.classify(entry.file);
+      entry.verdict = judge(entry.answer.probabilities, entry.answer.score, this.description);
+      entry.state = "done";
+    } catch (error) {
+      entry.message = error instanceof Refusal ? error.message : "cannot be read";
+      entry.state = "refused";
+    }
+  }
+
+  private select(entry: Entry | null): void {
+    this.selected = entry;
+    const picture = byId<HTMLImageElement>("picture");
+    const shows = entry !== null && entry.state !== "refused";
+    picture.hidden = !shows;
+    byId("invite").hidden = shows;
+    if (shows && picture.src !== entry.url) picture.src = entry.url;
+    picture.alt = entry?.name ?? "";
+    showVerdict(entry, this.description);
+    this.list.select(entry);
+    this.list.count(this.entries);
+  }
+
+  private clear(): void {
+    for (const entry of this.entries) URL.revokeObjectURL(entry.url);
+    this.entries = [];
+    this.list.clear();
+    this.select(null);
+  }
+
+  private save(): void {
+    const url = URL.createObjectURL(new Blob([toCsv(this.entries, this.description)], { type: "text/csv" }));
+    make("a", { href: url, download: "predictions.csv" }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  }
+}
+
+start().catch((error: unknown) => {
+  byId("serve").hidden = true;
+  byId("app").hidden = true;
+  byId("loading-line").hidden = true;
+  const problem = byId("problem");
+  problem.textContent = error instanceof Error ? error.message : String(error);
+  problem.hidden = false;
+});

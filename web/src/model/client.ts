@@ -1,0 +1,82 @@
+/** The model, as the page calls it: a worker that answers one picture after the other. */
+
+import type { ModelDescription } from "./description";
+import type { Answer, Reply, Request } from "./messages";
+import { Refusal } from "../refusal";
+
+/** The names of all files of the page with their sizes in bytes, from files.js. */
+export interface PageFiles {
+  version: string;
+  bytes: Record<string, number>;
+}
+
+export const RUNTIME = "ort-wasm-simd-threaded.wasm.gz";
+const MOST_THREADS = 4;
+
+interface Waiting {
+  resolve: (answer: Answer) => void;
+  reject: (error: Error) => void;
+}
+
+export class Model {
+  private readonly waiting = new Map<number, Waiting>();
+  private asked = 0;
+
+  private constructor(private readonly worker: Worker) {}
+
+  /**
+   * Start the worker and load the graph.
+   *
+   * @param progress called with the fraction of the bytes that have arrived.
+   * @throws Error with a sentence for the user.
+   */
+  static load(model: ModelDescription, files: PageFiles, progress: (fraction: number) => void): Promise<Model> {
+    const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "model" });
+    const loaded = new Model(worker);
+    return new Promise((resolve, reject) => {
+      worker.onerror = (event) => reject(new Error(`The page's worker cannot start. ${event.message ?? ""}`.trim()));
+      worker.onmessage = ({ data }: MessageEvent<Reply>) => {
+        if (data.kind === "progress") progress(data.fraction);
+        else if (data.kind === "ready") resolve(loaded);
+        else if (data.kind === "failed") reject(new Error(data.message));
+        else loaded.answered(data);
+      };
+      loaded.send({
+        kind: "load",
+        tile: model.tile,
+        graph: new URL(model.graph.file, document.baseURI).href,
+        runtime: new URL(RUNTIME, document.baseURI).href,
+        bytes: model.graph.bytes + (files.bytes[RUNTIME] ?? 0),
+        version: files.version,
+        // Threads share memory, which a browser allows on isolated pages alone: see the service worker.
+        threads: crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1,
+      });
+    });
+  }
+
+  /** Classify a picture. @throws Refusal if it cannot be used. */
+  classify(file: Blob): Promise<Answer> {
+    const id = this.asked++;
+    const start = performance.now();
+    return new Promise<Answer>((resolve, reject) => {
+      this.waiting.set(id, { resolve, reject });
+      this.send({ kind: "classify", id, file });
+    }).then((answer) => {
+      // Seen in the browser's developer tools, and by benchmarks/web_page.py.
+      performance.measure("picture", { start });
+      performance.measure("graph", { start, duration: answer.milliseconds });
+      return answer;
+    });
+  }
+
+  private send(request: Request): void {
+    this.worker.postMessage(request);
+  }
+
+  private answered(reply: Extract<Reply, { id: number }>): void {
+    const waiting = this.waiting.get(reply.id);
+    this.waiting.delete(reply.id);
+    if (reply.kind === "answer") waiting?.resolve(reply.answer);
+    else waiting?.reject(new Refusal(reply.message));
+  }
+}
