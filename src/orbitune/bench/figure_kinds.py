@@ -45,6 +45,7 @@ FIGURES = {
     "accuracy-loss": FigureKind("points", _ON_BOTH_RUNS),
     "adapt-gain": FigureKind("points", _ON_LABELS),
     "app-latency": FigureKind("s"),
+    "app-load": FigureKind("s"),
     "bank-memory": FigureKind("bytes"),
     "bytes-per-task": FigureKind("times", ()),
     "command-time": FigureKind("s"),
