@@ -31,7 +31,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "orbitune_request_seconds",
-            "Seconds from a complete request to its response.",
+            "Seconds from the headers of a request to the end of its response, so with the sending of its body.",
             ["path"],
             buckets=_SECONDS,
             registry=registry,
