@@ -224,7 +224,7 @@ class Study:
             try:
                 outcomes = stages.train(plans, chosen_learning_rates(searches))
             finally:
-                if not any(count_test_reads(path / spec.name) for spec in specs if not fixed.has_fixed(spec)):
+                if not any(count_test_reads(path / spec.name) for spec in specs if not fixed.covers(spec)):
                     design = fixed
                     self.folder.store(executor.slots, design)
             robustness = score_corrupted(

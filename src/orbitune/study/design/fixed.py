@@ -138,11 +138,11 @@ class Design(Record):
             return self
         return self.model_copy(update={"changes": (*self.changes, change)})
 
-    def has_fixed(self, spec: RunSpec) -> bool:
-        """Return whether a run is one of those that were fixed; points of a sweep are never compared."""
-        arms = {arm for pair in self.comparisons for arm in pair}
-        fixed = spec.recipe.seed in self.seeds and spec.split in self.margins and spec.arm in arms
-        return fixed or spec.sweep is not None
+    def covers(self, spec: RunSpec) -> bool:
+        """Return whether a run is of what was fixed or added; points of a sweep are never compared."""
+        arms = {arm for pair in self.all_comparisons for arm in pair}
+        known = spec.recipe.seed in self._all_seeds and spec.split in self._all_margins and spec.arm in arms
+        return known or spec.sweep is not None
 
     @property
     def _settings(self) -> dict[str, Any]:
