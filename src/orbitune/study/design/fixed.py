@@ -1,8 +1,9 @@
 """What a study fixes before it reads the test split, and what is changed later.
 
 The design is stored in study.json with its time. After the test split has been read, another margin or
-another primary comparison is refused. Further methods, splits and seeds are recorded as changes once one of
-their runs has read it, and what they show is exploratory; part of what was fixed is no change.
+another primary comparison is refused, and references stay. Further methods, splits and seeds are recorded as
+changes before one of their runs reads it, and what they show is exploratory; a session whose further runs
+have not read it changes nothing, and part of what was fixed is no change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
