@@ -118,8 +118,8 @@ class Page {
     for (let entry = this.next(); entry; entry = this.next()) {
       await this.classify(entry, this.model);
       this.list.update(entry);
-      this.list.count(this.entries);
       if (entry === this.selected) this.select(entry);
+      else this.count();
     }
     this.working = false;
   }
@@ -150,6 +150,10 @@ class Page {
     picture.alt = entry?.name ?? "";
     showVerdict(entry, this.shown(), (label) => this.state(entry!, label));
     this.list.select(entry);
+    this.count();
+  }
+
+  private count(): void {
     this.list.count(this.entries);
     this.panel?.show(this.entries, this.learned, this.names());
   }
