@@ -143,10 +143,30 @@ def test_the_speeds_of_the_fast_path_in_the_docs_are_those_of_the_committed_benc
     assert not [figure for figure in found if figure.replace(" (", "\u00d7 (") not in reports]
 
 
-def test_the_time_of_the_fast_recipe_in_the_docs_is_that_of_the_committed_benchmark():
-    file = DOCS / "results" / "bench-fast-recipe-eurosat-vit-tiny.json"
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("vit-tiny", "right after {:.0f} seconds"), ("vit-tiny-fp32", "took {:.0f} seconds")],
+)
+def test_the_time_of_the_fast_recipe_in_the_docs_is_that_of_the_committed_benchmark(name, words):
+    file = DOCS / "results" / f"bench-fast-recipe-eurosat-{name}.json"
     [figure] = json.loads(file.read_text())["figures"]
-    assert f"right after {figure['value']:.0f} seconds" in " ".join(read_page("guides/train.md").split())
+    assert words.format(figure["value"]) in " ".join(read_page("guides/train.md").split())
+
+
+def test_the_speeds_and_losses_of_int8_files_in_the_docs_are_those_of_the_committed_benchmark():
+    results = json.loads((DOCS / "results" / "bench-serving-eurosat-vit-tiny.json").read_text())
+    merged, merged_one, *_, plain, plain_one = (
+        f"{each['median']:.2f} times"
+        for each in results["comparisons"]
+        if each["title"].startswith("int8 ONNX")
+    )
+    lost = results["figures"][0]
+    low, high = lost["interval"]
+    page = " ".join(read_page("guides/export.md").split())
+    assert f"has {merged} the images per second at 64 tiles and {merged_one} at one" in page
+    assert f"without merging it is {plain.removesuffix(' times')} and {plain_one}" in page
+    assert f"loses {lost['value']:.2f} points" in page
+    assert f"interval {low:.2f} to {high:.2f}".replace("-", "\u2212") in page
 
 
 def test_the_accuracy_of_few_tiles_in_the_docs_is_that_of_the_committed_benchmark():

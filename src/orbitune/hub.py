@@ -1,24 +1,10 @@
 """Access to the Hugging Face hub, with errors of one line."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from orbitune.errors import OrbituneError
-
-
-def looks_like_path(name: str) -> bool:
-    """Return whether a name means a path on disk.
-
-    It does if the path exists, or if the name cannot be a hub id.
-    """
-    return (
-        name.startswith((".", "/", "~"))
-        or name.endswith(".zip")
-        or name.count("/") > 1
-        or os.path.exists(name)  # noqa: PTH110  # pathlib's raises for a name that is too long
-    )
 
 
 def snapshot(repo_id: str, repo_type: Literal["model", "dataset"], *, patterns: Sequence[str]) -> Path:

@@ -11,6 +11,11 @@ from orbitune.fold import Fold
 
 TaskName = Literal["single-label", "multi-label"]
 DEFAULT_BACKBONE = "facebook/dinov2-small"
+ATTENTION = (
+    "q",
+    "k",
+    "v",
+)  # roles of layers, see `orbitune.models.families.family`, that LoRA adapts by default
 """DINOv2 ViT-S/14 of Meta (Apache-2.0): 22 million parameters, 88 MB, from the Hugging Face hub."""
 
 
@@ -159,7 +164,7 @@ class LoraSettings(Settings):
     alpha: int = Field(16, gt=0, description="LoRA: the update is scaled by alpha / rank")
     dropout: float = Field(0.1, ge=0, lt=1, description="LoRA: dropout on the input of the update")
     targets: _Names = Field(
-        ("q", "k", "v"), min_length=1, description="LoRA: roles of the layers to adapt, such as q,k,v, or all"
+        ATTENTION, min_length=1, description="LoRA: roles of the layers to adapt, such as q,k,v, or all"
     )
     top_layers: int | None = Field(
         None, ge=1, description="LoRA: adapt only the last N layers (default: all; method topk: 2)"

@@ -52,7 +52,7 @@ def did_you_mean_path(path: str | os.PathLike[str], *, folders: bool = False) ->
         path: as it was given. Compared is the first part of it that does not exist, with what lies beside it.
         folders: whether folders may be meant too.
     """
-    return ask(_nearest_paths(os.fspath(path), files=True, folders=folders))
+    return ask(nearest_paths(os.fspath(path), files=True, folders=folders))
 
 
 def cannot_read(content: str, path: str | os.PathLike[str], *, error: OSError) -> str:
@@ -61,7 +61,7 @@ def cannot_read(content: str, path: str | os.PathLike[str], *, error: OSError) -
     return f"Cannot read the {content} {path}: {error.strerror}{f'; {near}' if near else '.'}"
 
 
-def _nearest_paths(path: str, *, files: bool, folders: bool) -> list[str]:
+def nearest_paths(path: str, *, files: bool, folders: bool) -> list[str]:
     """Return the paths nearest to one that does not exist; none for one that does.
 
     Those with the same ending are preferred. Folders and zips, of which one may replace the other, are taken
@@ -115,6 +115,6 @@ def missing(what: str, path: str | os.PathLike[str], *, advice: str = "", names:
         return f"{printable(text)} is a file, not a folder{f': {advice}' if advice else ''}."
     named = f"There is no {what} {printable(text)}"
     near = nearest(text, names) if names else []
-    if question := ask([*near, *_nearest_paths(text, files=files, folders=folders)]):
+    if question := ask([*near, *nearest_paths(text, files=files, folders=folders)]):
         return f"{named}; {question}"
     return f"{named}: {advice}." if advice else f"{named}."

@@ -8,6 +8,7 @@ import pytest
 from orbitune.bench.figures import (
     accuracy_in_time,
     accuracy_loss,
+    command_time,
     corrupted_accuracy,
     corrupted_errors_gone,
     test_accuracy,
@@ -105,3 +106,18 @@ def test_the_test_accuracy_is_that_of_whole_trainings_by_seed(pair):
 def test_a_training_that_takes_longer_than_allowed_is_an_error(pair):
     with pytest.raises(OrbituneError, match=r"seed 0 took \d+ s: allow more than 0\.01 s"):
         test_accuracy.measure(pair[0], seconds=0.01, seeds=1)
+
+
+def test_the_time_of_commands_is_that_of_the_slowest_without_its_first_call(runs):
+    measured = command_time.measure(
+        str(runs / "run"), commands=["--version", "predict {bundle} {tile} --backbone {backbone}"], repeats=1
+    )
+    (_, version), (command, prediction) = measured["details"]
+    assert command == "orbitune predict {bundle} {tile} --backbone {backbone}"
+    assert float(version.removesuffix(" s")) < float(prediction.removesuffix(" s"))
+    assert measured["value"] == pytest.approx(float(prediction.removesuffix(" s")), abs=0.005)
+
+
+def test_a_command_that_ends_otherwise_than_expected_has_no_time(runs):
+    with pytest.raises(OrbituneError, match=r"orbitune serve missing ended with exit code 2"):
+        command_time.measure(str(runs / "run"), commands=["serve missing"])

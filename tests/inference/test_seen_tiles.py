@@ -15,6 +15,7 @@ from orbitune.inference.bundle import Bundle
 from orbitune.models.lineage.overlap import Overlap, SeenCounts, describe_seen
 from orbitune.models.lineage.seen_file import SeenTiles, read_seen, save_seen
 from orbitune.recipe import Recipe
+from orbitune.training.evaluate import evaluate
 from orbitune.training.run import train
 from orbitune.training.setup import prepare_training
 
@@ -97,6 +98,23 @@ def test_the_tiles_that_a_run_itself_was_trained_or_validated_on_are_no_test_of_
         assert warning.startswith(f"warning: {count} of {count} {split} tiles were {way} tiles of the model")
         assert warning.endswith("; there are no other tiles")
     assert "warning" not in orbitune("evaluate", place / "before", "--quiet").stdout
+
+
+def test_scoring_test_tiles_says_that_the_validation_tiles_of_the_backbones_runs_are_not_recorded(
+    place, caplog
+):
+    file = place / "before" / "training-tiles.json"
+    kept = file.read_bytes()
+    save_seen(place / "before", SeenTiles(read_seen(place / "before").trained, None))
+    try:
+        for split in ("test", "validation"):
+            evaluate(place / "after", split, progress=False)
+    finally:
+        file.write_bytes(kept)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"an earlier version did not record the validation tiles of {WHOSE}: whether 24 test tiles are among "
+        "them is not known"
+    ]
 
 
 def test_a_run_without_a_list_of_tiles_knows_its_own(place, tmp_path):

@@ -22,6 +22,7 @@ from orbitune.inference.classifier import Classifier
 from orbitune.integrity import file_hash
 from orbitune.mapping.adaptation.adapt import adapt
 from orbitune.mapping.adaptation.refit import cell_logits
+from orbitune.mapping.areas.estimation import map_areas
 from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.pipeline import map_scene
 from orbitune.models.checkpoint_io import write_metadata
@@ -136,6 +137,20 @@ def test_a_map_and_the_classifier_give_the_names_of_the_scene(adapted, foreign, 
     assert (names == truth).mean() > 0.95
     classifier = Classifier.from_pretrained(adapted.folder)
     assert np.array_equal(np.array(classifier.classes)[classifier.predict_proba(cells).argmax(1)], names)
+
+
+@pytest.mark.parametrize("settings", [{"grid": "cells"}, {"grid": "scene"}])
+def test_reference_points_that_the_model_was_adapted_to_are_warned_of(
+    adapted, bundle, foreign, labels, tmp_path, settings
+):
+    out = tmp_path / "map.tif"
+    settings |= {"reference": labels, "mode": "tiles", "not_sure": False, "progress": False}
+    report = map_scene(adapted.folder, foreign[0], outputs=out, **settings)
+    warning = "48 of 48 reference points lie where the model was adapted to a labelled point"
+    assert any(line.startswith(warning) for line in report.warnings)
+    assert map_areas(out, labels).warnings == report.warnings[-1:]
+    before = map_scene(bundle.folder, foreign[0], outputs=out, **settings)
+    assert not any("adapted to" in line for line in before.warnings)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from study_tasks import ForkedExecutor, RecordingObserver
 
 from orbitune import Recipe
 from orbitune.errors import RunError
-from orbitune.study.corrupted_runs import score_corrupted
+from orbitune.study.corrupted_runs import may_be_scored, score_corrupted
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import Grid
 
@@ -29,3 +29,16 @@ def test_without_tiles_to_try_nothing_is_done(tmp_path):
     outcomes = {spec.name: Outcome({}) for spec in specs}
     assert score(specs, outcomes, tmp_path, 0, observer) == []
     assert observer.total == 0
+
+
+def test_only_runs_that_may_still_be_scored_keep_their_weights_while_others_are_trained():
+    specs = Grid(seeds=(0, 1, 2), image_sizes=(24, 32)).runs(
+        [Recipe(method=name) for name in ("full", "lora")]
+    )
+    outcomes = {}
+    every = {spec.name for spec in specs if spec.sweep is None}
+    assert may_be_scored(specs, outcomes) == every
+    outcomes["full-seed0"] = Outcome({})
+    assert may_be_scored(specs, outcomes) == every - {"full-seed1", "full-seed2"}
+    outcomes |= {"lora-seed0": Outcome(error=RunError("it failed")), "lora-seed1": Outcome({})}
+    assert may_be_scored(specs, outcomes) == {"full-seed0", "lora-seed0", "lora-seed1"}

@@ -15,7 +15,8 @@ from orbitune.evaluation.tasks.single_label import SingleLabel
 from orbitune.inference.bundle import Bundle
 from orbitune.models.files.run_weights import holds_weights
 from orbitune.models.lineage.fine_tuned import open_backbone
-from orbitune.study import stages
+from orbitune.study import runner, stages
+from orbitune.study.corrupted_runs import score_corrupted
 from orbitune.study.report.run_origins import run_origins
 from orbitune.study.report_files import report
 from orbitune.study.results import read_results
@@ -84,6 +85,21 @@ def test_records_alone_are_kept_of_the_runs_of_this_session_only(recipe, forked,
     Study(recipe, tmp_path / "s", methods=["linear"], seeds=[0, 1, 2], keep="records").run(progress=False)
     assert [holds_weights(tmp_path / "s" / f"linear-seed{seed}") for seed in (0, 1, 2)] == [True, True, False]
     assert "removed the weights of 1 run, trained in this session (--keep records)" in caplog.messages
+
+
+def test_only_what_is_scored_with_corruptions_keeps_its_weights_until_then(
+    recipe, forked, tmp_path, monkeypatch
+):
+    folder, kept = tmp_path / "s", []
+
+    def look(*arguments, **settings):
+        kept.extend(seed for seed in (0, 1) if holds_weights(folder / f"linear-seed{seed}"))
+        return score_corrupted(*arguments, **settings)
+
+    monkeypatch.setattr(runner, "score_corrupted", look)
+    made = Study(recipe, folder, methods=["linear"], seeds=2, keep="records", robustness=5)
+    assert len(made.run(progress=False).robustness) == 1
+    assert kept == [0] and not holds_weights(folder / "linear-seed0")
 
 
 def test_a_study_refuses_other_tiles_under_the_recipe_of_its_records(elsewhere):

@@ -19,6 +19,7 @@ from orbitune.study.report.comparison import table_caption, table_notes
 from orbitune.study.report.figures.costs import cost_figure
 from orbitune.study.report.figures.styles import method_styles
 from orbitune.study.report.methods.methodology import describe_runs
+from orbitune.study.report.pages import build_page
 from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.tables import verdict_table
 from orbitune.study.report.view_model import ReportView
@@ -118,6 +119,23 @@ def test_without_a_name_a_method_that_was_added_later_is_not_the_answer(large):
     assert "of 3 methods are within" in headline(results)
 
 
+def test_the_headline_on_backbones_names_what_was_not_fixed_beforehand():
+    arms = ("full@small", "lora@small", "full@large", "lora@large")
+    results = judge(Large(arms, seeds=2, count=100), arms)
+    assert "exploratory" not in headline(results)
+    for entry in results["verdicts"]:
+        if "lora" in entry["method"]:
+            entry["role"] = "exploratory"
+    named = re.compile(
+        r"On the random split, which backbone: .* with full fine-tuning; .* with LoRA \(exploratory\)"
+    )
+    assert named.match(headline(results))
+    for entry in results["verdicts"]:
+        entry["role"] = "exploratory"
+    assert headline(results).count(", with every method (exploratory)") == 2
+    assert ", exploratory" in conclusions_text(results)
+
+
 def test_the_headline_names_the_margin_of_each_split_and_the_seeds_and_tiles_of_each_clause(large):
     results = judge(large, METHODS)
     several = [entry for entry in results["verdicts"] if entry["method"] != "lora"]
@@ -152,12 +170,14 @@ def test_costs_of_several_processors_are_compared_nowhere(named):
 # Tiles that were seen
 
 
-def test_tiles_that_only_validated_a_backbone_may_raise_scores_and_each_split_is_named(named):
+def test_tiles_that_only_validated_a_backbone_may_raise_scores_and_each_split_is_named_once(named, tmp_path):
     results = copy.deepcopy(named)
     for run in results["runs"]:
         data = run["result"]["data"]
         data |= {"seen": {}, "validated": {"validation": 5}}
     first, second = warn_seen(view(results))
+    page = build_page(StudyResults.from_json(results), tmp_path)
+    assert page.cautions[:2] == [first, second] and not {first, second} & {*page.notes}
     assert first == (
         f"Warning: 5 of {data['sizes']['validation']:,} validation tiles of the random split were validation "
         "tiles of the backbone, which choose epochs and fit thresholds: the scores may be too high."

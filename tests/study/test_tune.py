@@ -288,11 +288,12 @@ def test_a_choice_by_loss_is_tied_by_the_seeds_alone(recipe, tmp_path):
     assert record.criterion == "loss" and record.standard_error == 0.0
 
 
-def test_the_chosen_rate_is_seldom_worse_than_the_best_by_more_than_the_noise(recipe, tmp_path):
+@pytest.mark.parametrize("studies", [25, pytest.param(400, marks=pytest.mark.slow)])
+def test_the_chosen_rate_is_seldom_worse_than_the_best_by_more_than_the_noise(recipe, tmp_path, studies):
     """Simulated studies: the optimum lies anywhere within the limits, tiles and seeds add noise."""
     random = np.random.default_rng(0)
     losses, edges = [], 0
-    for number in range(25):
+    for number in range(studies):
         at, noise = random.uniform(-4, 0), {}
 
         def accuracy(rate, epoch, seed, at=at, noise=noise):
@@ -307,12 +308,15 @@ def test_the_chosen_rate_is_seldom_worse_than_the_best_by_more_than_the_noise(re
 
 @pytest.mark.parametrize(("rates", "trials", "epochs"), [(3, 6, 54), (5, 8, 60), (9, 12, 72)])
 def test_the_cost_of_a_search_is_known_before_it(recipe, tmp_path, plan, rates, trials, epochs):
-    """Trials and epochs where the best is not at an end, and what each rate beyond adds at most."""
+    """Trials, starts and epochs where the best is not at an end, and what each rate beyond adds at most."""
+    assert plan.start_seconds > 0
+    plan = plan.model_copy(update={"start_seconds": 5.0})
     cost = search_cost(rates, plan)
     assert (cost.trials, cost.epochs, cost.more_trials, cost.more_epochs) == (trials, epochs, 2, 18)
-    assert cost.seconds == pytest.approx(epochs * plan.epoch_seconds)
-    assert cost.more_seconds == pytest.approx(18 * plan.epoch_seconds)
+    assert cost.seconds == pytest.approx(epochs * plan.epoch_seconds + 5 * cost.starts)
+    assert cost.more_seconds == pytest.approx(18 * plan.epoch_seconds + 2 * 5)
     _, done = simulated(recipe, tmp_path / "inside", peak(-2.0), count=rates, epochs=9)
+    assert len(done) == cost.starts
     trained = {(rate, seed): number for rate, seed, number in done}  # the last rung of each
     assert (len(trained), sum(trained.values())) == (trials, epochs)
     further, done = simulated(recipe, tmp_path / "beyond", peak(-3.6 - rates / 4), count=rates, epochs=9)

@@ -7,7 +7,7 @@ from pydantic import NonNegativeInt
 from orbitune.errors import counted
 from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.evaluation.tasks.label_set_scores import AnySplitScores, LabelSetScores
-from orbitune.models.lineage.overlap import MODEL, OtherTiles, SeenCounts, list_seen
+from orbitune.models.lineage.overlap import MODEL, OtherTiles, SeenCounts, describe_unrecorded, list_seen
 from orbitune.models.lineage.scores import Fraction
 from orbitune.records import JsonTuple, Record, StoredRecord
 
@@ -118,10 +118,7 @@ class Assessment(ScoreDetails, StoredRecord):
         if self.copies is None:
             lines.append(f"warning: {self.not_compared}")
         if self.seen is not None and self.validated is None:
-            lines.append(
-                "warning: the validation tiles of the model are not recorded, as an earlier version trained "
-                "it: whether these tiles are among them is not known"
-            )
+            lines.append(f"warning: {describe_unrecorded('these tiles', MODEL)}")
         if self.one_label:
             lines.append(
                 "warning: each tile of the data has one label, and the model gives several: all other labels "

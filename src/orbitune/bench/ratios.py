@@ -68,15 +68,39 @@ def verdict(ratio: Ratio, at_least: float | None, *, aim: float | None) -> str:
 
     The words also say if the interval, or the range of too few rounds, contains the target.
     """
-    targets = [
-        (name, value) for name, value in (("target", aim), ("requirement", at_least)) if value is not None
-    ]
-    if not targets:
-        return "no target"
-    reached = next(((name, value) for name, value in targets if ratio.median >= value), None)
-    words = f"{reached[0]} met" if reached else "not met"
-    nearest = reached or targets[-1]
-    if not ratio.low < nearest[1] <= ratio.high:
-        return words
     shown = "interval" if ratio.coverage >= LEVEL else "range"
-    return f"{words}, but the {shown} extends {'below' if reached else 'above'} it"
+    return judge(ratio.median, at_least, aim=aim, interval=(ratio.low, ratio.high), shown=shown)
+
+
+def judge(
+    value: float,
+    required: float | None,
+    *,
+    aim: float | None,
+    at_most: bool = False,
+    interval: tuple[float, float] | None = None,
+    shown: str = "interval",
+) -> str:
+    """Return whether a value reaches the aim or the required bound, as words.
+
+    The words also say if the interval contains the bound.
+
+    Args:
+        value: as measured.
+        required, aim: bounds; None for none.
+        at_most: whether smaller values are better.
+        interval: of the value; None where it has none.
+        shown: what the interval is called.
+    """
+    bounds = [
+        (name, bound) for name, bound in (("target", aim), ("requirement", required)) if bound is not None
+    ]
+    if not bounds:
+        return "no target"
+    reached = next((each for each in bounds if (value <= each[1] if at_most else value >= each[1])), None)
+    words = f"{reached[0]} met" if reached else "not met"
+    _, nearest = reached or bounds[-1]
+    low, high = interval or (value, value)
+    if not (low <= nearest < high if at_most else low < nearest <= high):
+        return words
+    return f"{words}, but the {shown} extends {'above' if at_most is bool(reached) else 'below'} it"

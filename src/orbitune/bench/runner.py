@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from orbitune.bench.figure_kinds import FIGURES
@@ -39,6 +38,7 @@ from orbitune.integrity import (
     read_checksummed_json,
     write_checksummed_json,
 )
+from orbitune.machine.timestamps import timestamp
 from orbitune.processes.child_processes import run_module
 from orbitune.training.setup import TrainingSetup, prepare_training
 
@@ -103,7 +103,7 @@ class Bench:
         )
         results = BenchResults(
             command=self.command,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created=timestamp(),
             suite=self.suite,
             environment=machine,
             load=load,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from orbitune.bench.figure_kinds import FIGURES, INPUTS, describe_missing
+from orbitune.bench.ratios import judge
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import read_recipe
 from orbitune.recipe import Recipe
@@ -86,25 +87,10 @@ class BenchFigure(_Strict):
         return {name: value for name, value in self.measure.items() if name != "kind"}
 
     def judge(self, value: float, *, interval: tuple[float, float] | None = None) -> str:
-        """Return whether a value reaches the aim or the required bound.
-
-        The words also say if the interval contains the bound.
-
-        Args:
-            value: as measured.
-            interval: its 95 % interval; None where it has none.
-        """
-        if self.at_least is self.at_most is self.aim is None:
-            return "no target"
-        required = self.at_least if self.at_most is None else self.at_most
-        words, nearest = "not met", self.aim if required is None else required
-        for title, bound in (("target", self.aim), ("requirement", required)):
-            if bound is not None and (value <= bound if self.at_most is not None else value >= bound):
-                words, nearest = f"{title} met", bound
-                break
-        if interval is None or nearest is None or not interval[0] < nearest < interval[1]:
-            return words
-        return f"{words}, but the interval extends {'above' if value <= nearest else 'below'} it"
+        """Return whether a value reaches the aim or the required bound, see `orbitune.bench.ratios.judge`."""
+        at_most = self.at_most is not None
+        required = self.at_most if at_most else self.at_least
+        return judge(value, required, aim=self.aim, at_most=at_most, interval=interval)
 
 
 class Suite(_Strict):

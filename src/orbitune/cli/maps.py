@@ -1,5 +1,6 @@
 """Work with finished maps: `map-sample`, `map-areas`, `map-compare`, `map-zones`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,8 @@ def map_areas(
     from orbitune.mapping.areas.estimation import map_areas
 
     report = map_areas(source, reference, field=field)
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if as_json:
         print_json(report.to_json())
     else:

@@ -52,13 +52,23 @@ def print_areas(report: "AreaReport | ChangeReport") -> None:
         print(line)
 
 
-def print_inputs(data: "RunData", backbone: str, *, part: str = "") -> None:
+def print_inputs(data: "RunData", backbone: str) -> None:
     """Print the tiles, what was done to them, and what the backbone is.
 
     Args:
         data: the tiles.
         backbone: its description.
-        part: of a cross-validation that the tiles are of, such as fold 1 of 5.
+    """
+    print_tiles(data)
+    print(f"backbone: {backbone}")
+
+
+def print_tiles(data: "RunData", *, part: str = "") -> None:
+    """Print the tiles and what was done to them.
+
+    Args:
+        data: the tiles.
+        part: what they are of, such as "fold 1 of 5" or "the spatial split".
     """
     sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
     where = f" of {part}" if part else ""
@@ -67,7 +77,6 @@ def print_inputs(data: "RunData", backbone: str, *, part: str = "") -> None:
         print(f"  {note}")
     if data.skipped:
         print(f"  {counted(data.skipped, 'image was', several='images were')} skipped")
-    print(f"backbone: {backbone}")
 
 
 def print_scores(split: str, scores: "SplitScores", *, of: str, whose: str = "") -> None:

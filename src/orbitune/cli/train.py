@@ -91,6 +91,7 @@ def train(
 ) -> None:
     """Fine-tune a backbone on tiles; transformers and PEFT can load the result."""
     recipe = make_recipe()
+    from orbitune.data.labels.early_checks import check_tiles
     from orbitune.models.methods import find_method
     from orbitune.processes.fork_server import forked_server
     from orbitune.study.budget import fit_recipe
@@ -106,7 +107,8 @@ def train(
     check_recipes(recipe)
     if budget:
         recipe = fit_recipe(recipe, budget, folder=out, say=lambda line: print(line, file=sys.stderr))
-    finished = is_finished(recipe, out)
+    if not (finished := is_finished(recipe, out)):
+        check_tiles([recipe.anchored()], progress=not quiet)
     with nullcontext() if finished or "RANK" in os.environ else forked_server():
         result = run(recipe, out, callbacks=trackers, progress=not quiet)
     if os.environ.get("RANK", "0") != "0":

@@ -18,12 +18,15 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model, read_decision, read_predictions
 from orbitune.evaluation.tasks.known import find_task, require_single_label
 from orbitune.evaluation.tasks.task import Decision, Task
-from orbitune.hub import looks_like_path, snapshot
+from orbitune.hub import snapshot
+from orbitune.inference.image_inputs import TileSpec
+from orbitune.inference.prediction import PredictionRule
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, open_saved
 from orbitune.models.lineage.fine_tuned import backbone_of, place_of
 from orbitune.models.metadata import HUB_FILES, ModelMetadata
 from orbitune.models.methods import find_method
+from orbitune.sources.hub_ids import means_path
 from orbitune.suggestions import missing
 
 if TYPE_CHECKING:
@@ -136,6 +139,20 @@ class Bundle:
         return self.metadata.data.scale_max
 
     @property
+    def tile_spec(self) -> TileSpec:
+        """Return the tiles that the model reads, before its transform."""
+        used = self.metadata.preprocessing
+        return TileSpec(used.bands, used.dtype, self.tile_size, self.scale_max)
+
+    @property
+    def prediction_rule(self) -> PredictionRule:
+        """Return how predictions follow from probabilities and OOD scores."""
+        detector = self.ood_detector
+        return PredictionRule(
+            self.classes, self.task, self.decision, detector.threshold if detector else None
+        )
+
+    @property
     def confusion(self) -> np.ndarray | None:
         """Return test tiles by true class (rows) and prediction, int (C, C).
 
@@ -192,7 +209,7 @@ def _folder_of(place: str) -> Path:
     """Return the folder of a bundle; one of the hub is downloaded."""
     path = Path(place).expanduser()
     if not path.is_dir():
-        if "/" not in place or looks_like_path(place):
+        if "/" not in place or means_path(place, "model"):
             advice = "pass a bundle, a finished run, or a hub id (owner/name)"
             raise RunError(missing("folder", place, advice=advice))
         try:

@@ -8,7 +8,6 @@ from orbitune.data.transform import LARGEST
 from orbitune.errors import counted
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.tasks.known import find_task
-from orbitune.hub import looks_like_path
 from orbitune.inference.bundle import OOD_DETECTOR_FILE
 from orbitune.models.families.family import Family
 from orbitune.models.lineage.adaptation import Adaptation
@@ -16,6 +15,7 @@ from orbitune.models.lineage.fine_tuned import CARRIED
 from orbitune.models.metadata import BackboneRecord, ModelMetadata, WeightStorage
 from orbitune.models.methods import find_method
 from orbitune.recipe_paths import data_name
+from orbitune.sources.hub_ids import looks_like_path
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

@@ -10,6 +10,7 @@ from orbitune.mapping.dense import dense_features, min_rows
 from orbitune.mapping.grid import CellGrid, PixelWindow, select_cells, to_codes
 from orbitune.mapping.linear_head import DenseFit, LinearHead
 from orbitune.mapping.map_report import Agreement
+from orbitune.mapping.nearby import from_degrees
 from orbitune.mapping.part_store import PartStore
 from orbitune.mapping.worker import Worker
 
@@ -95,16 +96,12 @@ def _labelled_features(worker: Worker) -> tuple[list[np.ndarray], list[int]]:
 
 def _labelled_cells(worker: Worker) -> list[tuple[int, int, int]]:
     """Return row, column and class index of the points that the model was adapted to in this scene."""
-    import pyproj
-
     adaptation, cells = worker.bundle.metadata.adaptation, worker.spec.cells
     if adaptation is None or not adaptation.places or not worker.spec.adapted:
         return []
     places = adaptation.places
-    degrees = np.array([(place.longitude, place.latitude) for place in places])
     grid = worker.scene.grid
-    projection = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
-    pixels, inside = grid.locate(*projection.transform(*degrees.T))
+    pixels, inside = grid.locate(*from_degrees([place.degrees for place in places], grid.crs))
     rows, columns = ((pixels - [cells.top, cells.left]) // cells.stride).T
     inside &= (rows >= 0) & (rows < cells.rows) & (columns >= 0) & (columns < cells.columns)
     labels = [worker.bundle.classes.index(place.label) for place in places]

@@ -20,6 +20,7 @@ from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.label_sets.planes import thresholds_of
 from orbitune.mapping.label_sets.requests import check_request
 from orbitune.mapping.map_report import MapMetadata
+from orbitune.mapping.nearby import from_degrees
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.table import check_output_paths
 from orbitune.mapping.plan_messages import (
@@ -197,6 +198,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool
     """Return the metadata of a map that is yet to be computed."""
     return MapMetadata(
         **dict(inputs.records[0]),
+        adapted_at=_adapted_at(bundle, inputs.grid),
         model_bands=bundle.metadata.preprocessing.bands,
         made_by=f"orbitune {version('orbitune')}",
         model=bundle.name,
@@ -214,6 +216,19 @@ def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool
         aoi=None if spec.aoi is None else spec.aoi.name,
         confusion=bundle.metadata.confusion,
         confusion_tile=bundle.tile_size[0],
+    )
+
+
+def _adapted_at(bundle: Bundle, grid: RasterGrid) -> tuple[tuple[float, float], ...]:
+    """Return longitude and latitude of the labelled points in a grid that a model was adapted to."""
+    if (adaptation := bundle.metadata.adaptation) is None:
+        return ()
+    places = [place.degrees for place in (*adaptation.earlier, *adaptation.places)]
+    _, inside = grid.locate(*from_degrees(places, grid.crs))
+    return tuple(
+        (round(longitude, 6), round(latitude, 6))
+        for (longitude, latitude), within in zip(places, inside, strict=True)
+        if within
     )
 
 

@@ -96,6 +96,8 @@ class MapMetadata(SceneRecord, StoredRecord):
         sieve: what the sieve of small patches changed; None if there was none.
         quality: how much has a class, and how often the model expects to be right; None in older maps.
         labelled_points: number of labelled points of the model's adaptation that a dense map was fitted to.
+        adapted_at: longitude and latitude of the labelled points in the mapped area that the model was
+            adapted to, on this scene or another; none in older maps.
         agreement: of a dense map with tile-wise predictions; None for other maps.
         confusion: test tiles of the model by true class (rows) and prediction; None if it is not known.
         confusion_tile: side of these tiles in pixels; None in older maps, where it is that of `tile`.
@@ -123,6 +125,7 @@ class MapMetadata(SceneRecord, StoredRecord):
     sieve: SieveRecord | None = None
     quality: MapQuality | None = None
     labelled_points: NonNegativeInt = 0
+    adapted_at: JsonTuple[Annotated[tuple[float, float], Strict(False)]] = ()
     agreement: Agreement | None = None
     confusion: JsonTuple[JsonTuple[int]] | None = None
     confusion_tile: int | None = None
@@ -141,12 +144,10 @@ class MapReport(AreaReport):
 
     Attributes:
         metadata: how the map was made.
-        warnings: what may make the map wrong.
         change: since an earlier map, if one was given.
     """
 
     metadata: MapMetadata
-    warnings: JsonTuple[str] = ()
     change: ChangeReport | None = None
 
     def remarks(self) -> list[str]:

@@ -92,8 +92,9 @@ def map_scene(
         areas, change = analysis.report(paths["map"])
     store.clear()
     quality = rasters.metadata.quality
-    warnings = (*plan.warnings, *(quality.warnings() if quality else ()))
-    return MapReport(metadata=rasters.metadata, warnings=warnings, change=change, **dict(areas))
+    warnings = (*plan.warnings, *(quality.warnings() if quality else ()), *areas.warnings)
+    found = {**dict(areas), "warnings": warnings}
+    return MapReport(metadata=rasters.metadata, change=change, **found)
 
 
 def _resume(plan: MapPlan, store: PartStore, *, log: Log) -> MapPlan:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import ModelError, first_line, one_line
-from orbitune.hub import looks_like_path
 from orbitune.integrity import file_hash
 from orbitune.models.families.classifiers import (
     classifier_class,
@@ -29,6 +28,7 @@ from orbitune.models.metadata import BackboneRecord
 from orbitune.models.preprocessing import Preprocessing, read_preprocessing
 from orbitune.recipe_paths import SCRATCH
 from orbitune.sources.band_names import COLOURS
+from orbitune.sources.hub_ids import looks_like_path
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orbitune.errors import ModelError
+from orbitune.machine.gpu import may_have_gpu
 from orbitune.models.backbones import Backbone, empty_model, load_weights
 from orbitune.models.families.family import token_count
 from orbitune.models.lineage.fine_tuned import open_backbone
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
 _CACHED = 1 << 20
 SCRATCH_RATE = 2e-3  # of random weights; those of methods are for pretrained ones
 _AUTO = 1.75  # times the tiles' own size: 112 pixels for EuroSAT
+_NEEDS_TF32 = "Precision tf32 needs an NVIDIA GPU of the Ampere generation or later. Choose bf16 or fp32."
+
+
+def check_precision(recipe: Recipe) -> None:
+    """Check that there may be the GPU that a precision needs, without importing torch.
+
+    Raises:
+        ModelError: there is none for tf32.
+    """
+    if recipe.precision == "tf32" and not may_have_gpu():
+        raise ModelError(_NEEDS_TF32)
 
 
 def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> Recipe:
@@ -44,9 +56,7 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
     recipe = recipe.replace(image_size=size, sizes=sizes if recipe.sizes else None)
     check_sizes(recipe, backbone)
     if recipe.precision == "tf32" and not has_tf32():
-        raise ModelError(
-            "Precision tf32 needs an NVIDIA GPU of the Ampere generation or later. Choose bf16 or fp32."
-        )
+        raise ModelError(_NEEDS_TF32)
     if recipe.patch_dropout and (backbone.family.rotary or backbone.family.why_plain):
         raise ModelError(
             f"Patches of {backbone.family.title} cannot be left out (--patch-dropout): its attention depends "

@@ -138,7 +138,7 @@ def read_preprocessing(
         mean, std = (0.0,) * channels, (1.0,) * channels
         source = "the checkpoint, which does not normalise"
     elif stated.image_mean and stated.image_std:
-        mean, std, source = stated.image_mean, stated.image_std, f"the checkpoint's {PREPROCESSOR_CONFIG}"
+        mean, std, source = stated.image_mean, stated.image_std, stated.stated_by
     elif channels == len(COLOURS):
         mean, std = family.normalisation
         source = f"the {family.title} family (the checkpoint has none)"
@@ -200,6 +200,7 @@ class _PreprocessorConfig(BaseModel):
     rescale_factor: FiniteFloat = 1 / 255
     image_mean: Bands | None = None
     image_std: PositiveBands | None = None
+    stated_by: str = f"the checkpoint's {PREPROCESSOR_CONFIG}"  # in converted checkpoints
     size: Side | dict[str, Side] | None = None
     crop_size: Side | dict[str, Side] | None = None
 

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orbitune.errors import DataError, OrbituneError, printable
-from orbitune.hub import looks_like_path, snapshot
+from orbitune.hub import snapshot
 from orbitune.integrity import file_hash
 from orbitune.recipe_paths import SYNTHETIC
 from orbitune.sources.band_files import is_band_folder, is_tiff_name
 from orbitune.sources.band_folders import band_folder_files, has_band_folders, open_band_folders
 from orbitune.sources.decode import BadImageError
+from orbitune.sources.hub_ids import means_path
 from orbitune.sources.image_folder import (
     LISTS,
     is_side_file,
@@ -208,7 +209,7 @@ def find_source(
     """
     selection = selection or NOTHING_SELECTED
     path, prefix = _expand_user(data), ""
-    if "/" in data and not looks_like_path(data):
+    if "/" in data and not means_path(data, "dataset"):
         path, prefix = _download(data), f"hub data set {data}: "
     if not os.path.exists(path):  # noqa: PTH110  # pathlib's raises for a name that is too long
         advice = "check the path (a hub id looks like owner/name)"

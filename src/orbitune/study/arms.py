@@ -1,7 +1,7 @@
 """Arms of a study: what it compares, a method, on a backbone where there are several."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations
 from pathlib import PurePath
 
@@ -65,26 +65,38 @@ def backbone_labels(backbones: Sequence[str]) -> dict[str, str | None]:
     raise OrbituneError(f"--backbones: {', '.join(backbones)} cannot be told apart by their names.")
 
 
-def choose_reference(arms: Sequence[str]) -> str:
-    """Return the arm that the others on the same backbone are compared with: full fine-tuning if there is."""
-    return next((arm for arm in arms if split_arm(arm)[0] == "full"), arms[0])
+def choose_reference(arms: Sequence[str], fixed: Iterable[tuple[str, str]] = ()) -> str:
+    """Return the arm that the others on the same backbone are compared with.
+
+    It is the reference that an earlier session fixed, else full fine-tuning, else the first arm.
+
+    Args:
+        arms: of one backbone, in the order of the study.
+        fixed: pairs (arm, reference) of earlier sessions.
+    """
+    known = [reference for arm, reference in fixed if not crosses_backbones(arm, reference)]
+    full = [arm for arm in arms if split_arm(arm)[0] == "full"]
+    return next(arm for arm in (*known, *full, *arms) if arm in arms)
 
 
-def comparisons(arms: Sequence[str]) -> list[tuple[str, str]]:
+def comparisons(arms: Sequence[str], fixed: Collection[tuple[str, str]] = ()) -> list[tuple[str, str]]:
     """Return the pairs (arm, reference) that a study judges.
 
     On each backbone every method is compared with the reference; with each method every backbone is compared
-    with each earlier one, so that the best can be told from all others.
+    with each earlier one, so that the best can be told from all others. In another order the references of
+    earlier sessions stay.
 
     Args:
         arms: names, in the order of the study.
+        fixed: pairs of earlier sessions.
     """
     found = []
     for own in _grouped(arms, part=1):
-        reference = choose_reference(own)
+        reference = choose_reference(own, fixed)
         found += [(arm, reference) for arm in own if arm != reference]
     for own in _grouped(arms, part=0):
-        found += [(later, earlier) for earlier, later in combinations(own, 2)]
+        for earlier, later in combinations(own, 2):
+            found.append((earlier, later) if (earlier, later) in fixed else (later, earlier))
     return found
 
 

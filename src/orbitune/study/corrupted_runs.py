@@ -34,7 +34,12 @@ def score_corrupted(
     Returns:
         Scores in the order of the study.
     """
-    tasks = {_task(spec, folder, tiles=tiles): spec for spec in _first_seeds(specs, outcomes) if tiles}
+    firsts = _first_seeds(specs, outcomes) if tiles else {}
+    tasks = {
+        _task(spec, folder, tiles=tiles): spec
+        for spec in specs
+        if spec.sweep is None and firsts.get((spec.arm, spec.split)) == spec.recipe.seed
+    }
     records: dict[str, RobustnessRecord] = {}
 
     def store(task: Task, outcome: Outcome) -> None:
@@ -52,20 +57,36 @@ def score_corrupted(
     return [records[spec.name] for spec in tasks.values() if spec.name in records]
 
 
-def _first_seeds(specs: Sequence[RunSpec], outcomes: Mapping[str, Outcome]) -> list[RunSpec]:
-    """Return the runs of the lowest seed per arm and split of which every fold is finished."""
-    compared = [spec for spec in specs if spec.sweep is None]
-    lost = {_seed_key(spec) for spec in compared if outcomes[spec.name].value is None}
-    done = [spec for spec in compared if _seed_key(spec) not in lost]
+def may_be_scored(specs: Sequence[RunSpec], outcomes: Mapping[str, Outcome]) -> set[str]:
+    """Return the names of the runs that `score_corrupted` may still need while others are trained.
+
+    Of each arm and split, these are the runs of seeds up to the lowest of which every fold is finished.
+
+    Args:
+        specs: runs of the study.
+        outcomes: how those that have ended did, by name.
+    """
+    first = _first_seeds(specs, outcomes)
+    return {
+        spec.name
+        for spec in specs
+        if spec.sweep is None and spec.recipe.seed <= first.get((spec.arm, spec.split), spec.recipe.seed)
+    }
+
+
+def _first_seeds(specs: Sequence[RunSpec], outcomes: Mapping[str, Outcome]) -> dict[tuple[str, str], int]:
+    """Return the lowest seed of each arm and split of which every fold is finished."""
+    finished: dict[tuple[str, str, int], bool] = {}
+    for spec in specs:
+        if spec.sweep is None:
+            key = (spec.arm, spec.split, spec.recipe.seed)
+            done = spec.name in outcomes and outcomes[spec.name].value is not None
+            finished[key] = done and finished.get(key, True)
     firsts: dict[tuple[str, str], int] = {}
-    for spec in done:
-        key, seed = (spec.arm, spec.split), spec.recipe.seed
-        firsts[key] = min(seed, firsts.get(key, seed))
-    return [spec for spec in done if firsts[spec.arm, spec.split] == spec.recipe.seed]
-
-
-def _seed_key(spec: RunSpec) -> tuple[str, str, int]:
-    return spec.arm, spec.split, spec.recipe.seed
+    for (arm, split, seed), done in finished.items():
+        if done:
+            firsts[arm, split] = min(seed, firsts.get((arm, split), seed))
+    return firsts
 
 
 def pool_folds(records: Sequence[RobustnessRecord]) -> list[RobustnessRecord]:

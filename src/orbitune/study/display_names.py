@@ -1,8 +1,12 @@
 """Names of arms and runs in sentences, tables and figures."""
 
+from collections.abc import Mapping
+
+from orbitune.evaluation.statistics.sentences import format_points
 from orbitune.fold import Fold
 from orbitune.models.methods import METHODS
 from orbitune.recipe_paths import SCRATCH
+from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import split_arm
 from orbitune.study.records import RunRecord
 
@@ -22,6 +26,13 @@ def method_name(arm: str) -> str:
 def pair_name(method: str, reference: str) -> str:
     """Return the title of a comparison of two arms, such as "LoRA against full fine-tuning"."""
     return f"{method_name(method)} against {method_name(reference)}"
+
+
+def describe_margins(margins: Mapping[str, float]) -> str:
+    """Return the margins of splits in points, such as "0.5 points"; of each split where they differ."""
+    if len(values := set(margins.values())) == 1:
+        return format_points(values.pop())
+    return fmt.listed([f"{format_points(margin)} on the {split} split" for split, margin in margins.items()])
 
 
 def run_name(run: RunRecord) -> str:

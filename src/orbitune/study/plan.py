@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orbitune.data.labels.early_checks import check_tiles
 from orbitune.data.loader import TileLoader
 from orbitune.files import scratch
 from orbitune.models.factory import image_size, plan_parameters
@@ -53,6 +54,9 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
         OrbituneError: as training would.
     """
     setup = prepare_training(recipe, progress)
+    begin = time.perf_counter()
+    prepare_training(recipe, progress=False)  # again, as the first one may have decoded the tiles
+    prepared = time.perf_counter() - begin
     reset_peak_rss()
     tile = setup.tiles.tiles.shape[1:3]
     parameters = plan_parameters(setup.recipe, setup.backbone, classes=setup.tiles.classes)
@@ -71,6 +75,7 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
         seconds_per_epoch=train / epochs,
         train_seconds=train,
         evaluation_seconds=(sizes["validation"] * (epochs + 1) + sizes["test"]) * costs.evaluate,
+        start_seconds=prepared + costs.start,
         images_per_second=epochs * setup.tiles_per_epoch / train,
         peak_rss_bytes=peak_rss_bytes(),
         peak_cuda_bytes=peak_cuda_bytes(),
@@ -87,8 +92,9 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
 
 @dataclass(frozen=True)
 class _Costs:
-    """Seconds per tile trained, evaluated and cached; bytes per cached tile."""
+    """Seconds per tile trained, evaluated and cached; bytes per cached tile; seconds of the set-up."""
 
+    start: float
     train: float
     evaluate: float
     cache: float
@@ -103,8 +109,10 @@ def _measure(setup: TrainingSetup) -> _Costs:
         count = (STEPS + 1) * setup.recipe.batch_size
         setup = replace(setup, splits={name: indices[:count] for name, indices in setup.splits.items()})
     with scratch() as temporary:
+        begin = time.perf_counter()
         folder = RunFolder(temporary / "plan", setup.recipe, inputs=setup.inputs())
         trainer = Trainer.build(setup, folder, accelerator=make_accelerator())
+        set_up = time.perf_counter() - begin
         cache, cache_bytes = _build_cache(trainer, temporary / "cache") if cached else (0.0, 0)
         steps = setup.steps
         firsts = [first for _, first in size_phases(setup.recipe, steps)]
@@ -117,7 +125,7 @@ def _measure(setup: TrainingSetup) -> _Costs:
         start = time.perf_counter()
         setup.predict(trainer.network, trainer.loader, accelerator=trainer.accelerator, indices=part)
         evaluate = (time.perf_counter() - start) / len(part)
-        return _Costs(train, evaluate, cache, cache_bytes, measured)
+        return _Costs(set_up, train, evaluate, cache, cache_bytes, measured)
 
 
 def _build_cache(trainer: Trainer, folder: Path) -> tuple[float, int]:
@@ -170,6 +178,7 @@ def plan_methods(recipes: Sequence[Recipe], progress: bool = True) -> list[Plan]
     if len(recipes) == 1:
         return [plan_run(recipes[0], progress)]
     check_recipes(*recipes)
+    check_tiles([recipe.anchored() for recipe in recipes], progress=progress)
     with ForkServer.spawn() as server:
         return [plan_apart(recipe, server) for recipe in recipes]
 

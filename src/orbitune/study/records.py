@@ -70,6 +70,7 @@ class Plan(StoredRecord):
     Attributes:
         train_seconds: of the whole run, with the activation cache if there is one.
         evaluation_seconds: of the whole run.
+        start_seconds: from the start of a process that has loaded the libraries to the first step.
         images_per_second: training speed in tiles.
         peak_rss_bytes: peak resident memory of the training process.
         peak_cuda_bytes: peak GPU memory; None without a GPU.
@@ -89,6 +90,7 @@ class Plan(StoredRecord):
     seconds_per_epoch: float
     train_seconds: float
     evaluation_seconds: float
+    start_seconds: float = 0.0
     images_per_second: float
     peak_rss_bytes: int
     peak_cuda_bytes: int | None

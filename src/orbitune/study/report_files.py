@@ -6,6 +6,7 @@ from pathlib import Path
 from orbitune.errors import RunError
 from orbitune.evaluation.run_result import FILE as RUN_FILE
 from orbitune.evaluation.saved_outputs import holds_predictions, read_predictions
+from orbitune.extras import require
 from orbitune.study.analysis import compare_runs
 from orbitune.study.records import StudyResults
 from orbitune.study.report import write_report
@@ -38,6 +39,7 @@ def report(folder: str | Path, *, progress: bool = True) -> tuple[Path, ...]:
     """
     folder = Path(folder)
     check_results(folder)
+    require("study", purpose="reports")
     if (folder / RUN_FILE).is_file():
         return (write_run_report(folder, progress=progress),)
     write_report(_compared_again(read_results(folder), folder), folder)

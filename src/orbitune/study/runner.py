@@ -9,15 +9,16 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
+from orbitune.data.labels.early_checks import check_tiles
 from orbitune.errors import OrbituneError, counted
 from orbitune.evaluation.statistics.comparison import MARGIN
 from orbitune.extras import require
 from orbitune.files import remove_abandoned
 from orbitune.fold import Fold
+from orbitune.machine.timestamps import timestamp
 from orbitune.messages import shown_on_stderr
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import SCRATCH
@@ -183,14 +184,15 @@ class Study:
             RunError: the folder holds a study of another recipe, or no run succeeded.
             Interrupted: SIGINT was received; the running runs have saved their state.
         """
+        require("study", purpose="studies")  # first: it brings `train` too
         require("train", purpose="studies")
-        require("study", purpose="studies")
-        specs = self._specs()
+        specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
         path, live = self.folder.path, progress and sys.stderr.isatty()
         self.folder.check_place()
         unfinished = [spec.recipe for spec in specs if not self.folder.finished(spec)]
         check_recipes(*unfinished, one_label=True)
         specs = with_own_lists(specs, progress=progress)
+        check_tiles((spec.recipe for spec in specs if not self.folder.finished(spec)), progress=progress)
         session = self._design(specs)
         design = session.after(self.folder.design, test_was_read=self.folder.test_was_read)
         remove_abandoned(path, recursive=True)
@@ -198,8 +200,8 @@ class Study:
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)
         with shown_on_stderr(progress), closing(executor), LiveTable(live) as table:
             self.folder.store(executor.slots, design)
-            new = specs if self.keep == "records" else ()
-            drop = frozenset(spec.name for spec in new if not self.folder.finished(spec))
+            new = [spec.name for spec in specs if not self.folder.finished(spec)]
+            drop = frozenset(new if self.keep == "records" else ())
             stages = Stages(
                 self.folder,
                 specs,
@@ -208,21 +210,22 @@ class Study:
                 table,
                 self.track,
                 precision=self.folder.recorded_precision(specs),
-                drop=frozenset() if self.robustness else drop,  # which reads the weights
+                drop=drop,
+                scored=self.robustness > 0,
             )
             plans = stages.plan()
             stages = stages.with_one_precision(plans)
             expect_one_label(plans.values())
             planned = [spec for spec in specs if isinstance(plans[spec.arm], Plan)]
-            rates = self.folder.trials
-            searches = make_searches(planned, rates, folder=path / "trials") if rates else []
+            searches = make_searches(planned, self.folder.trials, folder=path / "trials")
             stages.tune(searches, plans)
-            added = [spec for spec in specs if not design.has_fixed(spec)]
+            fixed, design = design, design.with_added(session)
+            self.folder.store(executor.slots, design)  # before a run that was added reads the test split
             try:
                 outcomes = stages.train(plans, chosen_learning_rates(searches))
-            finally:  # a session that is stopped may have read the test split too
-                if any(count_test_reads(path / spec.name) for spec in added):
-                    design = design.with_added(session)
+            finally:
+                if not any(count_test_reads(path / spec.name) for spec in specs if not fixed.has_fixed(spec)):
+                    design = fixed
                     self.folder.store(executor.slots, design)
             robustness = score_corrupted(
                 specs, outcomes, folder=path, tiles=self.robustness, executor=executor, observer=table
@@ -231,9 +234,9 @@ class Study:
             runs = [
                 record_run(spec, plans[spec.arm], outcome=outcomes[spec.name], folder=path) for spec in specs
             ]
-            measured = self._collect(runs, searches, executor=executor)
-            found = analyse_runs(runs, path, design=design)
-            results = StudyResults(**measured, robustness=robustness, design=design, **found)
+            found = self._collect(runs, searches, executor=executor)
+            found |= analyse_runs(runs, path, design=design)
+            results = StudyResults(**found, robustness=robustness, design=design)
         write_results(results, path)
         write_report(results, path)
         return results
@@ -266,7 +269,7 @@ class Study:
             OrbituneError: the study cannot be run, or its power cannot be planned.
         """
         require("train", purpose="studies")
-        specs = self._specs()
+        specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
         design = self._design(specs)
         stated, observed = StatedVariability(accuracy, spread, discordant), Path(pilot) if pilot else None
         expect_plannable(design, pilot=observed, stated=stated)
@@ -277,13 +280,11 @@ class Study:
         images = {split: len(setup.splits["test"]) for split, setup in setups.items()}
         return plan_power(design, images=images, pilot=observed, stated=stated, worse_by=worse_by)
 
-    def _specs(self) -> list[RunSpec]:
-        """Return all runs."""
-        return self.grid.runs([recipe.anchored() for recipe in self.recipes])
-
     def _design(self, specs: Sequence[RunSpec]) -> Design:
-        """Return what this session would fix."""
-        return Design.of(specs, margin=self.margin, primary=self.primary, difference=self.difference)
+        """Return what this session would fix; references stay once the test split has been read."""
+        stored = self.folder.design if self.folder.test_was_read else None
+        own: dict[str, Any] = {"margin": self.margin, "primary": self.primary, "difference": self.difference}
+        return Design.of(specs, **own, stored=stored)
 
     def _drop_weights(self, names: Sequence[str]) -> None:
         """Remove the weights of runs of this session, of which the records are kept alone."""
@@ -301,7 +302,7 @@ class Study:
         shared = shared_fields(runs, self.folder.path, varied=varied)
         return {
             "command": self.command,
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "created": timestamp(),
             **shared,
             "grid": self.grid,
             "executor": ExecutorRecord(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orbitune.errors import OrbituneError, RunError
+from orbitune.study.corrupted_runs import may_be_scored
 from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
 from orbitune.study.folder import StudyFolder
 from orbitune.study.grid import RunSpec, TuningKey
@@ -30,7 +31,8 @@ class Stages:
         observer: shows the progress.
         track: names of the trackers of every run.
         precision: of the runs whose recipes leave it to the processor; None to let it choose.
-        drop: names of the runs whose weights are removed as soon as they are finished.
+        drop: names of the runs whose weights are removed as soon as nothing needs them.
+        scored: whether first seeds are scored on corrupted tiles after training, which needs their weights.
     """
 
     folder: StudyFolder
@@ -41,6 +43,7 @@ class Stages:
     track: Sequence[str] = ()
     precision: str | None = None
     drop: frozenset[str] = frozenset()
+    scored: bool = False
 
     def plan(self) -> dict[str, Plan | OrbituneError]:
         """Plan each arm once, by its first run.
@@ -144,8 +147,10 @@ class Stages:
 
         def store(task: Task, outcome: Outcome) -> None:
             outcomes[task.name] = outcome
-            if task.name in self.drop and outcome.value is not None:
-                drop_weights(self.folder.path / task.name)
+            needed = may_be_scored(self.specs, outcomes) if self.scored else set()
+            for name in self.drop - needed:
+                if name in outcomes and outcomes[name].value is not None:
+                    drop_weights(self.folder.path / name)
 
         run_tasks(self.executor, tasks, observer=self.observer, on_end=store)
         return outcomes

@@ -1,8 +1,8 @@
 """Verdicts on methods and backbones: each against a reference, on the same test tiles.
 
-The reference of methods is full fine-tuning where it was run, else the first method; backbones are compared
-with each other. Each split is judged separately, over all seeds, with the statistics of
-`orbitune.evaluation.statistics.comparison`.
+The reference of methods is that of the design: full fine-tuning where it was run, else the first method.
+Backbones are compared with each other. Each split is judged separately, over all seeds, with the statistics
+of `orbitune.evaluation.statistics.comparison`.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def compare_methods(
     for split in dict.fromkeys(run.split for run in done):
         correct = load_predictions(done, folder, split=split).correct
         on_split = [run for run in done if run.split == split]
-        pairs = comparisons(list(correct))
+        pairs = comparisons(list(correct), design.all_comparisons if design else ())
         seeds = {run.seed for run in runs if run.sweep is None and run.split == split}  # failed ones too
         margin = design.margin(split) if design else MARGIN
         for comparison in compare_pairs(

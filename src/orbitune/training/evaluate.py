@@ -18,7 +18,7 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model
 from orbitune.evaluation.tasks.task import Decision
 from orbitune.models.lineage.ancestors import changed_link
-from orbitune.models.lineage.overlap import describe_unknown
+from orbitune.models.lineage.overlap import describe_unknown, describe_unrecorded
 from orbitune.models.lineage.seen_file import read_seen
 from orbitune.models.lineage.seen_tiles import find_in_run
 from orbitune.progress import ProgressDisplay
@@ -83,9 +83,11 @@ def evaluate(run: str | Path, split: str = "test", *, progress: bool = True) -> 
         logits = setup.task.storable(model.logits(setup.tiles, indices, after_batch=task.advance))
     if split == "test":
         result.model_copy(update={"test_reads": result.test_reads + 1}).save(folder)
+    tiles, whose = counted(len(indices), f"{split} tile"), setup.backbone.record.runs
     if setup.seen is None and read_seen(folder) is None:
-        tiles = counted(len(indices), f"{split} tile")
-        _LOGGER.warning("%s", describe_unknown(tiles, setup.backbone.record.runs))
+        _LOGGER.warning("%s", describe_unknown(tiles, whose))
+    elif (found := (setup.seen or {}).get(split)) and found.validated is None:
+        _LOGGER.warning("%s", describe_unrecorded(tiles, whose))
     labels, decision = setup.tiles.labels[indices], model.decision
     return with_seen(
         setup.task.score(logits, labels, classes=setup.tiles.classes, decision=decision),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orbitune.data.labels.class_names import check_class_names
-from orbitune.data.labels.early_checks import check_labels
+from orbitune.data.labels.early_checks import asks_of_tiles, check_labels
 from orbitune.data.loader import TileLoader
 from orbitune.data.recipe_tiles import column_selection, load_recipe_tiles, split_origin, split_recipe_tiles
 from orbitune.data.sensor.augmentation import SensorAugmentation, smallest_window
@@ -27,7 +27,7 @@ from orbitune.evaluation.tasks.known import task_of
 from orbitune.evaluation.tasks.task import Task
 from orbitune.extras import require
 from orbitune.models.backbones import Backbone
-from orbitune.models.factory import check_sizes, check_trained_whole, resolve
+from orbitune.models.factory import check_precision, check_sizes, check_trained_whole, resolve
 from orbitune.models.files.location import check_unambiguous
 from orbitune.models.lineage.fine_tuned import FineTuned, open_backbone
 from orbitune.models.lineage.overlap import Overlap, count_by_split
@@ -268,14 +268,15 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     find_method(recipe.method)
     recipe = recipe.anchored()
     backbone = open_backbone(recipe.backbone)
-    _ = backbone.settings_hash  # transformers may refuse the config.json: before tiles are decoded
+    if not asks_of_tiles(recipe):
+        _ = backbone.settings_hash  # transformers may refuse the config.json: before tiles are decoded
     tiles = load_recipe_tiles(recipe, progress)
+    splits, notes = split_recipe_tiles(recipe, tiles)
     check_class_names(tiles.classes)
     task = task_of(tiles)
     recipe = task.resolve(recipe)
     backbone = backbone.for_bands(tiles.bands)
     recipe = resolve(recipe, backbone, tile=tiles.tiles.shape[1:3])
-    splits, notes = split_recipe_tiles(recipe, tiles)
     train = splits["train"]
     recipe = resolve_length(recipe, len(train))
     assert isinstance(recipe.image_size, int)
@@ -296,6 +297,8 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
 def check_recipes(*recipes: Recipe, one_label: bool = False) -> None:
     """Check what recipes name, without importing what takes seconds; each data set and backbone once.
 
+    What they choose of the tiles themselves, `orbitune.data.labels.early_checks.check_tiles` checks.
+
     Args:
         recipes: with open settings.
         one_label: whether each tile has to have one label.
@@ -307,6 +310,7 @@ def check_recipes(*recipes: Recipe, one_label: bool = False) -> None:
     for recipe in recipes:
         recipe.expect_used()
         check_trained_whole(recipe)
+        check_precision(recipe)
         check_unambiguous(recipe.backbone)
     anchored = [recipe.anchored() for recipe in recipes]
     for data, selection in dict.fromkeys((each.data, column_selection(each)) for each in anchored):

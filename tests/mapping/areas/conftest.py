@@ -19,7 +19,16 @@ def write_map(tmp_path):
     from orbitune.mapping.map_report import MapMetadata
     from orbitune.mapping.scene.radiometry import ReflectanceScaling
 
-    def write_map(codes, name="map.tif", confusion=None, names=NAMES, tile=2, confusion_tile=None, **profile):
+    def write_map(
+        codes,
+        name="map.tif",
+        confusion=None,
+        names=NAMES,
+        tile=2,
+        confusion_tile=None,
+        adapted_at=(),
+        **profile,
+    ):
         metadata = MapMetadata(
             made_by="orbitune",
             model="bundle",
@@ -37,6 +46,7 @@ def write_map(tmp_path):
             parts=1,
             confusion=confusion,
             confusion_tile=confusion_tile,
+            adapted_at=adapted_at,
         )
         path = write_scene(tmp_path / name, np.asarray(codes, np.uint8)[:, :, None], nodata=0, **profile)
         with rasterio.open(path, "r+") as file:

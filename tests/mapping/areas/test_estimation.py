@@ -119,6 +119,27 @@ def test_unlabelled_and_outside_points_are_counted_and_left_out(write_map, write
     assert "1 points lie where the map has no data and are left out" in report.notes
 
 
+def test_points_near_those_that_the_model_was_adapted_to_are_counted_in_a_warning(
+    write_map, write_points, orbitune
+):
+    """Windows of 2 pixels around a point overlap with those of points up to 3.5 pixels away."""
+    from pyproj import Transformer
+
+    to_degrees = Transformer.from_crs("EPSG:32632", "EPSG:4326", always_xy=True)
+    adapted_at = to_degrees.transform(600_000 + 10 * 2.5, 5_500_000 - 10 * 3.5)  # pixel (3, 2)
+    true = ["Forest"] * 8 + ["River"] * 12
+    points = write_points(pixels((3, 2, 10), (3, 25, 10)), true_class=true)
+    codes = write_map(halves(), adapted_at=(adapted_at,))
+    report = map_areas(codes, points)
+    assert [line.split(":")[0] for line in report.warnings] == [
+        "4 of 20 reference points lie where the model was adapted to a labelled point"
+    ]
+    _, _, err = orbitune("map-areas", codes, "--reference", points)
+    assert f"warning: {report.warnings[0]}" in err
+    far = map_areas(codes, write_points(pixels((12, 2, 10), (12, 25, 10)), name="far.gpkg", true_class=true))
+    assert far.warnings == () and far.reference == report.reference
+
+
 def test_an_unsampled_not_sure_is_left_out_of_the_areas(write_map, write_points):
     true = ["Forest"] * 4 + ["River"] * 4
     points = write_points(pixels((3, 2, 4), (3, 25, 4)), true_class=true)

@@ -69,7 +69,7 @@ def in_timm_layout(folder, place, architecture, **more):
         "num_features": 32,
         "global_pool": "token",
         "pretrained_cfg": PRETRAINED,
-        "model_args": {"embed_dim": 32, "depth": 2, "num_heads": 2, **more},
+        "model_args": {"embed_dim": 32, "depth": 2, "num_heads": 2, "patch_size": 8, "img_size": 32, **more},
     }
     (place / "config.json").write_text(json.dumps(stated))
     (place / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
@@ -100,6 +100,7 @@ def test_size_normalisation_resampling_and_licence_are_timms(tmp_path):
     backbone = find_backbone(str(timm))
     assert (backbone.image_size, backbone.step, backbone.width) == (48, 8, 32)
     assert backbone.preprocessing.mean == (0.1, 0.2, 0.3)
+    assert backbone.preprocessing.stated_by == "the pretrained_cfg of the checkpoint's config.json"
     assert backbone.preprocessing.resample == "bicubic"
     assert (backbone.record.licence, backbone.reference) == ("apache-2.0", str(timm))
 
@@ -115,9 +116,31 @@ def test_the_conversion_is_kept_and_gives_the_same_bytes(tmp_path, monkeypatch):
     assert find_backbone(str(timm)).weights_hash == first.weights_hash
 
 
+def test_normalisation_that_a_checkpoint_does_not_state_is_named_as_timms_default(tmp_path):
+    timm = in_timm_layout(backbone_folder(tmp_path / "hf"), tmp_path / "timm", "vit_tiny_patch16_224")
+    stated = json.loads((timm / "config.json").read_text())
+    stated["pretrained_cfg"].pop("std")
+    (timm / "config.json").write_text(json.dumps(stated))
+    used = find_backbone(str(timm)).preprocessing
+    assert used.std == (0.229, 0.224, 0.225)
+    assert used.stated_by == "timm's defaults (the pretrained_cfg of the checkpoint's config.json has no std)"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            {"architecture": "vit_tny_patch16_224"},
+            "'vit_tny_patch16_224', which timm computes: it is no plain",
+        ),
+        (
+            {"model_args": {"embed_dim": 32, "num_heads": 2, "patch_size": 8}},
+            "its tensors have images of 32, and one of this name 224",
+        ),
+        (
+            {"model_args": {"num_heads": 2, "patch_size": 8, "img_size": 32}},
+            "its tensors have a width of 32, and one of this name 192",
+        ),
         ({"architecture": "convnext_tiny"}, "timm's architecture 'convnext_tiny'.* it is no plain ViT"),
         ({"model_args": {"act_layer": "gelu_tanh"}}, "its model_args set act_layer"),
         ({"model_args": {}}, "its number of heads is not known at a width of 32"),

@@ -16,13 +16,14 @@ from orbitune.extras import MissingExtraError
 from orbitune.models.backbones import find_backbone, load_weights
 from orbitune.models.checkpoint_io import save_model
 from orbitune.models.factory import build, describe_methods, resolve
-from orbitune.models.families.family import ATTENTION, resolve_targets
+from orbitune.models.families.family import resolve_targets
 from orbitune.models.families.table import FAMILIES
 from orbitune.models.families.timm import installed
 from orbitune.models.families.timm.architecture import describe
 from orbitune.models.files.head_tensors import read_head
 from orbitune.models.methods import METHODS
 from orbitune.recipe import Recipe
+from orbitune.recipe_settings import ATTENTION
 
 CLASSES = ("a", "b", "c")
 SIGLIP, BEIT = "vit_base_patch16_siglip_224", "beit_base_patch16_224"

@@ -8,8 +8,10 @@ from orbitune import Study
 from orbitune.errors import OrbituneError, RunError
 from orbitune.integrity import read_checksummed_json
 from orbitune.study import runner
+from orbitune.study.arms import comparisons
 from orbitune.study.design.fixed import Design
 from orbitune.study.grid import Grid
+from orbitune.study.report.view_model import ReportView
 from orbitune.study.results import read_results
 
 
@@ -132,6 +134,20 @@ def test_other_seeds_than_were_fixed_are_exploratory_until_the_fixed_ones_are_ju
     assert roles == ["exploratory", "exploratory", "primary"]
 
 
+@pytest.mark.parametrize("later", [("lora", "linear"), ("full", "lora", "linear")])
+def test_the_reference_of_a_study_stays_in_another_order_and_beside_full_fine_tuning(recipe, later):
+    first = design(recipe, methods=("linear", "lora"), primary="lora:linear")
+    found = continued(first, design(recipe, methods=later, stored=first, primary="lora:linear"))
+    assert found.primary == (("lora", "linear"),)
+    added = [pair for change in found.changes for pair in change.comparisons]
+    assert added == [("full", "linear")] * ("full" in later)
+
+
+def test_backbones_in_another_order_are_compared_in_the_same_direction():
+    first = comparisons(["lora@small", "lora@large"])
+    assert comparisons(["lora@large", "lora@small"], first) == first == [("lora@large", "lora@small")]
+
+
 def test_a_method_that_fails_leaves_its_family_as_large_and_later_ones_are_their_own(recipe):
     first = design(recipe)
     assert first.family_sizes([("lora", "full")]) == {("lora", "full"): 2}
@@ -198,6 +214,39 @@ def test_a_finished_study_refuses_another_margin_and_records_a_new_method(recipe
     text = (folder / "report.md").read_text()
     assert "after the test split had been read: BitFit against full fine-tuning." in text
     assert "Exploratory, as not fixed beforehand: BitFit against full fine-tuning" in text
+
+
+def test_a_method_is_recorded_before_it_reads_the_test_split_as_the_session_may_be_killed(finished, recipe):
+    _, folder = finished
+    methods = ["full", "linear", "lora", "bitfit", "vera"]
+    made = Study(recipe, folder, methods=methods, primary="lora:full", margin=30)
+    train, stored = runner.Stages.train, []
+
+    def watched(stages, *arguments):
+        stored.append(made.folder.design)
+        return train(stages, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner.Stages, "train", watched)
+        results = made.run(progress=False)
+    assert stored == [results.design]
+    assert results.design.changes[-1].comparisons == (("vera", "full"),)
+
+
+@pytest.fixture(scope="module")
+def without_full(recipe, forked, tmp_path_factory):
+    """The folder of a finished study without full fine-tuning: LoRA against linear probing."""
+    folder = tmp_path_factory.mktemp("study-reference") / "s"
+    Study(recipe, folder, methods=["linear", "lora"]).run(progress=False)
+    return folder
+
+
+def test_a_finished_study_in_another_order_of_methods_gives_the_same_verdicts(without_full, recipe):
+    before = read_results(without_full)
+    again = Study(recipe, without_full, methods=["lora", "linear"]).run(progress=False)
+    assert again.verdicts == before.verdicts and again.design == before.design
+    assert [(each.method, each.reference) for each in again.verdicts] == [("lora", "linear")]
+    assert ReportView(again).reference.method == "linear"
 
 
 def test_a_method_that_never_reads_the_test_split_is_no_change(finished, recipe):

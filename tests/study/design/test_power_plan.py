@@ -89,6 +89,15 @@ def test_the_notes_name_the_limit_that_the_spread_of_a_pilot_is_planned_with(rec
     assert "(upper 80 % limit; observed " in power_notes(plan)[0]
 
 
+def test_a_split_that_a_pilot_has_under_another_name_varies_as_it_does(pilot):
+    found = Pilot.read(pilot).found["default"]
+    both = Pilot(pilot, {"default": found, "spatial": found}, {"default": {"lora": 2, "linear": 2}})
+    variability, source = both.variability("random", ("lora", "linear"))
+    assert variability == found["lora", "linear"] and source.endswith("2 and 2 seeds, default split")
+    with pytest.raises(OrbituneError, match="has no runs on the group split, only on default, spatial"):
+        both.variability("group", ("lora", "linear"))
+
+
 def test_runs_in_a_folder_are_a_pilot_as_a_study_is(pilot, tmp_path):
     for run in ("linear-seed0", "linear-seed1", "lora-seed0", "lora-seed1"):
         shutil.copytree(pilot / run, tmp_path / run)

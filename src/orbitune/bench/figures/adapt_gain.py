@@ -17,8 +17,8 @@ from orbitune.bench.figures.labelled_scenes import (
 from orbitune.bench.figures.scenes import describe_map, temporary_bundle
 from orbitune.errors import OrbituneError
 from orbitune.mapping.adaptation.adapt import adapt
-from orbitune.mapping.adaptation.labelled_windows import REACH
 from orbitune.mapping.areas.reference_points import TRUE_CLASS
+from orbitune.mapping.nearby import near_any
 from orbitune.mapping.vector_io import VectorLayer, write_vector
 
 _DRAWS = 8  # of the points to adapt to, in each scene: a draw leaves few places far from all its points
@@ -97,9 +97,9 @@ def _held_out(scene: LabelledScene, drawn: np.ndarray, *, answers: Answers) -> n
     """Return the places whose windows overlap with no fitted one, int (N,)."""
     longitude, latitude = shapely.get_coordinates(scene.places.project("EPSG:4326")).mean(0)
     metres = scene.places.project(f"+proj=aeqd +lat_0={latitude} +lon_0={longitude} +datum=WGS84")
-    x, y = shapely.get_coordinates(metres).T
-    apart = np.maximum(abs(x[:, None] - x[drawn]), abs(y[:, None] - y[drawn])).min(1)
-    return np.flatnonzero(apart >= REACH * answers.metadata.tile * answers.metadata.resolution_metres)
+    places = shapely.get_coordinates(metres)
+    side = answers.metadata.tile * answers.metadata.resolution_metres
+    return np.flatnonzero(~near_any(places, places[drawn], side=side))
 
 
 def _mean_right(right: Sequence[np.ndarray], scene: LabelledScene) -> tuple[float, float]:

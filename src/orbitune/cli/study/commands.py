@@ -9,7 +9,7 @@ import typer
 
 from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import OUT_HELP, Json, Quiet, Track, split_names
-from orbitune.cli.output import print_inputs, print_json, print_table
+from orbitune.cli.output import print_inputs, print_json, print_table, print_tiles
 from orbitune.cli.recipe_options import MakeRecipe, default_out, recipe_options
 from orbitune.errors import OrbituneError
 
@@ -187,7 +187,6 @@ def study(
         raise OrbituneError(f"--{given[0].replace('_', '-')} is of --power: pass that too, or leave it out.")
     recipes = tuple(make_recipe(method=method) for method in split_names("--methods", methods))
     from orbitune.cli.study.grid_options import parse_margin, parse_numbers, parse_seeds, parse_shots
-    from orbitune.study.display_names import fold_name
     from orbitune.study.report import (
         backbone_text,
         conclusions_text,
@@ -196,6 +195,7 @@ def study(
         search_table,
         seen_warnings,
         terminal_table,
+        tiles_of_splits,
     )
     from orbitune.study.runner import Study
 
@@ -239,8 +239,9 @@ def study(
             print("\nlearning rates, chosen on validation")
             print_table(*search_table(results))
         print(f"\n{conclusions_text(results)}")
-        fold = results.recipe.fold
-        print_inputs(results.data, backbone_text(results), part=fold_name(fold) if fold else "")
+        for part, data in tiles_of_splits(results):
+            print_tiles(data, part=part)
+        print(f"backbone: {backbone_text(results)}")
         print(f"report: {out / 'report.html'} and {out / 'report.md'}")
     if results.failed:
         sys.exit(1)

@@ -1,12 +1,14 @@
 """Checks of recipes against the labels of their data, before a tile is decoded."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from orbitune.data.bad_files import BadFiles
 from orbitune.data.folding.group_split import check_groups, find_groups
 from orbitune.data.folding.parts import check_counts
 from orbitune.data.labels.membership import membership
-from orbitune.data.recipe_tiles import column_selection
+from orbitune.data.recipe_tiles import column_selection, load_recipe_tiles, split_recipe_tiles
+from orbitune.data.tileset import TileSet
 from orbitune.errors import DataError, OrbituneError
 from orbitune.files import scratch
 from orbitune.fold import Fold
@@ -55,6 +57,33 @@ def check_labels(
                 BadFiles(stop=recipe.on_bad_image == "stop").add_all(manifest.unlabelled)
                 _check_split(recipe, manifest, source=source)
                 check_settings(recipe, manifest)
+
+
+def asks_of_tiles(recipe: Recipe) -> bool:
+    """Return whether a recipe chooses what the tiles may lack: bands, coordinates, listed names, or shots."""
+    return recipe.split == "spatial" or any((recipe.bands, recipe.split_files, recipe.shots))
+
+
+def check_tiles(recipes: Iterable[Recipe], *, progress: bool) -> None:
+    """Check what recipes choose of their tiles, which are decoded for it; nothing else that takes long.
+
+    Args:
+        recipes: of one study, or of one run.
+        progress: show progress while tiles are decoded for the first time.
+
+    Raises:
+        DataError: the tiles lack the bands, or cannot be split so; or see `load_recipe_tiles`.
+    """
+    asked: dict[tuple[Any, ...], Recipe] = {}
+    for recipe in filter(asks_of_tiles, recipes):
+        read = (recipe.data, column_selection(recipe), recipe.task, recipe.bands, recipe.on_bad_image)
+        split = (recipe.split, recipe.split_files, recipe.fold, recipe.block_size, recipe.split_seed)
+        asked[read, split, recipe.group_pattern, recipe.shots] = recipe
+    tiles: dict[Any, TileSet] = {}
+    for (read, *_), recipe in asked.items():
+        if read not in tiles:
+            tiles[read] = load_recipe_tiles(recipe, progress)
+        split_recipe_tiles(recipe, tiles[read])
 
 
 def _needs(recipe: Recipe) -> tuple[object, ...]:

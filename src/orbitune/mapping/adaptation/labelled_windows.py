@@ -8,10 +8,10 @@ import numpy as np
 from orbitune.errors import DataError
 from orbitune.mapping.areas.reference_points import ReferencePoints
 from orbitune.mapping.grid import select_cells
+from orbitune.mapping.nearby import near_any
 from orbitune.mapping.worker import Worker
 from orbitune.models.lineage.adaptation import MAX_PLACES
 
-REACH = 1.75  # sides of a window: no window of a point overlaps with any of a point this far away
 _SHIFT = 0.25  # of a window's side: the largest distance of a point from the middle of a shifted window
 
 
@@ -45,15 +45,15 @@ class LabelledWindows:
         """Row and column of each point's cell, int (N, 2)."""
         return self.pixels // self.side
 
-    def near(self, pixel: np.ndarray) -> np.ndarray:
-        """Return which points have windows that may overlap with those of a pixel, bool (N,)."""
-        return np.asarray(abs(self.pixels - pixel).max(1) < REACH * self.side)
+    def near(self, pixels: np.ndarray) -> np.ndarray:
+        """Return which points have windows that may overlap with those of pixels (M, 2), bool (N,)."""
+        return near_any(self.pixels, pixels, side=self.side)
 
     def count_close(self) -> int:
         """Return the number of points whose windows overlap with another cell's."""
         close = 0
         for pixel, cell in zip(self.pixels, self.cells, strict=True):
-            close += bool((self.near(pixel) & (self.cells != cell).any(1)).any())
+            close += bool((self.near(pixel[None]) & (self.cells != cell).any(1)).any())
         return close
 
     @classmethod

@@ -3,6 +3,7 @@
 import numpy as np
 
 from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
+from orbitune.mapping.nearby import from_degrees
 from orbitune.mapping.worker import Worker
 from orbitune.models.lineage.adaptation import Adaptation, LabelledPlace
 from orbitune.models.lineage.overlap import Overlap
@@ -33,15 +34,6 @@ def find_earlier(
     worker: Worker, windows: LabelledWindows, *, places: tuple[LabelledPlace, ...]
 ) -> np.ndarray:
     """Return which points have windows that overlap with those of other places, bool (N,)."""
-    import pyproj
-
-    found = np.zeros(len(windows.labels), bool)
-    if not places:
-        return found
     grid = worker.scene.grid
-    degrees = np.array([(place.longitude, place.latitude) for place in places])
-    projection = pyproj.Transformer.from_crs("EPSG:4326", grid.crs, always_xy=True)
-    known, _ = grid.locate(*projection.transform(*degrees.T))
-    for pixel in known:
-        found |= windows.near(pixel)
-    return found
+    known, _ = grid.locate(*from_degrees([place.degrees for place in places], grid.crs))
+    return windows.near(known)

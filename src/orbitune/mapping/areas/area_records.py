@@ -81,11 +81,13 @@ class AreaReport(Record):
         areas: one record per class, and one for `not sure`.
         reference: estimates from a reference sample, if one was given.
         notes: what the estimates assume and leave out.
+        warnings: what may make the map, or the estimates, wrong.
     """
 
     areas: JsonTuple[ClassArea]
     reference: ReferenceEstimate | None = None
     notes: JsonTuple[str] = ()
+    warnings: JsonTuple[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the report for JSON; what could not be estimated has no entry."""

@@ -8,7 +8,11 @@ import numpy as np
 from orbitune.mapping.areas.area_records import AreaReport, ClassArea
 from orbitune.mapping.areas.calibrated import calibrated_fractions
 from orbitune.mapping.areas.class_map import ClassMap
-from orbitune.mapping.areas.reference_estimate import estimate_from_reference, reference_notes
+from orbitune.mapping.areas.reference_estimate import (
+    estimate_from_reference,
+    reference_notes,
+    reference_warnings,
+)
 from orbitune.mapping.areas.reference_points import TRUE_CLASS, ReferencePoints
 
 Report = TypeVar("Report", bound=AreaReport)
@@ -61,7 +65,8 @@ def add_reference(report: Report, class_map: ClassMap, *, points: ReferencePoint
     """
     reference = estimate_from_reference(class_map, points)
     notes = (*report.notes, *reference_notes(class_map, reference))
-    return report.model_copy(update={"reference": reference, "notes": notes})
+    warnings = (*report.warnings, *reference_warnings(class_map, points))
+    return report.model_copy(update={"reference": reference, "notes": notes, "warnings": warnings})
 
 
 def _areas_from_test_tiles(class_map: ClassMap) -> tuple[tuple[ClassArea, ...], tuple[str, ...]]:

@@ -2,12 +2,14 @@
 
 import numpy as np
 
-from orbitune.errors import DataError
+from orbitune.errors import DataError, counted
 from orbitune.mapping.areas.area_records import ReferenceClass, ReferenceEstimate
 from orbitune.mapping.areas.class_map import ClassMap
 from orbitune.mapping.areas.reference_points import ReferencePoints
 from orbitune.mapping.areas.stratified import StratifiedSample
 from orbitune.mapping.grid import NODATA, NOT_SURE
+from orbitune.mapping.nearby import from_degrees, near_any
+from orbitune.mapping.scene.geodesy import pixel_size
 
 _Z = 1.96  # standard errors of a 95 % interval
 _MIN_POINTS = 2  # in a stratum, to estimate its variance
@@ -140,6 +142,28 @@ def _check_strata(class_map: ClassMap, drawn: np.ndarray, *, weights: dict[str, 
             f"Too few labelled points in classes of the map: {found}. Label at least {_MIN_POINTS} in each."
         )
     return {name: weight for name, weight in weights.items() if counts[name]}
+
+
+def reference_warnings(class_map: ClassMap, points: ReferencePoints) -> list[str]:
+    """Return a line on points near those that the model was adapted to; none where there are none."""
+    metadata = class_map.metadata
+    if metadata is None or not metadata.adapted_at:
+        return []
+    known, places = (
+        np.stack(class_map.to_pixels(x, y), axis=1)
+        for x, y in (points.coordinates(class_map.crs), from_degrees(metadata.adapted_at, class_map.crs))
+    )
+    shape = {"height": class_map.height, "width": class_map.width}
+    pixel = np.array(pixel_size(class_map.crs, class_map.transform, **shape))
+    near = near_any(known, places, side=metadata.tile * metadata.resolution_metres / pixel)
+    near &= points.codes_on(class_map) != NODATA
+    if not near.any():
+        return []
+    return [
+        f"{near.sum():,} of {counted(len(near), 'reference point')} lie where the model was adapted to a "
+        "labelled point: the accuracies are too high, and the estimated areas too near to those of the map; "
+        "label a sample that the model has not seen"
+    ]
 
 
 def reference_notes(class_map: ClassMap, reference: ReferenceEstimate) -> list[str]:

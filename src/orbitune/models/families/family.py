@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orbitune.errors import ModelError
 from orbitune.models.inputs.widening import is_widened
+from orbitune.recipe_settings import ATTENTION
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,7 +21,6 @@ Bands = tuple[float, float, float]  # one number for red, green and blue
 # the mean of the patches, or what hierarchical models pool, which is left to transformers.
 Pooling = Literal["class", "class and patches", "patches", "own"]
 
-ATTENTION = ("q", "k", "v")  # what LoRA adapts by default
 
 # What transformers 4 and 5 call the parts that a user may name, by role.
 _SPELLINGS = {

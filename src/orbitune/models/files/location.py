@@ -4,13 +4,14 @@ from pathlib import Path
 
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.extras import install_command
-from orbitune.hub import looks_like_path, snapshot
+from orbitune.hub import snapshot
 from orbitune.models.families.checkpoints import EXAMPLES
 from orbitune.models.files.embedded import demo_backbone
 from orbitune.models.files.licence import CARD
 from orbitune.models.metadata import FILE
 from orbitune.recipe_paths import DEMO, SCRATCH
 from orbitune.recipe_settings import DEFAULT_BACKBONE
+from orbitune.sources.hub_ids import means_path
 from orbitune.suggestions import missing
 
 _MODEL_FILES = ("config.json", "result.json", FILE)  # of a checkpoint, a run and a bundle
@@ -30,7 +31,7 @@ def checkpoint_folder(name: str) -> Path:
         return demo_backbone()
     if name == SCRATCH:
         return Path(__file__).parent / SCRATCH
-    if looks_like_path(name) or "/" not in name:
+    if means_path(name, "model") or "/" not in name:
         folder = Path(name).expanduser().resolve()
         if folder.is_dir():
             return folder

@@ -65,6 +65,11 @@ class LabelledPlace(Record):
     latitude: Annotated[FiniteFloat, Field(ge=-90, le=90)]
     label: str
 
+    @property
+    def degrees(self) -> tuple[float, float]:
+        """Longitude and latitude."""
+        return self.longitude, self.latitude
+
 
 class Adaptation(Record):
     """How the head of a bundle was refitted to labelled points of a scene.

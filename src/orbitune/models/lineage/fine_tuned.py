@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orbitune.cache import cache_folder
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.files import replacing
-from orbitune.hub import looks_like_path, snapshot
+from orbitune.hub import snapshot
 from orbitune.integrity import file_hash
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.checkpoint_io import is_adapter, load_saved, open_saved, save_model, write_metadata
@@ -26,6 +26,7 @@ from orbitune.models.lineage.seen_file import FILE as SEEN_FILE
 from orbitune.models.lineage.seen_file import copy_seen
 from orbitune.models.metadata import FILE, HUB_FILES, BackboneRecord, ModelMetadata
 from orbitune.sources.band_names import COLOURS
+from orbitune.sources.hub_ids import looks_like_path
 
 if TYPE_CHECKING:
     from torch import nn

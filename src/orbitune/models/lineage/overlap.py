@@ -120,6 +120,14 @@ def describe_unknown(tiles: str, whose: str) -> str:
     return f"whether {tiles} were training tiles of {whose} is not known"
 
 
+def describe_unrecorded(tiles: str, whose: str) -> str:
+    """Return that it is not known whether tiles were validation tiles of some models, in one line."""
+    return (
+        f"an earlier version did not record the validation tiles of {whose}: whether {tiles} are among them "
+        "is not known"
+    )
+
+
 def describe_trained(tiles: str, count: int | None, *, whose: str) -> str:
     """Return how many tiles of a set were training tiles of some models, in one line; empty where none.
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from orbitune.cache import cache_dir, cache_folder
 from orbitune.errors import OrbituneError
 from orbitune.files import write_text
-from orbitune.hub import looks_like_path
 from orbitune.models.backbones import Backbone
+from orbitune.sources.hub_ids import looks_like_path
 
 _FOLDER = "places"
 

@@ -13,7 +13,7 @@ from orbitune.data.tileset import TileSet
 from orbitune.errors import counted
 from orbitune.models.backbones import Backbone
 from orbitune.models.lineage.fine_tuned import FineTuned, place_of, saved_hash
-from orbitune.models.lineage.overlap import Overlap, SeenCounts, describe_seen
+from orbitune.models.lineage.overlap import Overlap, SeenCounts, describe_seen, describe_unrecorded
 from orbitune.models.lineage.seen_file import SeenTiles, read_seen, save_seen
 
 _NONE = SeenTiles(np.empty(0, np.uint32), np.empty(0, np.uint32))
@@ -71,10 +71,7 @@ def describe_held_out(
     counts = {counted(len(splits[split]), f"{split} tile"): SeenCounts.of(seen[split]) for split in seen}
     notes = [describe_seen(counts, whose)] if any(each.count for each in counts.values()) else []
     if any(each.validated is None for each in seen.values()):
-        notes.append(
-            f"the validation tiles of {whose} are not recorded, as an earlier version trained them: whether "
-            "test tiles are among them is not known"
-        )
+        notes.append(describe_unrecorded("test tiles", whose))
     return tuple(notes)
 
 

@@ -6,13 +6,13 @@ their runs has read it, and what they show is exploratory; part of what was fixe
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
 from pydantic import Strict
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.statistics.comparison import MARGIN
+from orbitune.machine.timestamps import format_time, timestamp
 from orbitune.records import JsonTuple, Record
 from orbitune.study.arms import comparisons
 from orbitune.study.grid import RunSpec
@@ -76,6 +76,7 @@ class Design(Record):
         margin: float | Mapping[str, float] = MARGIN,
         primary: str | None = None,
         difference: float = 0.0,
+        stored: "Design | None" = None,
     ) -> "Design":
         """Return the design of a study, fixed now.
 
@@ -84,19 +85,21 @@ class Design(Record):
             margin: points, of all splits or of each.
             primary: METHOD:REFERENCE.
             difference: points.
+            stored: that of an earlier session, whose references stay.
 
         Raises:
             OrbituneError: a margin or the difference means nothing, a split has no margin, or the study has
                 no such comparison.
         """
         compared = [spec for spec in specs if spec.sweep is None]
-        pairs = comparisons(list(dict.fromkeys(spec.arm for spec in compared)))
+        arms = list(dict.fromkeys(spec.arm for spec in compared))
+        pairs = comparisons(arms, stored.all_comparisons if stored else ())
         splits = list(dict.fromkeys(spec.split for spec in compared))
         margins = _margins(margin, splits)
         if not -100 < difference < 100 or difference in [-each for each in margins.values()]:
             raise OrbituneError("--difference takes points between -100 and 100, but not minus the margin.")
         return cls(
-            fixed=_now(),
+            fixed=timestamp(),
             primary=tuple(pairs if primary is None else [_find(primary, pairs)]),
             comparisons=tuple(pairs),
             margins=margins,
@@ -127,7 +130,7 @@ class Design(Record):
         margins = self._all_margins
         change = DesignChange(
             made=session.fixed,
-            comparisons=tuple(pair for pair in session.comparisons if pair not in self._all_comparisons),
+            comparisons=tuple(pair for pair in session.comparisons if pair not in self.all_comparisons),
             margins={split: margin for split, margin in session.margins.items() if split not in margins},
             seeds=tuple(seed for seed in session.seeds if seed not in self._all_seeds),
         )
@@ -147,8 +150,9 @@ class Design(Record):
         return self.model_dump(exclude={"fixed", "before_test_read", "changes"})
 
     @property
-    def _all_comparisons(self) -> set[tuple[str, str]]:
-        return {*self.comparisons, *(pair for change in self.changes for pair in change.comparisons)}
+    def all_comparisons(self) -> tuple[tuple[str, str], ...]:
+        """Return the comparisons that were fixed, then those that were added."""
+        return (*self.comparisons, *(pair for change in self.changes for pair in change.comparisons))
 
     @property
     def _all_margins(self) -> dict[str, float]:
@@ -225,7 +229,7 @@ class Design(Record):
         families = [
             {*self.primary},
             {*self.comparisons} - {*self.primary},
-            ({*pairs} | self._all_comparisons) - {*self.comparisons},
+            {*pairs, *self.all_comparisons} - {*self.comparisons},
         ]
         return {pair: next(len(family) for family in families if pair in family) for pair in pairs}
 
@@ -261,12 +265,3 @@ def _find(primary: str, pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
     if primary not in named:
         raise OrbituneError(f"--primary: {unknown('comparison', primary, known=named)}")
     return named[primary]
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def format_time(stamp: str) -> str:
-    """Return an ISO 8601 time as text, such as 2026-11-27 10:15 UTC."""
-    return f"{datetime.fromisoformat(stamp).astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"

@@ -7,6 +7,7 @@ from orbitune.errors import OrbituneError, RunError, find_repeated
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.statistics.variability import Variability
 from orbitune.study.arms import comparisons
+from orbitune.study.own_lists import ALIKE
 from orbitune.study.predictions import complete_runs, load_predictions
 from orbitune.study.records import RunRecord
 from orbitune.study.results import FILE, read_results
@@ -54,16 +55,18 @@ class Pilot:
     def variability(self, split: str, pair: tuple[str, str]) -> tuple[Variability, str]:
         """Return how the runs of a comparison vary, and where that was observed.
 
-        A comparison that the pilot lacks is assumed to vary as its first one, and a split as its only one.
+        A comparison that the pilot lacks is assumed to vary as its first one. A split that it lacks is
+        assumed to vary as its only one, or as its default, random or redrawn one for another of these.
 
         Raises:
             OrbituneError: it has several splits, and not this one.
         """
-        if split not in self.found and len(self.found) > 1:
+        alike = [each for each in ALIKE if split in ALIKE and each in self.found]
+        if split not in self.found and len(self.found) > 1 and not alike:
             raise OrbituneError(
                 f"--pilot {self.folder} has no runs on the {split} split, only on {', '.join(self.found)}."
             )
-        name = split if split in self.found else next(iter(self.found))
+        name = split if split in self.found else [*alike, *self.found][0]
         own = self.found[name]
         used = pair if pair in own else next(iter(own))
         counts = " and ".join(str(self.seeds[name][arm]) for arm in used)

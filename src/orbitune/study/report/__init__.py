@@ -14,6 +14,7 @@ from orbitune.study.report.writer import (
     search_table,
     seen_warnings,
     terminal_table,
+    tiles_of_splits,
     write_report,
 )
 
@@ -26,5 +27,6 @@ __all__ = [
     "search_table",
     "seen_warnings",
     "terminal_table",
+    "tiles_of_splits",
     "write_report",
 ]

@@ -7,7 +7,6 @@ from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import run_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report.run_origins import run_origins
-from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.split_origins import scored_on_each, split_origins
 from orbitune.study.report.view_model import MeanCost, MethodRow, ReportView
 
@@ -42,7 +41,7 @@ def table_caption(view: ReportView) -> str:
 
 def table_notes(view: ReportView) -> list[str]:
     """Return notes that are needed to read the table."""
-    lines = [*warn_seen(view), *split_origins(view), *run_origins(view.results)]
+    lines = [*split_origins(view), *run_origins(view.results)]
     if view.shared_machine:
         cpu = " CPU times, summed over all cores for a whole run, are comparable."
         lines += [
@@ -63,12 +62,15 @@ def name_head(view: ReportView) -> str:
 
 
 def failures(results: StudyResults) -> list[tuple[str, str]]:
-    """Return the name and the error of every run that is not finished."""
-    return [(run_name(run), f"{run.status}: {fmt.single_line(run.error)}") for run in results.failed]
+    """Return the names of the runs that are not finished, and the error that they share."""
+    reasons: dict[str, list[str]] = {}
+    for run in results.failed:
+        reasons.setdefault(f"{run.status}: {fmt.single_line(run.error)}", []).append(run_name(run))
+    return [(fmt.listed(names), reason) for reason, names in reasons.items()]
 
 
 def comparison_rows(view: ReportView, columns: list[Column]) -> list[list[str]]:
-    """Return one row per method in the order of the study, then one per failed run."""
+    """Return one row per method in the order of the study, then one per reason for failed runs."""
     rows = [[row.title, *(cell(row) for _, cell in columns)] for row in view.rows]
     return [*rows, *map(list, failures(view.results))]
 

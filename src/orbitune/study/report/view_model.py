@@ -191,13 +191,13 @@ class ReportView:
     def reference_on(self, backbone: str | None) -> MethodRow:
         """Return the method that the others on a backbone are compared with."""
         own = [row for row in self.rows if row.backbone == backbone]
-        method = choose_reference([row.method for row in own])
+        design = self.results.design
+        method = choose_reference([row.method for row in own], design.all_comparisons if design else ())
         return next(row for row in own if row.method == method)
 
     def full_on(self, backbone: str | None) -> MethodRow | None:
         """Return full fine-tuning on a backbone, the reference of costs; None where it was not run."""
-        reference = self.reference_on(backbone)
-        return reference if reference.is_full else None
+        return next((row for row in self.rows if row.backbone == backbone and row.is_full), None)
 
     @property
     def folds(self) -> int | None:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from orbitune.errors import RunError, one_line
-from orbitune.extras import require
+from orbitune.evaluation.run_result import RunData
 from orbitune.files import replacing, write_text
 from orbitune.reporting.page import WARNING
+from orbitune.study.display_names import fold_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison
 from orbitune.study.report.answers.conclusions import write_conclusions
@@ -27,7 +28,6 @@ def write_report(results: StudyResults, folder: str | Path) -> None:
         RunError: the results are incomplete, as those of a damaged results.json.
         OrbituneError: the folder cannot be written.
     """
-    require("study", purpose="reports")
     from jinja2 import TemplateError
 
     folder = Path(folder)
@@ -72,8 +72,28 @@ def backbone_text(results: StudyResults) -> str:
     return "; ".join(named) or results.backbone.summary
 
 
+def tiles_of_splits(results: StudyResults) -> list[tuple[str, RunData]]:
+    """Return the tiles of each split with what they are of; notes on several splits are those of the first.
+
+    Returns:
+        Such as "the spatial split", or "" in a study of one split, with the tiles.
+    """
+    view = ReportView(results)
+    found: list[tuple[str, RunData]] = []
+    for split in view.splits:
+        run = results.compared(split)[0]
+        data, noted = run.finished.data, {note for _, each in found for note in each.notes}
+        named = [
+            fold_name(run.fold) if run.fold else "",
+            f"the {split} split" if len(view.splits) > 1 else "",
+        ]
+        notes = tuple(note for note in data.notes if note not in noted)
+        found.append((" of ".join(filter(None, named)), data.model_copy(update={"notes": notes})))
+    return found or [("", results.data)]
+
+
 def failure_lines(results: StudyResults) -> list[str]:
-    """Return one line for each run that is not finished, with its error."""
+    """Return one line for each reason that runs are not finished for, with their names."""
     return [" ".join(failure) for failure in comparison.failures(results)]
 
 

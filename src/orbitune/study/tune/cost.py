@@ -16,12 +16,14 @@ class SearchCost(Record):
     Attributes:
         trials: number of trials, if the best rate is not at an end of the first ones.
         epochs: epochs of these trials together.
-        seconds: of these epochs, one after another.
+        starts: number of processes that they take; a trial that goes on in a longer rung starts again.
+        seconds: of these epochs and starts, one after another.
         more_trials, more_epochs, more_seconds: what a rate beyond the first ones adds at most.
     """
 
     trials: int
     epochs: int
+    starts: int
     seconds: float
     more_trials: int
     more_epochs: int
@@ -42,13 +44,15 @@ def search_cost(trials: int, plan: Plan) -> SearchCost:
         count * (epochs - before) for (_, before), (count, epochs) in pairwise(rungs)
     )
     epochs = first_seed + more * finalists * whole
+    starts = sum(count for count, _ in rungs) + more * finalists
     return SearchCost(
         trials=trials + more * finalists,
         epochs=epochs,
-        seconds=epochs * plan.epoch_seconds,
+        starts=starts,
+        seconds=epochs * plan.epoch_seconds + starts * plan.start_seconds,
         more_trials=SEEDS,
         more_epochs=SEEDS * whole,
-        more_seconds=SEEDS * whole * plan.epoch_seconds,
+        more_seconds=SEEDS * (whole * plan.epoch_seconds + plan.start_seconds),
     )
 
 

@@ -238,7 +238,7 @@ def make_searches(specs: Sequence[RunSpec], count: int, *, folder: Path) -> list
 
     Args:
         specs: runs of the study; the first of each search is the one whose recipe is tried.
-        count: number of learning rates that are tried first, >= `FINALISTS`.
+        count: number of learning rates that are tried first, >= `FINALISTS`; 0 for no search.
         folder: parent of the searches' folders.
     """
     firsts: dict[TuningKey, RunSpec] = {}
@@ -247,6 +247,7 @@ def make_searches(specs: Sequence[RunSpec], count: int, *, folder: Path) -> list
     return [
         Search(spec, around(nearest_place(_default_rate(spec)), count), folder / spec.search)
         for spec in firsts.values()
+        if count
     ]
 
 

@@ -24,11 +24,14 @@ class Pretrained(BaseModel):
     @property
     def preprocessor(self) -> dict[str, Any]:
         """Return the preprocessor_config.json of transformers."""
+        absent = [name for name in ("mean", "std") if name not in self.model_fields_set]
+        stated = "the pretrained_cfg of the checkpoint's config.json"
         return {
             "size": {"height": self.input_size[1], "width": self.input_size[2]},
             "resample": FILTERS[self.interpolation],
             "image_mean": self.mean,
             "image_std": self.std,
+            "stated_by": f"timm's defaults ({stated} has no {' and no '.join(absent)})" if absent else stated,
         }
 
 

@@ -35,13 +35,18 @@ from orbitune.models.files.licence import CARD
 if TYPE_CHECKING:
     from torch import Tensor
 
-_VERSION = 1  # of the conversion
+_VERSION = 2  # of the conversion
 _HASHES = "converted.json"  # SHA-256 of the files, by which a damaged copy is found
 _KNOWN = (
     "without timm, plain ViTs are read: vit_* and deit_* with a class token and without "
     "distillation, and vit_*_dinov2 with or without registers"
 )
-_PREFIXES = ("vit_", "deit_")
+# Their names, with patch size and image size; of timm 1.0 and, with an ending, of older versions.
+_PLAIN = re.compile(
+    r"(vit|deit)_(?P<size>tiny|small|medium|betwixt|base|large|huge|giant|gigantic)_patch(?P<patch>\d+)_"
+    r"((?P<side>\d+)(_in21k|_miil)?|(reg4_)?dinov2)"
+)
+_WIDTHS = {"tiny": 192, "small": 384, "medium": 512, "betwixt": 640, "base": 768, "large": 1024, "huge": 1280}
 # timm derives the number of heads from the architecture's name; these are the heads of each width.
 _HEADS = {192: 3, 384: 6, 512: 8, 640: 10, 768: 12, 1024: 16, 1280: 16, 1408: 16, 1664: 16}
 # Arguments of timm's constructor that the shapes of the tensors show, or that do not change outputs.
@@ -124,7 +129,7 @@ def _why_timm(folder: Path, config: TimmConfig) -> str | None:
     """Return why a checkpoint is computed by timm; None for one that is converted."""
     if config.model_type:
         return "it is in the layout of transformers' timm wrapper"
-    if not config.architecture.startswith(_PREFIXES):
+    if not _PLAIN.fullmatch(config.architecture):
         return f"it is no plain ViT; {_KNOWN}"
     problem = _problem(config, checkpoint_shapes(folder))
     return problem and f"{problem}; {_KNOWN}"
@@ -177,7 +182,28 @@ def _problem(config: TimmConfig, shapes: Mapping[str, tuple[int, ...]]) -> str |
         return f"its images are resized by {stated.interpolation}"
     if stated.input_size[0] != shapes["patch_embed.proj.weight"][1]:
         return "it reads another number of bands than its pretrained_cfg says"
-    return None
+    return _contradiction(config.architecture, arguments, shapes)
+
+
+def _contradiction(
+    architecture: str, arguments: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> str | None:
+    """Return which tensors contradict the name of a plain ViT; None where none does."""
+    named = _PLAIN.fullmatch(architecture)
+    assert named
+    width, _, patch, _ = shapes["patch_embed.proj.weight"]
+    side = math.isqrt(shapes["pos_embed"][1]) * patch
+    found = {
+        "embed_dim": (width, _WIDTHS.get(named["size"]), "a width"),
+        "patch_size": (patch, int(named["patch"]), "patches"),
+        "img_size": (side, named["side"] and int(named["side"]), "images"),
+    }
+    wrong = [
+        f"its tensors have {what} of {own}, and one of this name {expected}"
+        for argument, (own, expected, what) in found.items()
+        if argument not in arguments and expected not in (None, own)
+    ]
+    return wrong[0] if wrong else None
 
 
 def _model_type(tensors: Mapping[str, "Tensor"]) -> str:

@@ -16,7 +16,7 @@ from orbitune.models.families.timm.config import FILTERS, MODEL_TYPE, TimmConfig
 from orbitune.models.files.checkpoint_files import CONFIG, WEIGHTS, weight_files
 from orbitune.models.files.licence import CARD
 
-_VERSION = 1  # of the layout
+_VERSION = 2  # of the layout
 PREPROCESSOR = "preprocessor_config.json"
 
 

@@ -30,6 +30,11 @@ class _Answer:
         return _label(self.best) if all(verdict.differs for _, verdict in self.others) else None
 
     @property
+    def is_explored(self) -> bool:
+        """Return whether a comparison was not fixed beforehand."""
+        return any(verdict.role == "exploratory" for _, verdict in self.others)
+
+    @property
     def is_tested(self) -> bool:
         """Return whether backbones were compared, not their trained models alone."""
         return any(verdict.tests_methods for _, verdict in self.others)
@@ -89,16 +94,16 @@ def _answers(view: ReportView, split: str) -> list[_Answer]:
 
 def _headline(answers: list[_Answer]) -> str:
     """Return which backbone is better, with which methods."""
-    methods: dict[str | None, list[str]] = {}
+    methods: dict[tuple[str | None, bool], list[str]] = {}
     for answer in answers:
-        methods.setdefault(answer.winner, []).append(method_name(answer.method))
+        methods.setdefault((answer.winner, answer.is_explored), []).append(method_name(answer.method))
     tested = any(answer.is_tested for answer in answers)
     unclear = "no clear winner on these tiles" if tested else "not tested beyond these trained models"
     parts = []
-    for winner, names in methods.items():
-        found = winner or unclear
+    for (winner, explored), names in methods.items():
         every = ", with every method" if len(answers) > 1 else ""
-        parts.append(found + (every if len(methods) == 1 else f" with {fmt.listed(names)}"))
+        which = every if len(methods) == 1 else f" with {fmt.listed(names)}"
+        parts.append((winner or unclear) + which + " (exploratory)" * explored)
     return f"which backbone: {'; '.join(parts)}"
 
 
@@ -130,7 +135,7 @@ def _difference(view: ReportView, best: RunGroup, other: tuple[RunGroup, Verdict
     )
     return (
         f"{_label(group)} ({fmt.signed(sign * verdict.difference)} points, {intervals(verdict, sign=sign)}, "
-        f"{models}p {p}{costs if view.costs_comparable else ''})"
+        f"{models}p {p}{role(verdict)}{costs if view.costs_comparable else ''})"
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from orbitune.evaluation.statistics.sentences import claim, format_points, scope
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
-from orbitune.study.display_names import method_name
+from orbitune.study.display_names import describe_margins, method_name
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.report.answers.backbone_answers import intervals, role, which_backbone_is_best
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView
@@ -112,7 +112,7 @@ def _summary(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
     where = " on every split" if len(view.splits) > 1 else ""
     found = (
         f"{_scopes(verdicts)}, {len(within)} of {len(methods)} methods{note} are within "
-        f"{_margins(view, verdicts)} of {_reference(verdicts)}{where}"
+        f"{_margins(verdicts)} of {_reference(verdicts)}{where}"
     )
     if not within:
         return [f"{found}."]
@@ -132,13 +132,11 @@ def _scopes(verdicts: Sequence[VerdictRecord]) -> str:
     return f"{over} and {' or '.join(dict.fromkeys(f'{each.images:,}' for each in verdicts))} test tiles"
 
 
-def _margins(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
+def _margins(verdicts: Sequence[VerdictRecord]) -> str:
     """Return the margin, of each split where they differ."""
-    margins = {each.split: format_points(each.margin) for each in verdicts}
-    if len({*margins.values()}) == 1:
-        return margins[verdicts[0].split]
-    each_split = [f"{margin} on the {view.split_name(split)}" for split, margin in margins.items()]
-    return f"the margin ({fmt.listed(each_split)})"
+    margins = {each.split: each.margin for each in verdicts}
+    named = describe_margins(margins)
+    return named if len({*margins.values()}) == 1 else f"the margin ({named})"
 
 
 def _reference(verdicts: Sequence[VerdictRecord]) -> str:

@@ -18,7 +18,7 @@ from orbitune.reporting.drawing import (
 from orbitune.study.arms import split_arm
 from orbitune.study.display_names import method_name
 from orbitune.study.report.leakage import PooledBaseline, baselines_on
-from orbitune.study.report.split_origins import scored_on_each, split_origins
+from orbitune.study.report.split_origins import scored_on_each
 from orbitune.study.report.view_model import ReportView
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _caption(view: ReportView) -> str:
             "commonest class."
         ]
         sentences += [f"Both are of {view.checked_folds}."] if view.folds else []
-    return " ".join([f"On {scored_on_each(view)}.", *sentences, *split_origins(view)])
+    return " ".join([f"On {scored_on_each(view)}.", *sentences])
 
 
 def _alt(view: ReportView) -> str:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from orbitune.errors import counted
 from orbitune.evaluation.statistics.sentences import format_points
+from orbitune.machine.timestamps import format_time
 from orbitune.reporting import formatting as fmt
-from orbitune.study.design.fixed import Design, DesignChange, format_time
-from orbitune.study.display_names import pair_name
+from orbitune.study.design.fixed import Design, DesignChange
+from orbitune.study.display_names import describe_margins, pair_name
 from orbitune.study.report.view_model import ReportView
 
 
@@ -23,7 +24,7 @@ def _fixed(design: Design) -> str:
     """Describe what was fixed, and whether before the test split was read."""
     when = format_time(design.fixed)
     settings = [
-        f"margin {_margins(design)}",
+        f"margin {describe_margins(design.margins)}",
         f"{counted(len(design.seeds), 'seed')} ({', '.join(map(str, design.seeds))})",
         f"the {design.analysis}",
     ]
@@ -39,15 +40,6 @@ def _fixed(design: Design) -> str:
         [f"secondary: {_pairs(secondary)}"] if secondary else []
     )
     return f"Fixed at {when}, before the test split was read: {'; '.join([*named, *settings])}."
-
-
-def _margins(design: Design) -> str:
-    """Return the margins, of each split where they differ."""
-    if len(values := set(design.margins.values())) == 1:
-        return format_points(values.pop())
-    return fmt.listed(
-        [f"{format_points(margin)} on the {split} split" for split, margin in design.margins.items()]
-    )
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> str:

@@ -1,0 +1,31 @@
+"""Names that may be hub ids or paths."""
+
+import pytest
+
+from orbitune.errors import DataError, ModelError, RunError
+from orbitune.inference.bundle import Bundle
+from orbitune.models.backbones import find_backbone
+from orbitune.sources.registry import find_source
+
+
+@pytest.mark.parametrize("typed", ["runs/lora-eurosta", "rnus/lora-eurosat"])
+def test_a_mistyped_path_is_not_asked_of_the_hub(tmp_path, monkeypatch, typed):
+    (tmp_path / "runs" / "lora-eurosat").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("the hub was asked")
+    )
+    with pytest.raises(ModelError, match=r"There is no backbone folder .*; did you mean runs"):
+        find_backbone(typed)
+    with pytest.raises(DataError, match=r"There is no folder or zip .*; did you mean runs"):
+        find_source(typed)
+    with pytest.raises(RunError, match=r"There is no folder .*; did you mean runs"):
+        Bundle.open(typed)
+
+
+def test_a_hub_id_beside_folders_of_other_models_is_asked_of_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "google" / "vit-base-patch16-384").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="Cannot get model 'google/vit-base-patch16-224'"):
+        find_backbone("google/vit-base-patch16-224")
