@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from orbitune.serving.app import create_app
+from orbitune.serving.graceful_server import GracefulServer
 
 
 @contextmanager
@@ -16,8 +17,8 @@ def serving(service, login=None, hosts=None, root_path="", **settings):
     """Run an app and yield its address; `settings` are passed to uvicorn."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         app = create_app(service, login=login, hosts=hosts, root_path=root_path)
-        config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, **settings)
-        server = uvicorn.Server(config)
+        config = uvicorn.Config(app, **{"log_level": "error", "timeout_graceful_shutdown": 1, **settings})
+        server = GracefulServer(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         while not server.started:
@@ -41,3 +42,11 @@ def raw(address, request, wait=5.0):
         except (TimeoutError, ConnectionResetError):
             pass
     return answer
+
+
+def wait_until(reached, seconds=30.0):
+    """Wait until a function returns something true."""
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, "it is never reached"
+        time.sleep(0.01)

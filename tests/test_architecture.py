@@ -128,6 +128,7 @@ POSITIONAL = {
     "models.precision.linear": "as F.linear",
     "models.precision.baddbmm": "as torch.baddbmm",
     "models.precision.baddbmm_": "as Tensor.baddbmm_",
+    "serving.api.request_log.RequestLogMiddleware.__call__": "a server calls it: ASGI",
     "serving.security.authentication.AuthenticationMiddleware.__call__": "a server calls it: ASGI",
     "serving.security.body_limits.BodyLimitMiddleware.__call__": "a server calls it: ASGI",
     "serving.security.request_checks.RequestCheckMiddleware.__call__": "a server calls it: ASGI",

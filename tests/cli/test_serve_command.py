@@ -1,9 +1,11 @@
 """`serve`."""
 
+import json
 import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 from commands import orbitune
@@ -34,3 +36,29 @@ def test_sigint_stops_the_app_and_does_not_ask_to_continue(place):
 def test_a_login_without_a_password_is_one_line(place):
     done = orbitune("serve", place / "run", "--login", "ann")
     assert (done.returncode, done.stderr.strip()) == (2, "error: --login takes USER:PASSWORD.")
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_app_and_its_log_is_json_lines(place):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "orbitune", "serve", str(place / "run"), "--port", port, "--log-json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert f"described at http://127.0.0.1:{port}/api/docs" in process.stdout.readline()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/health", headers={"X-Request-ID": "a1"})
+    with urllib.request.urlopen(request) as answer:
+        assert answer.headers["X-Request-ID"] == "a1"
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=60)
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert [(line["path"], line["status"], line["request_id"]) for line in lines] == [
+        ("/api/health", 200, "a1")
+    ]
+    assert process.returncode == 143
+
+
+def test_an_unknown_engine_and_a_run_without_an_onnx_file_are_one_line(place):
+    done = orbitune("serve", place / "run", "--engine", "onx")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "Did you mean onnx?" in done.stderr
+    done = orbitune("serve", place / "run", "--engine", "onnx")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "There is no ONNX file" in done.stderr

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from orbitune.inference.classifier import Prediction
 from orbitune.inference.output_formats import cell, find_format
+from orbitune.inference.prediction import Prediction
 
 NAMES = [
     "two\nlines.png",

@@ -39,11 +39,14 @@ def test_the_json_endpoint_answers_with_labels_and_probabilities(address, tile, 
 
 def test_the_model_is_chosen_by_name(address, tile):
     health = httpx.get(f"{address}/api/health").json()
-    assert health == {"models": {"lora": CLASSES, "full": CLASSES}}
+    assert health["models"] == {"lora": CLASSES, "full": CLASSES}
     for name, status in (("full", 200), ("other", 400)):
         done = httpx.post(f"{address}/api/predict?model={name}", content=tile.read_bytes())
         assert done.status_code == status
-    assert done.json()["detail"] == "Unknown model 'other'. Choose from: lora, full."
+    assert done.json() == {
+        "detail": "Unknown model 'other'. Choose from: lora, full.",
+        "kind": "unknown_model",
+    }
 
 
 def test_twenty_concurrent_clients_all_get_a_response(address, tile, label):

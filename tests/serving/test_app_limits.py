@@ -190,7 +190,7 @@ def test_bodies_together_are_bounded_and_the_one_that_stalls_makes_room(service,
         time.sleep(0.3)
         assert httpx.post(f"{address}/api/predict", content=bytes(700_000)).status_code == 422
         stalled.join(8)
-    assert answers[0].startswith(b"HTTP/1.1 503")
+    assert answers[0].startswith(b"HTTP/1.1 503") and b"retry-after: 1" in answers[0]
 
 
 def test_a_client_that_hangs_up_leaves_nothing(address, tile_bytes, caplog):
@@ -217,7 +217,8 @@ def test_a_number_of_labels_that_makes_no_sense_is_refused(address, tile_bytes, 
     assert done.status_code == 422
     typed = query.partition("=")[2]
     wanted = "a whole number" if typed in ("x", "1e9") else "at least 1"
-    assert done.json() == {"detail": f"top_k: must be {wanted}, not '{typed}'."}
+    sentence = f"top_k: must be {wanted}, not '{typed}'."
+    assert done.json() == {"detail": sentence, "kind": "invalid_parameter"}
 
 
 @pytest.mark.parametrize(

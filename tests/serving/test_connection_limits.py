@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from served_app import raw, serving
+from served_app import raw, serving, wait_until
 
 from orbitune.serving.security.connection_limits import LimitedProtocol
 
@@ -92,16 +92,14 @@ def test_the_client_that_holds_most_connections_makes_room_before_others_do(narr
                 pass
 
 
-def test_a_request_in_progress_is_cut_off_last(narrow, service, tile_bytes, monkeypatch):
-    answers, model, begun = [], service.get_model(None), threading.Event()
-    predict = model.predict_image
-    monkeypatch.setattr(model, "predict_image", lambda *given: begun.set() or predict(*given))
+def test_a_request_in_progress_is_cut_off_last(narrow, service, tile_bytes):
+    answers, model = [], service.get_model(None)
     asking = threading.Thread(
         target=lambda: answers.append(httpx.post(f"{narrow}/api/predict", content=tile_bytes, timeout=120))
     )
     with model.lock:
         asking.start()
-        assert begun.wait(30)
+        wait_until(lambda: model.batcher.waiting)
         with contextlib.ExitStack() as streams:
             for _ in range(40):
                 (stream,) = streams.enter_context(held(narrow, HELD["a heartbeat"], 1))

@@ -13,7 +13,7 @@ from orbitune.cli.options import BackboneOption, BandsOption, Quiet, parse_bands
 from orbitune.errors import OrbituneError, counted
 
 if TYPE_CHECKING:
-    from orbitune.inference.classifier import Prediction
+    from orbitune.inference.prediction import Prediction
 
 app = CommandSet("Trained models")
 

@@ -24,10 +24,24 @@ def serve(
         typer.Option(help="Further allowed Host header, such as that of a proxy; repeatable"),
     ] = None,
     root_path: Annotated[str, typer.Option(help="URL path of the app behind a proxy, such as /tiles")] = "",
+    engine: Annotated[
+        str,
+        typer.Option(help="What computes the models: torch, or onnx for exported files and folders with one"),
+    ] = "torch",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that compute, each with a copy of the models")
+    ] = 1,
+    executor: Annotated[
+        str, typer.Option(help="Where they run: local, or ray for the cluster of RAY_ADDRESS")
+    ] = "local",
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Log requests and warnings as JSON lines on stderr")
+    ] = False,
     bands: BandsOption = None,
     backbone: BackboneOption = None,
 ) -> None:
-    """Serve models as a web app with a JSON endpoint, until interrupted."""
+    """Serve models as a web app with a JSON API, until interrupted."""
+    from orbitune.serving.api.request_log import log_requests_as_json
     from orbitune.serving.app import parse_login
     from orbitune.serving.security.allowed_hosts import AllowedHosts, parse_root_path
     from orbitune.serving.server import serve
@@ -35,13 +49,18 @@ def serve(
 
     account, path = parse_login(login), parse_root_path(root_path)
     hosts = AllowedHosts.for_address(host, tuple(allow_host or ()))
-    service = PredictionService(name_models(sources), backbone, bands=parse_bands_option(bands))
+    chosen = parse_bands_option(bands)
+    service = PredictionService(name_models(sources), backbone, bands=chosen, engine=engine, workers=workers)
+    if log_json:
+        log_requests_as_json()
 
     def print_address(where: str) -> None:
         names = ", ".join(service.models)
         user_option = "-u USER:PASSWORD " if login else ""
         print(
-            f"{names} at {where}; JSON: curl {user_option}-F file=@tile.png {where}/api/predict", flush=True
+            f"{names} at {where}; JSON: curl {user_option}-F file=@tile.png {where}/api/predict, "
+            f"described at {where}/api/docs",
+            flush=True,
         )
 
     serve(service, host, port=port, login=account, hosts=hosts, root_path=path, on_ready=print_address)

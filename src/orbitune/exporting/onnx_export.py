@@ -76,15 +76,17 @@ def open_onnx(path: Path, reference: "ReferenceModel") -> "Predict":
     return lambda tiles: session.run([OUTPUT], {INPUT: tiles})[0]
 
 
-def open_session(model: Path | bytes) -> Any:
+def open_session(model: Path | bytes, *, threads: int = 0) -> Any:
     """Return an onnxruntime.InferenceSession on the CPU.
 
     Args:
         model: ONNX file, or its content.
+        threads: of a call; 0 for one per core.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     # On shared cores, threads that spin while they wait take the time of those that compute.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -117,6 +119,7 @@ def add_metadata(model: Any, reference: "ReferenceModel", **properties: str) -> 
         **({"offsets": json.dumps(decision.offsets)} if decision.offsets else {}),
         "tile_size": json.dumps(reference.tile_size),
         "bands": json.dumps(reference.setup.preprocessing.bands),
+        "scale_max": json.dumps(bundle.scale_max),
         "made_by": f"orbitune {version('orbitune')}",
         **{f"{name}_hash": value for name, value in reference.hashes.items()},
     }

@@ -19,6 +19,8 @@ from orbitune.evaluation.saved_outputs import open_model, read_decision, read_pr
 from orbitune.evaluation.tasks.known import find_task, require_single_label
 from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.hub import snapshot
+from orbitune.inference.image_inputs import TileSpec
+from orbitune.inference.prediction import PredictionRule
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, open_saved
 from orbitune.models.lineage.fine_tuned import backbone_of, place_of
@@ -135,6 +137,20 @@ class Bundle:
     def scale_max(self) -> int | None:
         """Return the 16-bit value that becomes 255; None for 8-bit tiles."""
         return self.metadata.data.scale_max
+
+    @property
+    def tile_spec(self) -> TileSpec:
+        """Return the tiles that the model reads, before its transform."""
+        used = self.metadata.preprocessing
+        return TileSpec(used.bands, used.dtype, self.tile_size, self.scale_max)
+
+    @property
+    def prediction_rule(self) -> PredictionRule:
+        """Return how predictions follow from probabilities and OOD scores."""
+        detector = self.ood_detector
+        return PredictionRule(
+            self.classes, self.task, self.decision, detector.threshold if detector else None
+        )
 
     @property
     def confusion(self) -> np.ndarray | None:

@@ -10,36 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.errors import DataError
-from orbitune.extras import MissingExtraError
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
-from orbitune.inference.image_inputs import ImageInput, Name, check_bands, expand, to_tile
-from orbitune.sources.decode import BadImageError, strict_decoding
+from orbitune.inference.image_inputs import ImageInput, check_bands, decode_tile, expand
+from orbitune.inference.prediction import Prediction
+from orbitune.sources.decode import strict_decoding
 
 if TYPE_CHECKING:
     import torch
 
 _BATCH = 256  # tiles that `predict_proba` resizes and computes in one pass
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The prediction for one input.
-
-    Attributes:
-        input: its path, or its position among the inputs, from 0.
-        labels: class names with their calibrated probabilities, 0..1, the most probable first; with several
-            labels a tile those that reach their thresholds, maybe none.
-        sure: False for an out-of-distribution input; None where the model has no OOD detector.
-        distance: OOD score, >= 0, see `orbitune.evaluation.ood`; None where the model has no OOD detector.
-        error: why there is no prediction, to follow the input's name; None where there is one.
-    """
-
-    input: Name
-    labels: tuple[tuple[str, float], ...] = ()
-    sure: bool | None = None
-    distance: float | None = None
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,8 +71,10 @@ class Classifier:
         bands: Sequence[str | int] | None = None,
     ) -> None:
         self.bundle = Bundle.open(source)
-        self._bands = check_bands(self.bundle, bands)
+        self._spec = self.bundle.tile_spec
+        self._bands = check_bands(self._spec, bands)
         self._detector = self.bundle.ood_detector
+        self._rule = self.bundle.prediction_rule
         name = None if backbone is None else str(backbone)
         self._model = BundleModel(self.bundle, name, precision=precision, device=device)
 
@@ -206,10 +188,7 @@ class Classifier:
         Returns:
             uint8 or uint16 (H, W, C), or the end of a sentence that begins with the image's name.
         """
-        try:
-            return to_tile(image, self.bundle, bands=self._bands)
-        except (BadImageError, DataError, MissingExtraError) as error:
-            return str(error)
+        return decode_tile(image, self._spec, bands=self._bands)
 
     def _compute(self, images: Sequence[ImageInput], decoded: Sequence[np.ndarray | str]) -> ComputedBatch:
         """Compute the images of a batch that could be decoded."""
@@ -227,18 +206,15 @@ class Classifier:
             batch: what `compute` yields.
             top_k: as for `predict`.
         """
-        task, decision = self.bundle.task, self.bundle.decision
-        confidences = iter(task.probabilities(batch.logits, decision))
+        confidences = iter(self.bundle.task.probabilities(batch.logits, self.bundle.decision))
         distances = iter([] if batch.distances is None else batch.distances.tolist())
         for image, tile in zip(batch.images, batch.decoded, strict=True):
             if isinstance(tile, str):
                 yield Prediction(image.name, error=tile)
                 continue
-            row, distance = next(confidences), next(distances, None)
-            best = task.choose(row, decision, top_k=top_k)
-            labels = tuple((self.classes[index], float(row[index])) for index in best)
-            yield Prediction(image.name, labels, self.is_sure(distance), distance)
+            distance = next(distances, None)
+            yield self._rule.predict(image.name, next(confidences), distance=distance, top_k=top_k)
 
     def is_sure(self, distance: float | None) -> bool | None:
         """Return whether an OOD score is at most the threshold; None without an OOD detector."""
-        return None if self._detector is None or distance is None else distance <= self._detector.threshold
+        return self._rule.is_sure(distance)

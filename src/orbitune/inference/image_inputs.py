@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from orbitune.errors import DataError, printable
-from orbitune.inference.bundle import Bundle
+from orbitune.extras import MissingExtraError
 from orbitune.sources.band_files import is_band_folder, read_band_folder
 from orbitune.sources.band_names import COLOURS, check_count
 from orbitune.sources.decode import BadImageError, pixels_of_image, read_pixels, to_uint8_tile
@@ -42,6 +42,28 @@ class ImageInput:
 
     name: Name
     read: Read
+
+
+@dataclass(frozen=True)
+class TileSpec:
+    """The tiles that a model reads.
+
+    Attributes:
+        bands: their names, in order.
+        dtype: uint8 or uint16.
+        size: width and height in pixels.
+        scale_max: 16-bit value that becomes 255; None for 8-bit tiles.
+    """
+
+    bands: tuple[str, ...]
+    dtype: str
+    size: tuple[int, int]
+    scale_max: int | None
+
+    @property
+    def is_rgb(self) -> bool:
+        """Return whether the model reads 8-bit red, green and blue."""
+        return self.bands == COLOURS and self.dtype == "uint8"
 
 
 def expand(inputs: Any) -> Iterator[ImageInput]:
@@ -77,7 +99,7 @@ def check_input_paths(inputs: Iterable[str]) -> None:
             )
 
 
-def check_bands(bundle: Bundle, asked: Sequence[str | int] | None) -> tuple[str, ...] | None:
+def check_bands(spec: TileSpec, asked: Sequence[str | int] | None) -> tuple[str, ...] | None:
     """Return the bands to read as text, for `to_tile`; None for the model's names.
 
     Raises:
@@ -85,16 +107,16 @@ def check_bands(bundle: Bundle, asked: Sequence[str | int] | None) -> tuple[str,
     """
     if asked is None:
         return None
-    check_count(len(asked), bundle.metadata.preprocessing.bands)
+    check_count(len(asked), spec.bands)
     return tuple(map(str, asked))
 
 
-def to_tile(image: ImageInput, bundle: Bundle, *, bands: Bands = None) -> np.ndarray:
+def to_tile(image: ImageInput, spec: TileSpec, *, bands: Bands = None) -> np.ndarray:
     """Decode an input and resize it as the training tiles of a model were.
 
     Args:
         image: what to decode.
-        bundle: the model.
+        spec: the tiles that the model reads.
         bands: names or numbers of the input's bands that the model's bands are read from, in their order;
             None for the model's own names.
 
@@ -104,15 +126,31 @@ def to_tile(image: ImageInput, bundle: Bundle, *, bands: Bands = None) -> np.nda
     Raises:
         BadImageError: it is no usable image, or lacks a band.
     """
-    used = bundle.metadata.preprocessing
-    pixels = image.read(bands or (None if used.is_rgb else used.bands))
-    if used.dtype == "uint16" and pixels.dtype == np.uint8:
+    pixels = image.read(bands or (None if spec.is_rgb else spec.bands))
+    if spec.dtype == "uint16" and pixels.dtype == np.uint8:
         raise BadImageError("has 8-bit values, but the model was trained on 16-bit tiles")
-    if used.dtype == "uint8" and pixels.dtype == np.uint16 and bundle.scale_max is None:
+    if spec.dtype == "uint8" and pixels.dtype == np.uint16 and spec.scale_max is None:
         raise BadImageError("has 16-bit values, but the model was trained on 8-bit tiles")
-    if used.is_rgb:
-        return to_uint8_tile(pixels, bundle.tile_size, scale_max=bundle.scale_max or 255)
-    return resize_bands(pixels, bundle.tile_size)
+    if spec.is_rgb:
+        return to_uint8_tile(pixels, spec.size, scale_max=spec.scale_max or 255)
+    return resize_bands(pixels, spec.size)
+
+
+def decode_tile(image: ImageInput, spec: TileSpec, *, bands: Bands = None) -> np.ndarray | str:
+    """Return an image as a model reads it, see `to_tile`, or the reason why it cannot.
+
+    Args:
+        image: what to decode.
+        spec: the tiles that the model reads.
+        bands: as for `to_tile`.
+
+    Returns:
+        uint8 or uint16 (H, W, C), or the end of a sentence that begins with the image's name.
+    """
+    try:
+        return to_tile(image, spec, bands=bands)
+    except (BadImageError, DataError, MissingExtraError) as error:
+        return str(error)
 
 
 def _expand_one(inputs: Any) -> Iterator[tuple[str | None, Read]]:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Protocol
 
 from orbitune.errors import OrbituneError, printable
-from orbitune.inference.classifier import Prediction
+from orbitune.inference.prediction import Prediction
 from orbitune.sources.labels.label_sets import SEPARATORS, join_labels
 from orbitune.suggestions import unknown
 

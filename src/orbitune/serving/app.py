@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import OrbituneError
 from orbitune.extras import require
-from orbitune.serving.endpoints import add_file_routes, add_json_error_handlers, add_prediction_routes
+from orbitune.serving.api.request_log import RequestLogMiddleware
+from orbitune.serving.api.routes import PATHS, add_api_routes
+from orbitune.serving.endpoints import add_file_routes, add_json_error_handlers
 from orbitune.serving.map_page import CSS
 from orbitune.serving.map_viewer import add_map_routes
 from orbitune.serving.pages import build_pages
@@ -21,8 +23,8 @@ from orbitune.serving.uploads import MAX_UPLOAD_BYTES
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-MAX_QUEUE = 64  # waiting requests; further ones get status 503
-MAX_IMAGE_BYTES = 32 * 2**20  # of an image sent to the JSON endpoint
+MAX_QUEUE = 64  # calls of the pages that wait; further ones are refused
+MAX_IMAGE_BYTES = 32 * 2**20  # of the images of a request to the JSON API
 _CLEANUP_INTERVAL = 60  # seconds
 _CSS = """
 .gradio-container { width: 100% !important; max-width: 1080px !important; margin: 0 auto !important; }
@@ -53,7 +55,7 @@ def create_app(
     hosts: AllowedHosts | None = None,
     root_path: str = "",
 ) -> "FastAPI":
-    """Create the app: pages at /, JSON at /api/predict, health at /api/health.
+    """Create the app: pages at /, the JSON API below /api, described at /api/docs.
 
     Args:
         service: the models to serve.
@@ -67,7 +69,7 @@ def create_app(
     authenticator = Authenticator(*login) if login else None
     lifespan = _lifespan(storage)
     app = FastAPI(title="Orbitune", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    add_prediction_routes(app, service, max_queue=MAX_QUEUE)
+    add_api_routes(app, service, root_path=root_path)
     add_file_routes(app, storage)
     add_map_routes(app, storage)
     with storage.as_gradio_cache():
@@ -79,6 +81,7 @@ def create_app(
         authenticator.pages = pages
         app.add_middleware(AuthenticationMiddleware, authenticator=authenticator)
     app.add_middleware(RequestCheckMiddleware, hosts=hosts or AllowedHosts(), root_path=root_path)
+    app.add_middleware(RequestLogMiddleware, metrics=service.metrics, paths=PATHS, root_path=root_path)
     return app
 
 

@@ -38,10 +38,10 @@ def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
     return np.clip((pixels - low) * (230 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
 
 
-def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
+def write_example_tiles(bundle: Bundle | None, folder: Path) -> list[Path]:
     """Write one validation tile per class as PNG; a tile with several labels is that of one of them.
 
-    Return no paths if the data set is gone, or a PNG cannot hold its bands.
+    Return no paths if there is no bundle, the data set is gone, or a PNG cannot hold its bands.
 
     Args:
         bundle: the served model.
@@ -53,6 +53,8 @@ def write_example_tiles(bundle: Bundle, folder: Path) -> list[Path]:
     from orbitune.evaluation.run_result import RunResult
     from orbitune.training.setup import prepare_training
 
+    if bundle is None:
+        return []
     try:
         result = RunResult.load(bundle.folder.parent)
         setup = prepare_training(result.data_recipe, progress=False)

@@ -25,7 +25,8 @@ from orbitune.progress import OnProgress
 from orbitune.serving.error_handling import as_gradio_errors, hide_folders
 from orbitune.serving.map_viewer import write_view
 from orbitune.serving.point_uploads import copy_points
-from orbitune.serving.service import PredictionService, ServedModel
+from orbitune.serving.served_model import ServedModel
+from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
 from orbitune.serving.uploads import MAX_SCENE_SIDE, SCENE_DRIVER, check_scene
 from orbitune.sources.band_names import parse_bands
@@ -148,6 +149,7 @@ def map_upload(
     Raises:
         OrbituneError: the scene cannot be mapped; the message names no folder of the server.
     """
+    assert model.bundle  # the page is left out without one
     model.bundle.require_single_label("Maps in the app")  # its viewer draws one class a pixel
     log: list[str] = []
     options = replace(options, driver=SCENE_DRIVER)
@@ -327,13 +329,14 @@ def parse_options(bands: str | None, scale: str | None, *, stride: int | None) -
 def _bands_input(model: ServedModel) -> Any:
     import gradio as gr
 
-    read = ", ".join(model.bundle.metadata.preprocessing.bands)
+    read = ", ".join(model.engine.spec.bands)
     return gr.Textbox("", label="Bands", info=read, placeholder="from tags", min_width=120)
 
 
 def _stride_input(model: ServedModel) -> Any:
     import gradio as gr
 
+    assert model.bundle
     tile = model.bundle.tile_size[0]
     return gr.Dropdown(
         valid_strides(tile)[:_MAX_STRIDES],

@@ -86,27 +86,27 @@ def add_map_routes(app: "FastAPI", storage: Storage) -> None:
             raise HTTPException(404, "No such map; it may have been deleted.")
         return folder
 
-    @app.get("/map-assets/{name}")
+    @app.get("/map-assets/{name}", include_in_schema=False)
     def asset(name: str) -> Response:
         if name not in _ASSETS:
             raise HTTPException(404, "Not found.")
         file, kind = _ASSETS[name]
         return Response(_read_asset(file), media_type=kind, headers=_CACHED)
 
-    @app.get("/map/{token}/")
+    @app.get("/map/{token}/", include_in_schema=False)
     def page(token: str) -> Response:
         find(token)
         return Response(_read_asset("map.html"), media_type="text/html")
 
-    @app.get("/map/{token}/map.json")
+    @app.get("/map/{token}/map.json", include_in_schema=False)
     def facts(token: str) -> Response:
         return Response((find(token) / _FACTS).read_bytes(), media_type="application/json")
 
-    @app.get("/map/{token}/scene/{zoom}/{x}/{y}.webp")
+    @app.get("/map/{token}/scene/{zoom}/{x}/{y}.webp", include_in_schema=False)
     def scene_tile(token: str, zoom: int, x: int, y: int) -> Response:
         return _webp_response(_read_tile(find(token) / _SCENE, zoom=zoom, x=x, y=y))
 
-    @app.get("/map/{token}/labels/{zoom}/{x}/{y}.bin")
+    @app.get("/map/{token}/labels/{zoom}/{x}/{y}.bin", include_in_schema=False)
     def label_tile(token: str, zoom: int, x: int, y: int) -> Response:
         folder = find(token)
         tiles = [

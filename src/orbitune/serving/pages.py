@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orbitune.errors import OrbituneError, counted, one_line, printable
-from orbitune.inference.classifier import Prediction
 from orbitune.inference.output_formats import cell
+from orbitune.inference.prediction import Prediction
 from orbitune.serving.error_handling import as_gradio_errors
 from orbitune.serving.images import overlay_attribution, write_example_tiles
 from orbitune.serving.map_page import add_map_tab, has_map_dependencies
-from orbitune.serving.service import PredictionService, ServedModel, TimedPrediction
+from orbitune.serving.served_model import ServedModel, TimedPrediction
+from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
 from orbitune.serving.uploads import MAX_FILES_AT_ONCE
 from orbitune.sources.decode import BadImageError
@@ -49,7 +50,7 @@ def build_pages(service: PredictionService, storage: Storage, *, root_path: str 
             _add_tile_tab(service, model, storage=storage)
         with gr.Tab("Batch"):
             _add_batch_tab(service, model, storage=storage)
-        if has_map_dependencies():
+        if has_map_dependencies() and all(each.bundle for each in service.models.values()):
             with gr.Tab("Map"):
                 add_map_tab(service, model, root_path=root_path, storage=storage)
         if len(names) > 1:
@@ -91,7 +92,7 @@ def _probability_bars(service: PredictionService, name: str | None) -> Any:
     """
     import gradio as gr
 
-    heading = service.get_model(name).bundle.decision.thresholds is None
+    heading = not service.get_model(name).several_labels
     return gr.Label(label="Calibrated probability", show_label=True, show_heading=heading)
 
 
@@ -119,7 +120,8 @@ def _predict_tile(service: PredictionService, path: str | None, *, name: str | N
         best, several = answer.classes[0], answer.several_labels
         explained, verdict = model.compute_attribution(data, best.label), _describe(answer)
         if explained is None:
-            verdict += "\n\nThis model's backbone has no attribution map."
+            whose = "This model's backbone" if model.bundle else "An ONNX file"
+            verdict += f"\n\n{whose} has no attribution map."
         overlay = overlay_attribution(*explained) if explained else None
         if several and overlay is not None:
             verdict += f"\n\nThe attribution is that of {escape_markdown(best.label)}."
@@ -257,15 +259,15 @@ def _add_compare_tab(service: PredictionService, model: Any) -> None:
 
 
 def _comparison_row(name: str, model: ServedModel, *, data: bytes) -> list[Any]:
-    answer, metadata = _predict_or_raise(model, data), model.bundle.metadata
+    answer = _predict_or_raise(model, data)
     labels = answer.prediction.labels[: None if answer.several_labels else 1]
     label = join_labels([label for label, _ in labels])
     probability = SEPARATORS[0].join(f"{each:.1%}" for _, each in labels)
-    size = model.bundle.bytes
     score = ""
-    if test := metadata.scores.get("test"):
+    metadata = model.bundle.metadata if model.bundle else None
+    if metadata and (test := metadata.scores.get("test")):
         score = " ".join(next(iter(test.cells().items())))
         score += f", {counted(test.count, 'tile')} of the {metadata.data.split_name}"
         score = ". ".join(filter(None, [score, metadata.describe_seen("test")]))
     latency = f"{1000 * answer.seconds:.0f}"
-    return [name, label, probability, latency, f"{size / 1e6:.2f}", score]
+    return [name, label, probability, latency, f"{model.engine.size / 1e6:.2f}", score]

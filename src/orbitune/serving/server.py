@@ -11,6 +11,7 @@ from orbitune.errors import OrbituneError
 from orbitune.serving.app import create_app
 from orbitune.serving.security.allowed_hosts import AllowedHosts, url_host
 from orbitune.serving.service import PredictionService
+from orbitune.sources.decode import strict_decoding
 
 MAX_HEAD_BYTES = 32 * 1024
 
@@ -25,7 +26,7 @@ def serve(
     root_path: str = "",
     on_ready: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve the app until interrupted.
+    """Serve the app until interrupted; requests in flight are answered then, see `GracefulServer`.
 
     Args:
         service: the models to serve.
@@ -41,12 +42,16 @@ def serve(
     """
     import uvicorn
 
+    from orbitune.serving.graceful_server import SHUTDOWN_SECONDS, GracefulServer
     from orbitune.serving.security.connection_limits import LimitedProtocol
 
     hosts = hosts or AllowedHosts.for_address(host)
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(each) for each in open_sockets(host, port)]
+        stack.callback(service.close)
         stack.enter_context(_exit_on_sigterm())
+        # Around all threads that decode: warning filters apply to the whole process.
+        stack.enter_context(strict_decoding())
         _raise_file_limit(4 * LimitedProtocol.max_connections)
         config = uvicorn.Config(
             create_app(service, login=login, hosts=hosts, root_path=root_path),
@@ -60,11 +65,10 @@ def serve(
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_keep_alive=5,
             backlog=256,
-            # An open page keeps a connection; it must not delay shutdown.
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
         on_ready(f"http://{url_host(host)}:{sockets[0].getsockname()[1]}")
-        uvicorn.Server(config).run(sockets)
+        GracefulServer(config).run(sockets)
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:

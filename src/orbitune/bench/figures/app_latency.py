@@ -26,8 +26,11 @@ def measure(run: str) -> dict[str, Any]:
     from pathlib import Path
 
     _, setup = reopen(Path(run), progress=False)
-    bodies = [_png(tile) for tile in setup.tiles.read(setup.splits["validation"][: _WARMUP + _REQUESTS])]
-    app = create_app(PredictionService({"run": run}))
+    bodies = [
+        encode_png(tile) for tile in setup.tiles.read(setup.splits["validation"][: _WARMUP + _REQUESTS])
+    ]
+    service = PredictionService({"run": run})
+    app = create_app(service)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -37,6 +40,7 @@ def measure(run: str) -> dict[str, Any]:
         finally:
             server.should_exit = True
             thread.join()
+            service.close()
     slowest = sorted(taken)[int(0.95 * len(taken))]
     details = [["requests", str(len(taken))], ["95 % within", f"{1000 * slowest:.0f} ms"]]
     return {"value": statistics.median(taken), "details": details}
@@ -52,7 +56,8 @@ def _ask(url: str, bodies: list[bytes]) -> list[float]:
     return taken[_WARMUP:]
 
 
-def _png(tile: Any) -> bytes:
+def encode_png(tile: Any) -> bytes:
+    """Return a tile, uint8 (H, W, 3), as the content of a PNG file."""
     file = io.BytesIO()
     Image.fromarray(tile).save(file, "PNG")
     return file.getvalue()

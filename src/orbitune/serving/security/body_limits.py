@@ -101,7 +101,8 @@ class BodyLimitMiddleware:
                 content = b"".join([part async for part in parts])
                 await self._app(scope, _replay(_once(content), receive), send)
         except HTTPException as error:
-            await error_response(error.status_code, error.detail)(scope, receive, send)
+            wait = {"Retry-After": "1"} if error.status_code == 503 else None
+            await error_response(error.status_code, error.detail, headers=wait)(scope, receive, send)
         except _DisconnectError:
             return
         finally:

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from orbitune.serving.error_handling import error_body
 from orbitune.serving.security.allowed_hosts import AllowedHosts
 
 Scope = MutableMapping[str, Any]
@@ -17,12 +18,13 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger("orbitune.app")
+EVENT_STREAM = "event stream"  # name of the task of a request that is answered with one
 
 # Paths that the pages and Gradio's clients need. Gradio has more: a proxy, a component server, an editor.
 _GET_PATHS = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/logout|/(static|assets|svelte)/.+|"
     r"/map/[0-9a-f]{32}/(map\.json|(scene|labels)/\d{1,2}/\d{1,6}/\d{1,6}\.(webp|bin))?|/map-assets/[a-z.]+|"
-    r"/api/(health|predict)|/gradio_api/(info/?|openapi\.json|theme\.css|user/?|login_check/?|app_id/?|startup-events|upload_progress|"
+    r"/api/(predict|health|metrics|openapi\.json|docs)|/gradio_api/(info/?|openapi\.json|theme\.css|user/?|login_check/?|app_id/?|startup-events|upload_progress|"
     r"queue/status|queue/data|heartbeat/[\w-]+|call/(v2/)?\w+/[\w-]+|file=.+)"
 )
 _POST_PATHS = re.compile(
@@ -41,6 +43,11 @@ _PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' blob:; connect-src 'self'; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+_REFERENCE_PAGE = "/api/docs"  # has no scripts
+_REFERENCE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 _MAP_PAGE = re.compile(r"/map/[0-9a-f]{32}/")  # shown in a frame of the app's page
 _MAP_POLICY = (
@@ -80,8 +87,13 @@ class RequestCheckMiddleware:
                 await error_response(*refusal)(scope, receive, guarded.send)
             else:
                 await self._app(scope, receive, guarded.send)
-        except asyncio.CancelledError:
-            await guarded.end_events()  # the server shuts down while a page is open
+        except asyncio.CancelledError:  # the server shuts down
+            if guarded.started:
+                await guarded.end_events()
+            else:
+                text = "The server was stopped before it could answer; try again."
+                stopped = error_response(503, text, kind="shutting_down", headers={"Retry-After": "1"})
+                await stopped(scope, receive, guarded.send)
         except Exception as error:
             if not _was_sent_as_event(error):
                 log.warning("%s %.200r: %s", scope["method"], scope["path"], describe_error(error))
@@ -119,9 +131,11 @@ class _GuardedResponse:
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.started = False
+        self._task = asyncio.current_task()
         self._events = False  # an event stream has begun and not ended
         self._send, self._file = send, scope["path"].startswith("/gradio_api/file=")
         self._map = _MAP_PAGE.fullmatch(scope["path"]) is not None
+        self._reference = scope["path"] == _REFERENCE_PAGE
         self._nonce = secrets.token_urlsafe(16) if scope["path"] == "/" else None
         self._page: Message | None = None
         self._body = b""
@@ -162,8 +176,12 @@ class _GuardedResponse:
             del headers[name]
         headers.update(_HEADERS)
         self._events = headers.get("content-type", "").startswith("text/event-stream")
+        if self._events and self._task:
+            self._task.set_name(EVENT_STREAM)
         page = self._nonce and headers.get("content-type", "").startswith("text/html")
         closed = f"sandbox; {_NO_CONTENT_POLICY}" if self._file else _NO_CONTENT_POLICY
+        if self._reference:
+            closed = _REFERENCE_POLICY
         if self._map:
             headers["x-frame-options"], closed = "SAMEORIGIN", _MAP_POLICY
         headers["content-security-policy"] = _PAGE_POLICY.format(nonce=self._nonce) if page else closed
@@ -178,11 +196,15 @@ class _GuardedResponse:
         await self._send({"type": "http.response.body", "body": body})
 
 
-def error_response(status: int, text: str, *, headers: Mapping[str, str] | None = None) -> App:
-    """Return an ASGI response with a JSON message that closes the connection."""
+def error_response(
+    status: int, text: str, *, kind: str | None = None, headers: Mapping[str, str] | None = None
+) -> App:
+    """Return an ASGI response with a JSON error that closes the connection."""
     from starlette.responses import JSONResponse
 
-    return JSONResponse({"detail": text}, status, {"connection": "close", **(headers or {})})
+    return JSONResponse(
+        error_body(status, text, kind=kind), status, {"connection": "close", **(headers or {})}
+    )
 
 
 def describe_error(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""The JSON API: routes, schemas, errors, metrics and its documentation."""

@@ -1,0 +1,164 @@
+"""Routes of the API: predictions, health, metrics, and the API's description."""
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any
+
+from orbitune.resources import core_count
+from orbitune.serving.api.reference_page import render_reference
+from orbitune.serving.api.schemas import ErrorBody, HealthBody, PredictionBody, PredictionsBody
+from orbitune.serving.api.sent_images import MAX_FILES, SEVERAL, read_images, usage
+from orbitune.serving.engines.micro_batches import QueueFullError
+from orbitune.serving.error_handling import ApiError, error_body
+from orbitune.serving.service import PredictionService, UnknownModelError
+from orbitune.settings_errors import describe_fields
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request, Response
+
+PATHS = ("/api/predict", "/api/health", "/api/metrics", "/api/openapi.json", "/api/docs")
+_BINARY = {"type": "string", "format": "binary"}
+_FORMS = [
+    {"required": ["file"], "properties": {"file": _BINARY}},
+    {
+        "required": [SEVERAL],
+        "properties": {SEVERAL: {"type": "array", "items": _BINARY, "maxItems": MAX_FILES}},
+    },
+]
+_REQUEST_BODY = {
+    "required": True,
+    "description": f"One image as the body or as the only file of a form, or up to {MAX_FILES} images in "
+    f"fields named `{SEVERAL}`.",
+    "content": {
+        "application/octet-stream": {"schema": _BINARY},
+        "multipart/form-data": {"schema": {"type": "object", "oneOf": _FORMS}},
+    },
+}
+_ERRORS = {
+    400: "Unknown model, or another form than is described",
+    401: "User and password are needed",
+    413: "Too large, or too many files",
+    422: "Not an image, or an invalid parameter",
+    429: "Too many wrong passwords",
+    503: "Too many images are waiting; try again after `Retry-After` seconds",
+}
+_DESCRIPTION = (
+    "Classify satellite image tiles. Every response has the header `X-Request-ID`: that of the request, or a "
+    "new one. Errors are one sentence, `detail`, and one word for programs, `kind`."
+)
+
+
+def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str = "") -> None:
+    """Add the API's routes, and answer all errors below /api with an `ErrorBody`.
+
+    Args:
+        app: the app to extend.
+        service: the models.
+        root_path: path under which a proxy serves the app.
+    """
+    import anyio
+    from fastapi import Query, Request, Response
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import HTMLResponse, JSONResponse
+    from starlette.exceptions import HTTPException
+
+    for kind, answer in (
+        (RequestValidationError, _answer_invalid),
+        (HTTPException, _answer_http_error),
+        (ApiError, _answer_api_error),
+    ):
+        app.add_exception_handler(kind, answer)
+    decoding = anyio.CapacityLimiter(core_count())
+    errors: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorBody, "description": text} for status, text in _ERRORS.items()
+    }
+
+    @app.get("/api/health", summary="State of the service")
+    def health() -> HealthBody:
+        models = {name: list(model.classes) for name, model in service.models.items()}
+        return HealthBody(status="ok", version=version("orbitune"), engine=service.engine, models=models)
+
+    @app.get("/api/metrics", summary="Metrics in the format of Prometheus", response_class=Response)
+    def metrics() -> Response:
+        return Response(service.metrics.render(), media_type=service.metrics.content_type)
+
+    @app.get("/api/predict", include_in_schema=False)
+    def explain_usage(request: Request) -> None:
+        raise ApiError(405, usage(request), headers={"Allow": "POST"})
+
+    @app.post(
+        "/api/predict",
+        summary="Classify images",
+        response_model=PredictionBody | PredictionsBody,
+        responses=errors,
+        openapi_extra={"requestBody": _REQUEST_BODY},
+    )
+    async def predict(
+        request: Request,
+        model: Annotated[str | None, Query(description="Name of the model; the first one by default")] = None,
+        top_k: Annotated[
+            int | None,
+            Query(
+                ge=1,
+                le=100_000,
+                description="Largest number of labels of an image; 3 by default, or with several labels an "
+                "image all that reach their thresholds",
+            ),
+        ] = None,
+    ) -> Response:
+        try:
+            chosen = service.get_model(model)
+            sent = await read_images(request)
+            answers = await chosen.predict_files(sent.files, top_k, limiter=decoding)
+        except UnknownModelError as error:
+            raise ApiError.of(400, error) from None
+        except QueueFullError as error:
+            raise ApiError.of(503, error, headers={"Retry-After": "1"}) from None
+        if sent.several:
+            pairs = zip(answers, sent.files, strict=True)
+            bodies = [PredictionBody.of(each, file=name) for each, (name, _) in pairs]
+            return _respond(PredictionsBody(predictions=bodies))
+        body = PredictionBody.of(answers[0])
+        if body.error:
+            raise ApiError(422, body.error, kind="unreadable_image")
+        return _respond(body)
+
+    def _respond(body: PredictionBody | PredictionsBody) -> Response:
+        return Response(body.model_dump_json(exclude_unset=True), media_type="application/json")
+
+    def describe() -> dict[str, Any]:
+        from fastapi.openapi.utils import get_openapi
+
+        return get_openapi(
+            title="Orbitune",
+            version=version("orbitune"),
+            description=_DESCRIPTION,
+            routes=app.routes,
+            servers=[{"url": root_path or "/"}],
+        )
+
+    @app.get("/api/openapi.json", include_in_schema=False)
+    def openapi() -> JSONResponse:
+        return JSONResponse(describe())
+
+    @app.get("/api/docs", include_in_schema=False)
+    def reference(request: Request) -> HTMLResponse:
+        return HTMLResponse(render_reference(describe(), url=str(request.base_url).rstrip("/")))
+
+
+async def _answer_invalid(request: "Request", error: Any) -> "Response":
+    """Answer parameters of a request that are invalid with one line."""
+    from fastapi.responses import JSONResponse
+
+    return JSONResponse(error_body(422, describe_fields(error.errors())), 422)
+
+
+async def _answer_http_error(request: "Request", error: Any) -> "Response":
+    from fastapi.responses import JSONResponse
+
+    return JSONResponse(error_body(error.status_code, error.detail), error.status_code, error.headers)
+
+
+async def _answer_api_error(request: "Request", error: Any) -> "Response":
+    from fastapi.responses import JSONResponse
+
+    return JSONResponse(error_body(error.status, str(error), kind=error.kind), error.status, error.headers)

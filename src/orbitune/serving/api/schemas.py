@@ -1,0 +1,101 @@
+"""Bodies of the API's responses, from which its OpenAPI document is made."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from orbitune.serving.served_model import TimedPrediction
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabelBody(_Body):
+    """A label of an image."""
+
+    label: str = Field(description="Class name", examples=["Forest"])
+    probability: Probability = Field(description="Calibrated probability", examples=[0.98])
+
+
+class ClassBody(LabelBody):
+    """A class of a model that gives an image several labels."""
+
+    threshold: Probability = Field(description="Probability from which an image has the label")
+
+
+class PredictionBody(_Body):
+    """The prediction for one image."""
+
+    file: str | None = Field(default=None, description="Name of the file, in answers to several files")
+    labels: list[LabelBody] = Field(
+        description="The most probable classes first; with several labels an image those that reach their "
+        "thresholds"
+    )
+    sure: bool | None = Field(
+        description="False for an image unlike the training tiles; null where the model has no OOD detector"
+    )
+    distance: float | None = Field(
+        description="OOD score that decides `sure`; null where the model has no OOD detector", examples=[11.2]
+    )
+    seconds: float = Field(description="From the bytes of the request to the labels", examples=[0.031])
+    classes: list[ClassBody] | None = Field(
+        default=None, description="All classes, where an image may have several labels"
+    )
+    error: str | None = Field(
+        default=None, description="Why the image has no prediction, in answers to several files"
+    )
+
+    @classmethod
+    def of(cls, answer: TimedPrediction, *, file: str | None = None) -> "PredictionBody":
+        """Return the body for a prediction.
+
+        Args:
+            answer: the prediction.
+            file: name of the file in an answer to several files; None for one image.
+        """
+        found = answer.prediction
+        labels = [LabelBody(label=name, probability=value) for name, value in found.labels]
+        optional: dict[str, object] = {} if file is None else {"file": file}
+        if answer.several_labels:
+            optional["classes"] = [
+                ClassBody(label=each.label, probability=each.probability, threshold=each.threshold or 0.0)
+                for each in answer.classes
+            ]
+        if found.error:
+            optional["error"] = f"The image {found.error}."
+        return cls.model_validate(
+            {
+                "labels": labels,
+                "sure": found.sure,
+                "distance": found.distance,
+                "seconds": answer.seconds,
+                **optional,
+            }
+        )
+
+
+class PredictionsBody(_Body):
+    """The predictions for several images, in the order of the files."""
+
+    predictions: list[PredictionBody]
+
+
+class HealthBody(_Body):
+    """The state of the service."""
+
+    status: str = Field(description="`ok` while it answers", examples=["ok"])
+    version: str = Field(description="Version of Orbitune", examples=["0.2.0"])
+    engine: str = Field(description="What computes the models: torch or onnx", examples=["torch"])
+    models: dict[str, list[str]] = Field(description="Class names by model; the first model is the default")
+
+
+class ErrorBody(_Body):
+    """An error."""
+
+    detail: str = Field(
+        description="One sentence for people", examples=["top_k: must be at least 1, not '0'."]
+    )
+    kind: str = Field(description="One word for programs", examples=["invalid_parameter"])

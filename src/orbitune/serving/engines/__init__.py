@@ -1,0 +1,1 @@
+"""Engines that compute predictions, and the queue that batches requests for them."""

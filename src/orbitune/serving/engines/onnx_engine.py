@@ -1,0 +1,124 @@
+"""Engine `onnx`: an exported ONNX file, computed by ONNX Runtime.
+
+The graph has no features to put out, so there is no OOD detector: `sure` and `distance` are None.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbitune.errors import RunError, first_line, printable
+from orbitune.evaluation.tasks.known import TASKS
+from orbitune.evaluation.tasks.task import Decision
+from orbitune.exporting.formats import FORMATS
+from orbitune.exporting.onnx_export import open_session
+from orbitune.exporting.vit_graph import INPUT, OUTPUT
+from orbitune.extras import require
+from orbitune.inference.bundle import Bundle
+from orbitune.inference.image_inputs import TileSpec
+from orbitune.inference.prediction import PredictionRule
+from orbitune.serving.engines.engine import Engine
+from orbitune.serving.engines.micro_batches import Compute
+from orbitune.suggestions import missing
+
+_FILES = tuple(FORMATS[name].path for name in ("onnx-int8", "onnx", "onnx-fp16"))  # the first one is taken
+
+
+class OnnxEngine(Engine):
+    """An ONNX file, or a folder with one: an export, or a run or bundle with its export."""
+
+    def open(self) -> None:
+        """Find the file and read its metadata; the bundle is that of the folder, if it is one."""
+        require("export", "onnxruntime", purpose="serving ONNX files")
+        self.file = find_graph(Path(self.source))
+        folder = Path(self.source)
+        marks = ("orbitune.json", "recipe.yaml", "result.json")
+        self.bundle = Bundle.open(folder) if any((folder / name).is_file() for name in marks) else None
+        session = self._session = _open(self.file, self.threads)
+        stated = session.get_modelmeta().custom_metadata_map
+        try:
+            classes = tuple(json.loads(stated["labels"]))
+            height, width = json.loads(stated["tile_size"])
+            thresholds = json.loads(stated.get("thresholds", "null"))
+            task = TASKS[stated["task"]]
+            bands = tuple(json.loads(stated["bands"]))
+            scale_max = json.loads(stated.get("scale_max", "null"))
+            (dtype,) = (
+                kind
+                for kind in ("uint8", "uint16")
+                if [each.type for each in session.get_inputs()] == [f"tensor({kind})"]
+            )
+        except (KeyError, ValueError):
+            raise RunError(
+                f"{self.file} was not exported by Orbitune: it does not state its labels."
+            ) from None
+        if self.bundle and self._is_of_another_model(classes, stated.get("recipe_hash")):
+            raise RunError(f"{self.file} was exported from another model than {folder}: export it again.")
+        decision = Decision(thresholds=thresholds and tuple(thresholds))
+        self.rule = PredictionRule(classes, task, decision)
+        self.spec = TileSpec(bands, dtype, (width, height), scale_max)
+
+    def load(self) -> Compute:
+        """Return the function that runs the session."""
+        session = self._session
+
+        def compute(tiles: np.ndarray) -> tuple[np.ndarray, None]:
+            return session.run([OUTPUT], {INPUT: tiles})[0], None
+
+        return compute
+
+    @property
+    def size(self) -> int:
+        """Return the size of the file."""
+        return self.file.stat().st_size
+
+    @property
+    def summary(self) -> str:
+        """Return file, classes and the missing OOD detector as Markdown."""
+        return f"{super().summary}\n\n{self.file.name}, exported without an OOD detector."
+
+    def _is_of_another_model(self, classes: tuple[str, ...], recipe_hash: str | None) -> bool:
+        assert self.bundle
+        known = self.bundle.metadata.recipe_hash
+        return classes != self.bundle.classes or (known or recipe_hash) != (recipe_hash or known)
+
+
+def find_graph(source: Path) -> Path:
+    """Return an ONNX file, or the one that a folder or its folder `export` holds.
+
+    Of several, the one in int8 is taken, else that in fp32.
+
+    Raises:
+        RunError: there is none.
+    """
+    if source.is_file():
+        return source
+    if not source.is_dir():
+        raise RunError(missing("file or folder", str(source)))
+    for folder in (source, source / "export"):
+        if found := [folder / name for name in _FILES if (folder / name).is_file()]:
+            return found[0]
+    raise RunError(
+        f"There is no ONNX file ({', '.join(_FILES)}) in {printable(str(source))}, nor in its folder "
+        "export: write one with `orbitune export RUN --to onnx-int8`."
+    )
+
+
+def _open(file: Path, threads: int) -> Any:
+    """Open a session; a damaged file is a user error."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    names = (
+        "Fail",
+        "InvalidArgument",
+        "InvalidGraph",
+        "InvalidProtobuf",
+        "NotImplemented",
+        "RuntimeException",
+    )
+    try:
+        return open_session(file, threads=threads)
+    except tuple(getattr(errors, name) for name in names) as error:
+        raise RunError(f"{file} cannot be opened by ONNX Runtime ({first_line(error)}).") from None

@@ -1,0 +1,133 @@
+"""The engine onnx: exported files, served alone or with their run."""
+
+import io
+import shutil
+
+import httpx
+import numpy as np
+import pytest
+from served_app import serving
+
+from orbitune import Classifier, export
+from orbitune.errors import OrbituneError
+from orbitune.exporting import validation
+from orbitune.serving.service import PredictionService
+
+onnx = pytest.importorskip("onnx")
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    """A folder with the run's ONNX file in fp32."""
+    out = tmp_path_factory.mktemp("export") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "TIMING_SECONDS", 0.0)
+        export(run, ["onnx"], out=out, progress=False)
+    return out
+
+
+@pytest.fixture(scope="module")
+def onnx_address(exported):
+    with serving(PredictionService({"edge": exported}, engine="onnx")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def probabilities(run):
+    """What the trained model makes of a tile, by class."""
+    classifier = Classifier.from_pretrained(run, precision="fp32")
+
+    def predict(tile):
+        (prediction,) = classifier.predict(tile)
+        return dict(prediction.labels)
+
+    return predict
+
+
+def post(address, tile, query=""):
+    return httpx.post(f"{address}/api/predict{query}", content=tile.read_bytes()).json()
+
+
+def test_an_exported_file_answers_as_the_trained_model_and_judges_no_ood(onnx_address, tile, probabilities):
+    answer = post(onnx_address, tile)
+    found = {each["label"]: each["probability"] for each in answer["labels"]}
+    assert found == pytest.approx(probabilities(tile), abs=2e-3)
+    assert answer["sure"] is None and answer["distance"] is None
+    assert httpx.get(f"{onnx_address}/api/health").json()["engine"] == "onnx"
+
+
+def test_its_pages_classify_and_say_that_there_is_no_attribution(onnx_address, tile, probabilities):
+    from gradio_client import Client, handle_file
+
+    client = Client(onnx_address, verbose=False)
+    verdict, bars, picture = client.predict(handle_file(tile), "edge", api_name="/predict")
+    assert bars["label"] == max(probabilities(tile), key=probabilities(tile).get)
+    assert verdict.endswith("An ONNX file has no attribution map.") and picture is None
+    summary, *_ = client.predict([handle_file(tile)], "edge", api_name="/predict_many")
+    assert summary == "1 images: 0 not sure, 0 could not be read."
+
+
+def test_of_several_files_in_the_folder_export_of_a_run_the_one_in_int8_is_taken(exported, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(exported, tmp_path / "run" / "export")
+    service = PredictionService({"run": tmp_path / "run"}, engine="onnx")
+    assert service.get_model(None).engine.file.name == "model.onnx"
+    assert service.get_model(None).bundle.classes == service.get_model(None).classes
+    shutil.copy(exported / "model.onnx", tmp_path / "run" / "export" / "model-int8.onnx")
+    again = PredictionService({"run": tmp_path / "run"}, engine="onnx")
+    assert again.get_model(None).engine.file.name == "model-int8.onnx"
+
+
+def edited(exported, target, **properties):
+    """A copy of the file with other metadata; None removes one."""
+    model = onnx.load(exported / "model.onnx")
+    kept = {each.key: each.value for each in model.metadata_props} | properties
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {name: value for name, value in kept.items() if value is not None})
+    onnx.save(model, target)
+    return target
+
+
+def test_a_file_of_another_model_than_the_run_beside_it_is_refused(exported, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    edited(exported, tmp_path / "run" / "model.onnx", recipe_hash="0" * 12)
+    with pytest.raises(OrbituneError, match=r"was exported from another model than .*: export it again"):
+        PredictionService({"run": tmp_path / "run"}, engine="onnx")
+
+
+def test_a_file_that_states_no_labels_is_refused(exported, tmp_path):
+    file = edited(exported, tmp_path / "other.onnx", labels=None)
+    with pytest.raises(OrbituneError, match="was not exported by Orbitune: it does not state its labels"):
+        PredictionService({"other": file}, engine="onnx")
+
+
+def test_a_damaged_file_and_a_folder_without_one_are_refused_in_one_line(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(OrbituneError, match="cannot be opened by ONNX Runtime") as caught:
+        PredictionService({"a": tmp_path}, engine="onnx")
+    assert "\n" not in str(caught.value)
+    (tmp_path / "model.onnx").unlink()
+    with pytest.raises(OrbituneError, match=r"There is no ONNX file \(model-int8.onnx, model.onnx, "):
+        PredictionService({"a": tmp_path}, engine="onnx")
+    with pytest.raises(OrbituneError, match="There is no file or folder"):
+        PredictionService({"a": tmp_path / "nothing"}, engine="onnx")
+
+
+def test_an_unknown_engine_is_refused_with_the_known_ones(run):
+    with pytest.raises(
+        OrbituneError, match=r"Unknown engine 'onx'. Did you mean onnx\? Choose from: torch, onnx"
+    ):
+        PredictionService({"a": run}, engine="onx")
+
+
+def test_a_tile_of_any_size_and_a_batch_of_several_are_computed(onnx_address, tile):
+    from PIL import Image
+
+    with Image.open(tile) as image:
+        bigger = image.resize((image.width * 2, image.height * 2))
+    buffer = io.BytesIO()
+    bigger.save(buffer, "BMP")
+    files = [("files", ("a.png", tile.read_bytes())), ("files", ("b.bmp", buffer.getvalue()))]
+    answers = httpx.post(f"{onnx_address}/api/predict", files=files).json()["predictions"]
+    assert len({each["labels"][0]["label"] for each in answers}) == 1
+    np.testing.assert_allclose(*(each["labels"][0]["probability"] for each in answers), atol=0.05)
