@@ -53,7 +53,8 @@ def write_web(reference: "ReferenceModel", folder: Path) -> None:
     rate = choose_rate(None, len(reference.setup.splits["validation"]))
     detector = None if rate is None else _fit_detector(reference, rate)
     model = graph.write(features=True, detector=detector)
-    add_metadata(model, reference, merge_tokens=json.dumps(reference.merge_after))
+    threshold = {} if detector is None else {"ood_threshold": repr(detector.threshold)}
+    add_metadata(model, reference, merge_tokens=json.dumps(reference.merge_after), **threshold)
     shutil.copytree(PAGE, folder)
     content = gzip.compress(model.SerializeToString(), mtime=0)
     (folder / GRAPH).write_bytes(content)
