@@ -5,8 +5,8 @@ from datetime import date
 
 import pytest
 
+from orbitune.cli.presets import preset
 from orbitune.errors import OrbituneError
-from orbitune.presets import preset
 from orbitune.recipe import Recipe
 from orbitune.recipe_settings import LoraSettings
 

@@ -32,6 +32,8 @@ from orbitune.yaml_files import read_yaml
 DEFAULT_EPOCHS = 3
 SCRATCH_EPOCHS = 40  # of random weights
 LONGEST_AUTO = 30  # epochs of `auto`, at most
+# Settings without which the activations of frozen layers are the same in every step.
+UNCACHED: dict[str, Any] = {"sizes": None, "freeze_layers": None, "patch_dropout": 0.0}
 # What was left open in the recipe of an earlier version, which resolved it in this way.
 _IMPLIED = {"task": "single-label", "loss": "cross-entropy", "best_by": "accuracy"}
 
@@ -50,18 +52,30 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
     @model_validator(mode="after")
     def _check_together(self) -> "Recipe":
         if self.cache_frozen:
-            fixed = {"fast": True, "sizes": None, "patch_dropout": 0.0, "mixup": 0.0, "tta": "none"}
+            fixed = {"fast": True, **UNCACHED, "mixup": 0.0, "tta": "none"}
             bad = [name for name, value in fixed.items() if getattr(self, name) != value]
             if bad := bad + ["augment"] * (self.augment == "sensor"):
                 others = " or ".join(f"{{{name}}}" for name in bad)
                 raise ContradictionError(f"{{cache_frozen}} cannot be combined with {others}")
+        if self.cache_bits not in (None, 8):
+            raise ContradictionError("{cache_bits} must be 8, not {given}", given=self.cache_bits)
+        if self.cache_bits and not self.cache_frozen:
+            raise ContradictionError("{cache_bits} needs {cache_frozen}")
         if self.sampling == "balanced" and self.class_weights:
             raise ContradictionError(
                 "{sampling} balanced and {class_weights} both even out the classes: choose one"
             )
-        if self.epochs == "auto" and (self.sizes or self.restarts):
+        if self.freeze_layers and self.method in ("linear", "adalora"):
+            why = (
+                "trains no layer" if self.method == "linear" else "ranks the updates of all layers to the end"
+            )
             raise ContradictionError(
-                "{epochs} auto cannot be combined with {sizes} or {restarts}: pass a number of epochs"
+                f"{{freeze_layers}} cannot be combined with {{method}} {self.method}, which {why}"
+            )
+        if self.epochs == "auto" and (self.sizes or self.restarts or self.freeze_layers):
+            raise ContradictionError(
+                "{epochs} auto cannot be combined with {sizes}, {freeze_layers} or {restarts}: pass a number "
+                "of epochs"
             )
         ends = [0, *(self.restarts or ()), self.max_epochs]
         if any(later <= earlier for earlier, later in pairwise(ends)):

@@ -1,6 +1,7 @@
 """Settings of a recipe, in the groups of documentation and help."""
 
 import re
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -32,6 +33,23 @@ def _split_names(value: Any) -> Any:
 
 
 _Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+_Count = Annotated[int, Field(ge=1)]
+_Place = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _split_pairs(value: Any, what: str) -> Any:
+    """Return pairs such as 56:0.5,112:0.5 as a list of them; others as they are.
+
+    Raises:
+        ValueError: they are no pairs; the message says that they must be `what`.
+    """
+    parts = [part.split(":") for part in value.split(",")] if isinstance(value, str) else value
+    is_pairs = isinstance(parts, list | tuple) and all(
+        isinstance(part, list | tuple) and len(part) == 2 for part in parts
+    )
+    if parts is not None and not is_pairs:
+        raise ValueError(f"must be {what}, not {as_written(value)}")
+    return parts
 
 
 class Settings(BaseModel):
@@ -239,6 +257,11 @@ class OptimisationSettings(Settings):
         description="Progressive resizing: input sizes, in pixels, native, auto or half of auto, with their "
         "fraction of the steps, such as 56:0.5,112:0.5",
     )
+    freeze_layers: tuple[tuple[_Count, _Place], ...] | None = Field(
+        None,
+        description="Layer freezing: numbers of first layers, with the embeddings, that are trained no more, "
+        "and the fraction of the steps after which, such as 4:0.3,8:0.6; later steps are faster",
+    )
     augment: Literal["sensor", "flips", "none"] | None = Field(
         None,
         description="Augmentation of training tiles: sensor: flips, and views of every fourth tile as other "
@@ -266,21 +289,27 @@ class OptimisationSettings(Settings):
     @field_validator("sizes", mode="before")
     @classmethod
     def _split_sizes(cls, value: Any) -> Any:
-        parts = [part.split(":") for part in value.split(",")] if isinstance(value, str) else value
-        is_pairs = isinstance(parts, list | tuple) and all(
-            isinstance(part, list | tuple) and len(part) == 2 for part in parts
-        )
-        if parts is not None and not is_pairs:
-            raise ValueError(
-                f"must be sizes with their fractions, such as 56:0.5,112:0.5, not {as_written(value)}"
-            )
-        return parts
+        return _split_pairs(value, "sizes with their fractions, such as 56:0.5,112:0.5")
+
+    @field_validator("freeze_layers", mode="before")
+    @classmethod
+    def _split_freezing(cls, value: Any) -> Any:
+        return _split_pairs(value, "numbers of layers with fractions, such as 4:0.3,8:0.6")
 
     @field_validator("sizes")
     @classmethod
     def _check_fractions(cls, value: Any) -> Any:
         if value is not None and abs(sum(fraction for _, fraction in value) - 1) > 1e-6:
             raise ValueError("the fractions must sum to 1, such as 56:0.5,112:0.5")
+        return value
+
+    @field_validator("freeze_layers")
+    @classmethod
+    def _check_rising(cls, value: Any) -> Any:
+        if any(
+            later <= earlier for pair in pairwise(value or ()) for earlier, later in zip(*pair, strict=True)
+        ):
+            raise ValueError("the numbers of layers and the fractions must rise, such as 4:0.3,8:0.6")
         return value
 
 
@@ -297,6 +326,11 @@ class RuntimeSettings(Settings):
         False,
         description="Cache the activations of the frozen layers on disk, for faster epochs; building it "
         "takes one pass over the tiles",
+    )
+    cache_bits: int | None = Field(
+        None,
+        description="Bits of each number in the activation cache: 8, with a scale for each 32 numbers "
+        "(default: those of the precision)",
     )
     micro_batch: int | None = Field(
         None,

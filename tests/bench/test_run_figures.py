@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orbitune.bench.figures import (
+    accuracy_at_cpu_seconds,
     accuracy_in_time,
     accuracy_loss,
     command_time,
@@ -14,6 +15,7 @@ from orbitune.bench.figures import (
     test_accuracy,
     time_to_accuracy,
 )
+from orbitune.bench.figures.accuracy_at_cpu_seconds import Training, enclose, interpolate
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.recipe import Recipe
@@ -106,6 +108,34 @@ def test_the_test_accuracy_is_that_of_whole_trainings_by_seed(pair):
 def test_a_training_that_takes_longer_than_allowed_is_an_error(pair):
     with pytest.raises(OrbituneError, match=r"seed 0 took \d+ s: allow more than 0\.01 s"):
         test_accuracy.measure(pair[0], seconds=0.01, seeds=1)
+
+
+def cost_of(passes):
+    """A training whose passes cost 10 CPU seconds each, after 5 for its evaluation."""
+    return Training(5 + 10 * passes, 0.9 + passes / 100, passes)
+
+
+@pytest.mark.parametrize("first", [1, 3, 6])
+def test_the_trainings_around_a_cost_are_found_from_any_number_of_passes(first):
+    before, after = enclose(cost_of, 40, first=first)
+    assert (before.passes, after.passes) == (3, 4)
+    assert interpolate(before, after, cpu_seconds=40) == pytest.approx(0.935)
+
+
+def test_a_cost_below_that_of_one_pass_is_an_error():
+    with pytest.raises(OrbituneError, match="One pass costs 15 CPU seconds: allow more than 14"):
+        enclose(cost_of, 14, first=2)
+
+
+@pytest.mark.slow
+def test_the_accuracy_for_cpu_seconds_lies_between_those_of_two_numbers_of_passes(pair):
+    seconds = RunResult.load(Path(pair[0])).cost.cpu_seconds
+    measured = accuracy_at_cpu_seconds.measure(
+        pair[0], cpu_seconds=seconds, seeds=1, recipe={"freeze_layers": "1:0.5"}
+    )
+    details = dict(measured["details"])
+    assert 0 < measured["value"] <= 1
+    assert details["seeds"].count(" passes)") == 2 and "freeze_layers" in details["changed settings"]
 
 
 def test_the_time_of_commands_is_that_of_the_slowest_without_its_first_call(runs):

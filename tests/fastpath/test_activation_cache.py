@@ -11,6 +11,7 @@ from orbitune import Recipe
 from orbitune.data.augment import dihedral_views
 from orbitune.data.loader import TileLoader
 from orbitune.errors import DataError, Interrupted, ModelError, OrbituneError, RunError
+from orbitune.fastpath.state_encoding import state_encoding
 from orbitune.models.factory import build
 from orbitune.training.setup import prepare_training
 
@@ -79,6 +80,36 @@ def test_an_interrupted_build_resumes_to_the_same_states(recipe):
     assert (folder / "states.bin").read_bytes() == whole
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_in_8_bits_states_are_smaller_and_differ_by_half_a_step_of_their_block(recipe, precision):
+    job, network, plain = activation_loader(recipe.replace(precision=precision))
+    _, _, short = activation_loader(recipe.replace(precision=precision, cache_bits=8))
+    plain.build(4)
+    short.build(4)
+    assert short.row_bytes / plain.row_bytes == (1 + 2 / 32) / (4 if precision == "fp32" else 2)
+    stored, exact = (each.tiles(job.splits["train"]) for each in (short, plain))
+    assert stored.dtype == exact.dtype and stored.shape == exact.shape
+    blocks = exact.float().view(-1, 32)
+    error = (stored.float().view(-1, 32) - blocks).abs().amax(1)
+    rounding = 2**-8 if precision == "bf16" else 2**-11  # of the dtype, and of the scale
+    assert (error <= blocks.abs().amax(1) * (0.5 / 127 + rounding)).all()
+    short.check(job.splits["train"])
+    tiles = job.splits["test"]
+    with torch.inference_mode():
+        assert torch.allclose(network(short.tiles(tiles)), network(plain.tiles(tiles)), atol=0.05)
+
+
+def test_states_of_zeros_stay_zeros_in_8_bits():
+    zeros = torch.zeros(2, 3, 48)
+    encoding = state_encoding(zeros, 8)
+    assert torch.equal(encoding.decode(encoding.encode(zeros)), zeros)
+
+
+def test_bits_without_a_cache_are_refused(recipe):
+    with pytest.raises(OrbituneError, match="cache_bits needs cache_frozen"):
+        recipe.replace(cache_frozen=False, cache_bits=8)
+
+
 def test_states_that_were_damaged_are_noticed(recipe):
     job, _, feed = activation_loader(recipe)
     feed.build(4)
@@ -101,9 +132,10 @@ def test_the_place_depends_on_all_that_the_states_depend_on(recipe):
         "attention": "sdpa",
         "depth": 1,
         "views": 1,
+        "bits": 8,
     }
     assert changes.keys() == key.__dataclass_fields__.keys()
-    assert len({replace(key, **{n: v}).folder for n, v in changes.items()} | {key.folder}) == 9
+    assert len({replace(key, **{n: v}).folder for n, v in changes.items()} | {key.folder}) == 10
 
 
 @pytest.mark.parametrize("change", [{"lora": {}}, {"method": "full"}])

@@ -3,13 +3,13 @@ import torch
 from safetensors.torch import load_file
 from samples import FAMILIES, backbone_folder, config_only_folder, model_metadata
 
+from orbitune.cli.presets import preset
 from orbitune.errors import ModelError
 from orbitune.models import reload
 from orbitune.models.backbones import find_backbone, load_weights
 from orbitune.models.checkpoint_io import save_model
 from orbitune.models.factory import build, plan_parameters
 from orbitune.models.methods import METHODS, count_parameters, find_method, parameter_groups
-from orbitune.presets import preset
 from orbitune.recipe import Recipe
 
 CLASSES = tuple("abcdefghij")

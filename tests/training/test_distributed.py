@@ -19,19 +19,25 @@ def torchrun(processes, recipe_file, out):
     return done
 
 
-@pytest.mark.parametrize(("method", "batch_size"), [("full", 8), ("lora", 35)])
-def test_two_processes_give_the_result_of_one_at_the_same_batch(tmp_path, method, batch_size):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "full", "batch_size": 8},
+        {"method": "lora", "batch_size": 35},
+        {"method": "full", "batch_size": 8, "freeze_layers": "1:0.5"},
+    ],
+)
+def test_two_processes_give_the_result_of_one_at_the_same_batch(tmp_path, changes):
     tiles, backbone = tile_folder(tmp_path / "tiles"), backbone_folder(tmp_path / "backbone")
     # 36 training tiles: the last batch has 4 tiles, or 1, which leaves nothing for the second process.
     # Dropout is drawn per process, so it is off here.
     recipe = Recipe(
         data=str(tiles),
         backbone=str(backbone),
-        method=method,
         lora={"dropout": 0.0},
         epochs=2,
-        batch_size=batch_size,
         precision="fp32",
+        **changes,
     )
     recipe.save(tmp_path / "recipe.yaml")
     train(recipe, tmp_path / "one", progress=False)

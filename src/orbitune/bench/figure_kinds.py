@@ -40,6 +40,7 @@ _ON_LABELS = ("run", "labelled_scenes", "groups")
 _ON_BOTH_RUNS = ("run", "reference_run")
 
 FIGURES = {
+    "accuracy-at-cpu-seconds": FigureKind("fraction"),
     "accuracy-in-time": FigureKind("fraction"),
     "accuracy-loss": FigureKind("points", _ON_BOTH_RUNS),
     "adapt-gain": FigureKind("points", _ON_LABELS),

@@ -10,9 +10,9 @@ import typer
 from pydantic.fields import FieldInfo
 
 from orbitune.cli.help import ADVANCED, show_all_options
+from orbitune.cli.presets import PRESETS, preset
 from orbitune.errors import OrbituneError
 from orbitune.models.methods import METHODS, find_method
-from orbitune.presets import PRESETS, preset
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import anchor, data_name
 from orbitune.recipe_settings import LoraSettings, option_of

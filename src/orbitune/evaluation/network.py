@@ -42,6 +42,10 @@ class PlainClassifier(nn.Module):
         transform: resizing and normalisation of tiles.
         plan: dtype, and why the fast path is not used.
         patch_dropout: fraction of the patches that training leaves out, see `drop_patches`.
+
+    Attributes:
+        frozen_layers: number of first layers that get no gradient, nor do the embeddings below them; 0 to
+            compute all gradients.
     """
 
     plan: ComputePlan
@@ -61,11 +65,13 @@ class PlainClassifier(nn.Module):
         self.plan = plan
         self.transform = transform
         self._patch_dropout = patch_dropout
+        self.frozen_layers = 0
         self._arguments = family.forward
         base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
         # Lists, because assigning modules would register them a second time.
         self.heads = [base.get_submodule(name) for name in head_names(base, family)]
         self._body, self._projection = [body_of(base, family)], family.projection
+        self._layers_name = family.layers
 
     def forward(self, tiles: Tensor, size: int | None = None) -> Tensor:
         """Return logits, float32 (B, C).
@@ -80,6 +86,7 @@ class PlainClassifier(nn.Module):
         set_products(tiles.device, self.plan.tf32)
         with (
             self._patches_dropped(size),
+            self._first_layers_frozen(),
             torch.autocast(tiles.device.type, dtype, enabled=dtype != torch.float32),
         ):
             return self.model(pixel_values=pixels, **self._arguments).logits.float()
@@ -97,6 +104,20 @@ class PlainClassifier(nn.Module):
                 tokens, self._patch_dropout, prefix_tokens=tokens.shape[1] - patches
             )
         )
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def _first_layers_frozen(self) -> Iterator[None]:
+        """Let no gradient pass below the first layer that is still trained."""
+        if not self.frozen_layers:
+            yield
+            return
+        [body] = self._body
+        first = body.get_submodule(self._layers_name)[self.frozen_layers]
+        handle = first.register_forward_pre_hook(lambda module, inputs: (inputs[0].detach(), *inputs[1:]))
         try:
             yield
         finally:

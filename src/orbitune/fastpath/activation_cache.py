@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from orbitune.data.loader import TileLoader
 from orbitune.data.transform import Transform
 from orbitune.errors import DataError, RunError
 from orbitune.fastpath.classifier import FastClassifier
+from orbitune.fastpath.state_encoding import state_encoding
 
 CODE_VERSION = 1  # increment when the fast path computes other states from the same inputs
 TOLERANCE = 2**-5  # relative to the largest state: a few roundings of half precision
@@ -40,6 +40,7 @@ class ActivationCacheKey:
         attention: attention kernel.
         depth: number of layers below the first trained one.
         views: number of symmetries stored of each training tile; other tiles are stored as they are.
+        bits: of a number, see `orbitune.fastpath.state_encoding`; None for those of the precision.
     """
 
     weights: str
@@ -50,11 +51,13 @@ class ActivationCacheKey:
     attention: str
     depth: int
     views: int
+    bits: int | None = None
 
     @property
     def folder(self) -> Path:
         """Folder of the states in the cache."""
-        text = json.dumps([CODE_VERSION, asdict(self)], sort_keys=True)
+        values = {name: value for name, value in asdict(self).items() if name != "bits" or value}
+        text = json.dumps([CODE_VERSION, values], sort_keys=True)
         return cache_folder("activations") / hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -96,9 +99,8 @@ class ActivationLoader:
         self._first = dict(
             zip((index for _, index in self._order), np.cumsum([0, *views[:-1]]).tolist(), strict=True)
         )
-        sample = self._compute(tiles.tiles(splits["train"][:1]))
-        self._shape, self._dtype = sample.shape[1:], sample.dtype
-        self.row_bytes = sample[0].numel() * sample.element_size()
+        self._encoding = state_encoding(self._compute(tiles.tiles(splits["train"][:1])), key.bits)
+        self.row_bytes = self._encoding.row_bytes
 
     def labels(self, indices: np.ndarray) -> Tensor:
         """Return the labels, int64 (len(indices),)."""
@@ -206,7 +208,7 @@ class ActivationLoader:
                 for position, state in zip(chosen.tolist(), self._compute(view), strict=True):
                     rows[position].append(state)
         flat = torch.stack([state for states in rows for state in states])
-        return flat.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        return self._encoding.encode(flat.cpu()).numpy().tobytes()
 
     def _compute(self, tiles: Tensor) -> Tensor:
         self._network.eval()
@@ -214,8 +216,7 @@ class ActivationLoader:
             return self._network.states(tiles, self.key.depth)
 
     def _read(self, rows: list[int]) -> Tensor:
-        out = torch.empty((len(rows), *self._shape), dtype=self._dtype)
-        raw: Any = out.view(torch.uint8).numpy().reshape(len(rows), -1)
+        raw = np.empty((len(rows), self.row_bytes), np.uint8)
         if self._opened is None:
             self._opened = self._stored
         try:
@@ -226,4 +227,4 @@ class ActivationLoader:
                 f"The cached activations in {self._folder} are damaged; remove that folder, or run the same "
                 "command again, which recomputes them."
             ) from None
-        return out.to(self._device)
+        return self._encoding.decode(torch.from_numpy(raw)).to(self._device)

@@ -52,6 +52,8 @@ class FastClassifier(nn.Module):
     Attributes:
         plan: how the model is computed.
         heads: classification heads.
+        frozen_layers: number of first layers that get no gradient, nor do the embeddings below them; 0 to
+            compute all gradients.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class FastClassifier(nn.Module):
         self.plan = plan
         self.checkpointing = checkpointing
         self._patch_dropout = patch_dropout
+        self.frozen_layers = 0
         base, body = base_model(model), backbone_of(model, family)
         self._patches = PatchEmbedding(
             body.embeddings,
@@ -150,11 +153,10 @@ class FastClassifier(nn.Module):
         """Return the input of each head, float32 (B, D); for the arguments see `forward`."""
         set_products(inputs.device, self.plan.tf32)
         if not inputs.is_floating_point():
-            tokens = self._patches(inputs, size)
-            if self._patch_dropout and self.training:
-                prefix = self._patches.prefix_tokens
-                tokens = drop_patches(tokens, self._patch_dropout, prefix_tokens=prefix)
-            x = self._run(tokens, self._layers)
+            first, rest = self._layers[: self.frozen_layers], self._layers[self.frozen_layers :]
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not first):
+                x = self._run(self._tokens(inputs, size), first)
+            x = self._run(x, rest)
         else:
             x = self._run(inputs, self._layers[self.frozen_depth :])
         x = self._norm(x.float())
@@ -162,6 +164,13 @@ class FastClassifier(nn.Module):
             return [x[:, token] for token in range(len(self.heads))]
         mean = x[:, self._patches.prefix_tokens :].mean(1)
         return [mean if self._pooling == "patches" else torch.cat([x[:, 0], mean], 1)]
+
+    def _tokens(self, tiles: Tensor, size: int | None) -> Tensor:
+        """Return the input of the layers, (B, N, D), without the patches that training leaves out."""
+        tokens = self._patches(tiles, size)
+        if not (self._patch_dropout and self.training):
+            return tokens
+        return drop_patches(tokens, self._patch_dropout, prefix_tokens=self._patches.prefix_tokens)
 
     def _run(self, x: Tensor, layers: Sequence[Layer]) -> Tensor:
         """Return the output of layers, (B, N, D)."""

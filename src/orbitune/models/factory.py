@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orbitune.errors import ModelError
 from orbitune.machine.gpu import may_have_gpu
 from orbitune.models.backbones import Backbone, empty_model, load_weights
-from orbitune.models.families.family import token_count
+from orbitune.models.families.family import Family, layer_names, token_count
 from orbitune.models.lineage.fine_tuned import open_backbone
 from orbitune.models.metadata import ParameterCounts
 from orbitune.models.methods import METHODS, count_parameters, find_method
@@ -54,7 +54,7 @@ def resolve(recipe: Recipe, backbone: Backbone, *, tile: Sequence[int] = ()) -> 
     sizes = tuple((image_size(size, backbone, tile=tile), fraction) for size, fraction in asked)
     size = sizes[-1][0]
     recipe = recipe.replace(image_size=size, sizes=sizes if recipe.sizes else None)
-    check_sizes(recipe, backbone)
+    check_fit(recipe, backbone)
     if recipe.precision == "tf32" and not has_tf32():
         raise ModelError(_NEEDS_TF32)
     if recipe.patch_dropout and (backbone.family.rotary or backbone.family.why_plain):
@@ -103,6 +103,21 @@ def image_size(asked: int | str | None, backbone: Backbone, *, tile: Sequence[in
     return int(asked or backbone.image_size)
 
 
+def check_fit(recipe: Recipe, backbone: Backbone) -> None:
+    """Check that image sizes and layer freezing of a recipe suit the backbone.
+
+    Raises:
+        ModelError: see `check_sizes`; or layers that should be frozen do not follow one another alike.
+    """
+    check_sizes(recipe, backbone)
+    family = backbone.family
+    if recipe.freeze_layers and family.why_plain:
+        raise ModelError(
+            f"The first layers of {family.title} cannot be frozen while training (--freeze-layers): "
+            f"{family.why_plain}. Leave it out."
+        )
+
+
 def check_sizes(recipe: Recipe, backbone: Backbone) -> None:
     """Check that the image sizes that a recipe states suit the backbone.
 
@@ -124,6 +139,29 @@ def check_sizes(recipe: Recipe, backbone: Backbone) -> None:
         raise ModelError(
             f"An image size of {size} does not suit {backbone.name}, whose patches are {step} pixels "
             f"wide{least}; use {fits}."
+        )
+
+
+def _check_frozen_layers(model: "nn.Module", family: Family, *, recipe: Recipe) -> None:
+    """Check that freezing layers leaves some that are trained, and freezes some that were.
+
+    Raises:
+        ModelError: it freezes all layers, or none that the method trains.
+    """
+    counts = [count for count, _ in recipe.freeze_layers or ()]
+    if not counts:
+        return
+    layers = [model.get_submodule(name) for name in layer_names(model, family)]
+    if counts[-1] >= len(layers):
+        raise ModelError(
+            f"--freeze-layers {counts[-1]} leaves no layer to train, as the backbone has {len(layers)}: "
+            f"freeze at most {len(layers) - 1}."
+        )
+    trained = [any(p.requires_grad for p in layer.parameters()) for layer in layers]
+    if not any(trained[: counts[0]]):
+        raise ModelError(
+            f"--freeze-layers {counts[0]} is without effect: the first layer that is trained is number "
+            f"{trained.index(True) + 1}."
         )
 
 
@@ -179,13 +217,14 @@ def build(recipe: Recipe, backbone: Backbone, *, classes: tuple[str, ...]) -> "n
 
     Raises:
         ModelError: the weights cannot be loaded, the head that should be kept has other classes, or the
-            counts differ from those of `plan_parameters`.
+            counts differ from those of `plan_parameters`, or layers that should be frozen cannot be.
     """
     method = find_method(recipe.method)
     if recipe.keep_head:
         _check_kept_head(backbone, classes)
     loaded = load_weights(backbone, classes, seed=recipe.seed, keep_head=recipe.keep_head)
     model = method.apply(loaded, backbone.family, recipe=recipe)
+    _check_frozen_layers(model, backbone.family, recipe=recipe)
     built, planned = (
         count_parameters(model, backbone.family),
         plan_parameters(recipe, backbone, classes=classes),

@@ -13,7 +13,7 @@ from typing import Any
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.processes.launcher import ForkServer
-from orbitune.recipe import Recipe
+from orbitune.recipe import UNCACHED, Recipe
 from orbitune.records import RecordError, unreadable
 from orbitune.study.budget_records import Budget, StoredFit
 from orbitune.study.plan import plan_apart
@@ -175,7 +175,7 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
         seconds = fit.seconds
         top = fit.resolved.lora.top_layers or TOP_LAYERS
         lora = {**fit.resolved.lora.model_dump(), "top_layers": top}
-        fit.change(lora=lora, cache_frozen=True, sizes=None, patch_dropout=0.0, mixup=0.0, tta="none")
+        fit.change(lora=lora, cache_frozen=True, **UNCACHED, mixup=0.0, tta="none")
         fit.choices.append(
             f"adapters on the last {top} layers only, over cached activations: with all layers the run would "
             f"take {_duration(seconds)}; accuracy will drop"

@@ -22,7 +22,7 @@ from orbitune.study.records import Plan
 from orbitune.study.tune.cost import cost_rows, search_cost
 from orbitune.training.meter import peak_cuda_bytes, peak_rss_bytes, reset_peak_rss
 from orbitune.training.run_folder import RunFolder
-from orbitune.training.schedule import size_phases
+from orbitune.training.schedule import phase_starts
 from orbitune.training.setup import TrainingSetup, check_recipes, prepare_training
 from orbitune.training.trainer import Trainer
 
@@ -103,7 +103,7 @@ class _Costs:
 
 
 def _measure(setup: TrainingSetup) -> _Costs:
-    """Measure training steps per image size, an evaluation batch, and the cache."""
+    """Measure training steps per phase of the schedule, an evaluation batch, and the cache."""
     cached = setup.recipe.cache_frozen
     if cached:  # of the few tiles that are measured
         count = (STEPS + 1) * setup.recipe.batch_size
@@ -115,7 +115,7 @@ def _measure(setup: TrainingSetup) -> _Costs:
         set_up = time.perf_counter() - begin
         cache, cache_bytes = _build_cache(trainer, temporary / "cache") if cached else (0.0, 0)
         steps = setup.steps
-        firsts = [first for _, first in size_phases(setup.recipe, steps)]
+        firsts = phase_starts(setup.recipe, steps)
         train, measured = 0.0, 0
         for first, after in zip(firsts, [*firsts[1:], steps], strict=True):
             seconds = _step_seconds(trainer, first, most=min(STEPS, after - first))

@@ -61,6 +61,14 @@ def _from_scratch(recipe: Recipe, epochs: int) -> Recipe:
     if epochs < 1:
         raise OrbituneError("--scratch takes a number of epochs of at least 1.")
     own = {"backbone", "method", "lora", "epochs", "image_size", "sizes", "learning_rate", "keep_head"}
-    own |= {"cache_frozen", "patch_dropout", "patience", "restarts", "micro_batch"}
+    own |= {
+        "cache_frozen",
+        "cache_bits",
+        "patch_dropout",
+        "freeze_layers",
+        "patience",
+        "restarts",
+        "micro_batch",
+    }
     shared = {name: value for name, value in recipe.model_dump().items() if name not in own}
     return Recipe.make({**shared, "backbone": SCRATCH, "method": "full", "epochs": epochs})

@@ -1,4 +1,4 @@
-"""Schedules over the steps of a run: learning rate and input size."""
+"""Schedules over the steps of a run: learning rate, input size and frozen layers."""
 
 import math
 from itertools import pairwise
@@ -22,6 +22,26 @@ def size_phases(recipe: Recipe, steps: int) -> list[tuple[int, int]]:
         phases.append((size, round(done * cycles(recipe, steps)[0].stop)))
         done += fraction
     return phases
+
+
+def step_frozen_layers(recipe: Recipe, step: int, *, steps: int) -> int:
+    """Return how many first layers are no longer trained in a step; 0 for none, embeddings included."""
+    return next((count for count, first in reversed(freeze_phases(recipe, steps)) if step >= first), 0)
+
+
+def freeze_phases(recipe: Recipe, steps: int) -> list[tuple[int, int]]:
+    """Return numbers of first layers, each with the first step that does not train them.
+
+    They are fractions of the first cycle of the schedule. The first step trains all layers.
+    """
+    length = cycles(recipe, steps)[0].stop
+    return [(count, max(1, round(fraction * length))) for count, fraction in recipe.freeze_layers or ()]
+
+
+def phase_starts(recipe: Recipe, steps: int) -> list[int]:
+    """Return the steps from which on a step costs more or less than before, the first one included."""
+    phases = size_phases(recipe, steps) + freeze_phases(recipe, steps)
+    return sorted({first for _, first in phases if first < steps})
 
 
 def cycles(recipe: Recipe, steps: int) -> list[range]:

@@ -27,7 +27,7 @@ from orbitune.evaluation.tasks.known import task_of
 from orbitune.evaluation.tasks.task import Task
 from orbitune.extras import require
 from orbitune.models.backbones import Backbone
-from orbitune.models.factory import check_precision, check_sizes, check_trained_whole, resolve
+from orbitune.models.factory import check_fit, check_precision, check_trained_whole, resolve
 from orbitune.models.files.location import check_unambiguous
 from orbitune.models.lineage.fine_tuned import FineTuned, open_backbone
 from orbitune.models.lineage.overlap import Overlap, count_by_split
@@ -119,6 +119,7 @@ class TrainingSetup:
             attention=network.plan.attention,
             depth=network.frozen_depth,
             views=self.views,
+            bits=self.recipe.cache_bits,
         )
         return ActivationLoader(
             key, loader, network=network, splits=self.splits, device=device, folder=folder
@@ -319,7 +320,7 @@ def check_recipes(*recipes: Recipe, one_label: bool = False) -> None:
     for backbone in backbones.values():
         backbone.check_weights()
     for recipe in anchored:
-        check_sizes(recipe, backbones[recipe.backbone])
+        check_fit(recipe, backbones[recipe.backbone])
     check_labels(anchored, one_label=one_label, check_settings=check_settings)
 
 

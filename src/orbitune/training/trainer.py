@@ -28,7 +28,7 @@ from orbitune.training.gradients.accumulation import sum_over_processes
 from orbitune.training.interruption import InterruptFlag
 from orbitune.training.meter import Meter, peak_rss_bytes
 from orbitune.training.run_folder import RunFolder, epoch_line
-from orbitune.training.schedule import learning_rate, step_image_size
+from orbitune.training.schedule import learning_rate, step_frozen_layers, step_image_size
 from orbitune.training.setup import TrainingSetup
 
 if TYPE_CHECKING:
@@ -99,7 +99,9 @@ class Trainer:
         state = _load_state(folder, model, optimizer=optimizer, schedule=rank_schedule)
         network: Any = setup.network(model, state.attention)
         state.attention = str(network.plan.attention)
-        replica = DistributedDataParallel(network) if accelerator.num_processes > 1 else network
+        replica = network
+        if accelerator.num_processes > 1:
+            replica = DistributedDataParallel(network, find_unused_parameters=bool(recipe.freeze_layers))
         replica.train()
         # Small gradients of fp16 would round to zero; the scale starts anew where a run resumes.
         scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
@@ -182,6 +184,7 @@ class Trainer:
         if not self.network.training:  # after an evaluation; setting hundreds of modules takes a while
             self.replica.train()
         size = step_image_size(setup.recipe, state.step, steps=setup.steps)
+        self.network.frozen_layers = step_frozen_layers(setup.recipe, state.step, steps=setup.steps)
         sums = self.gradients(tiles, targets=targets, weight=weight, size=size)
         loss_sum, correct = sum_over_processes(self.accelerator, sums.tolist() if weight else [0.0, 0.0])
         loss = loss_sum / seen

@@ -55,13 +55,14 @@ class GradientGraph:
 
     def __init__(
         self,
-        network: "nn.Module",
+        network: Any,
         *,
         task: "Task",
         recipe: "Recipe",
         scaler: "GradScaler",
         class_weights: "Tensor | None",
     ) -> None:
+        self._network = network
         self._trained = [p for p in network.parameters() if p.requires_grad]
         self._compute = partial(
             accumulate_gradients,
@@ -83,7 +84,7 @@ class GradientGraph:
         """
         if len(tiles) < self._whole:  # the last batch of an epoch
             return self._compute(tiles, targets=targets, weight=weight, size=size)
-        key = (tiles.shape, size)
+        key = (tiles.shape, size, self._network.frozen_layers)
         steps = self._eager_steps[key] = self._eager_steps.get(key, 0) + 1
         if steps <= EAGER_STEPS:
             return self._eager(tiles, targets=targets, weight=weight, size=size)
