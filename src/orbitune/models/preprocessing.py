@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orbitune.models.families.family import Family
 
 PREPROCESSOR_CONFIG = "preprocessor_config.json"
+OF_THE_FILE = f"the checkpoint's {PREPROCESSOR_CONFIG}"
 _RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}  # PIL's filter numbers
 
 MAX_BANDS = 1024
@@ -200,7 +201,7 @@ class _PreprocessorConfig(BaseModel):
     rescale_factor: FiniteFloat = 1 / 255
     image_mean: Bands | None = None
     image_std: PositiveBands | None = None
-    stated_by: str = f"the checkpoint's {PREPROCESSOR_CONFIG}"  # in converted checkpoints
+    stated_by: str = OF_THE_FILE  # another one in converted checkpoints
     size: Side | dict[str, Side] | None = None
     crop_size: Side | dict[str, Side] | None = None
 
