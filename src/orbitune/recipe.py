@@ -57,6 +57,8 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             if bad := bad + ["augment"] * (self.augment == "sensor"):
                 others = " or ".join(f"{{{name}}}" for name in bad)
                 raise ContradictionError(f"{{cache_frozen}} cannot be combined with {others}")
+        if self.cache_bits not in (None, 8):
+            raise ContradictionError("{cache_bits} must be 8, not {given}", given=self.cache_bits)
         if self.cache_bits and not self.cache_frozen:
             raise ContradictionError("{cache_bits} needs {cache_frozen}")
         if self.sampling == "balanced" and self.class_weights:

@@ -327,7 +327,7 @@ class RuntimeSettings(Settings):
         description="Cache the activations of the frozen layers on disk, for faster epochs; building it "
         "takes one pass over the tiles",
     )
-    cache_bits: Literal[8] | None = Field(
+    cache_bits: int | None = Field(
         None,
         description="Bits of each number in the activation cache: 8, with a scale for each 32 numbers "
         "(default: those of the precision)",

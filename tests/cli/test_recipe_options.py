@@ -18,6 +18,14 @@ def test_every_setting_of_a_recipe_is_an_option_with_its_help():
         assert field.description in text
 
 
+def test_options_that_make_steps_cheaper_are_read():
+    options = ["--method", "topk", "--cache-frozen", "--cache-bits", "4"]
+    assert "--cache-bits must be 8, not 4" in orbitune("train", *options).stderr
+    options = ["--method", "linear", "--freeze-layers", "4:0.3,8:0.6"]
+    refused = "--freeze-layers cannot be combined with --method linear, which trains no layer"
+    assert refused in orbitune("train", *options).stderr
+
+
 def test_options_go_before_the_recipe_file_and_the_file_before_the_preset(tmp_path):
     (tmp_path / "r.yaml").write_text("epochs: 5\nbatch_size: 7\nlora: {rank: 2}\n")
     recipe = make_recipe(

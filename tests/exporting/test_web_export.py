@@ -38,7 +38,12 @@ def test_the_folder_has_the_built_page_and_the_model(exported):
     folder, report = exported
     page = {path.relative_to(PAGE) for path in PAGE.rglob("*") if path.is_file()}
     written = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    assert {str(path) for path in written - page} == {"model.onnx.gz", "model.json", "files.js"}
+    assert {str(path) for path in written - page} == {
+        "model.onnx.gz",
+        "model.json",
+        "files.js",
+        "learning.f32",
+    }
     assert page <= written
     assert report.formats["web"].bytes == sum((folder / path).stat().st_size for path in written)
 

@@ -15,8 +15,10 @@ import pytest
 from browser import open_browser
 from PIL import Image
 
+from orbitune.adapters.head_import import import_head
 from orbitune.exporting.exporter import export
 from orbitune.exporting.onnx_export import open_session
+from orbitune.inference.classifier import Classifier
 from orbitune.integrity import read_json
 from orbitune.sources.decode import read_pixels, to_uint8_tile
 
@@ -226,3 +228,51 @@ def test_pictures_can_be_chosen_and_cleared_by_keyboard(folder, pictures):
         page.focus("#clear")
         page.keyboard.press("Enter")
         assert page.inner_text("#verdict .headline") == "What is on this tile?"
+
+
+def striped(number):
+    """A tile of a class that the model does not know."""
+    tile = np.zeros((32, 32, 3), np.uint8)
+    tile[:, ::2] = (230, 20, 200)
+    return tile + np.random.default_rng(number).integers(0, 20, tile.shape, np.uint8)
+
+
+def test_a_class_is_taught_kept_saved_and_imported_as_a_bundle(folder, pictures, bundle, tmp_path):
+    lessons = []
+    for number in range(14):
+        Image.fromarray(striped(number)).save(tmp_path / f"stripes_{number:02}.png")
+        lessons.append(tmp_path / f"stripes_{number:02}.png")
+    learned, new = lessons[:12], lessons[12:]
+    with open_browser(1280, 800) as page, served(folder) as (address, _):
+        errors = visit(page, address)
+        before = classify(page, pictures)
+        page.click("#teach summary")
+        page.fill("#class-name", "Stripes")
+        page.set_input_files("#lesson-files", learned)
+        page.wait_for_selector("#batch[hidden]", state="attached")
+        assert page.inner_text("#lessons") == "Stripes: 12 pictures."
+        page.click("#learn")
+        page.wait_for_selector("#save-head:not([hidden])")
+        assert "12 are labelled rightly, and 0 were before" in page.inner_text("#lessons")
+        after = classify(page, new)
+        page.reload()  # what was learned is kept in the browser
+        page.wait_for_selector(READY)
+        kept = classify(page, new)
+        page.click("#teach summary")
+        with page.expect_download() as saving:
+            page.click("#save-head")
+        shutil.copy(saving.value.path(), tmp_path / "head.json")
+        page.click("#forget")
+        assert page.is_hidden("#save-head")
+        assert errors == []
+    assert [after[file.name]["label_1"] for file in new] == ["Stripes", "Stripes"]
+    assert [kept[file.name]["label_1"] for file in new] == ["Stripes", "Stripes"]
+    assert all(after[name]["label_1"] == row["label_1"] for name, row in before.items())
+    imported = import_head(tmp_path / "head.json", bundle.folder, out=tmp_path / "taught")
+    assert imported.classes == (*bundle.classes, "Stripes")
+    found = {each.input: each for each in Classifier(tmp_path / "taught").predict([*new, *pictures])}
+    assert [found[str(file)].labels[0][0] for file in new] == ["Stripes", "Stripes"]
+    # The mean of the taught pictures is one of the detector's now.
+    distances = {each.input: each.distance for each in Classifier(bundle.folder).predict(new)}
+    assert all(found[str(file)].distance < distances[str(file)] for file in new)
+    assert all(found[str(file)].labels[0][0] == before[file.name]["label_1"] for file in pictures)

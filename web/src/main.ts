@@ -1,6 +1,10 @@
 /** The page: loads the model, takes pictures, shows verdicts. */
 
 import { type Arrived, listen } from "./inputs";
+import { fetchLearningData, type LearningData } from "./learn/data";
+import { forgetHead, keepHead, keptHead } from "./learn/kept";
+import { Learned } from "./learn/learned";
+import { TeachPanel } from "./learn/panel";
 import { Model, type PageFiles } from "./model/client";
 import { fetchDescription, type ModelDescription } from "./model/description";
 import { judge } from "./model/verdict";
@@ -9,7 +13,7 @@ import { Refusal } from "./refusal";
 import { type Entry, toCsv } from "./session";
 import { byId, make } from "./view/elements";
 import { SessionList } from "./view/session_list";
-import { showVerdict } from "./view/verdict_card";
+import { type Shown, showVerdict } from "./view/verdict_card";
 
 declare global {
   interface Window {
@@ -41,7 +45,7 @@ async function start(): Promise<void> {
   const computed = await Model.load(model, files, (fraction) => (loading.value = fraction));
   byId("loading-line").hidden = true;
   document.body.dataset.ready = "yes";
-  page.use(computed);
+  await page.use(computed);
   await startOffline();
 }
 
@@ -63,25 +67,43 @@ class Page {
   private model: Model | null = null;
   private working = false;
   private added = 0; // since the page was opened
+  private learned: Learned | null = null;
+  private data: Promise<LearningData> | null = null;
+  private readonly panel: TeachPanel | null;
   private readonly list = new SessionList((entry) => this.select(entry));
 
   constructor(private readonly description: ModelDescription) {
-    showVerdict(null, description);
+    this.panel = description.learning && new TeachPanel(description.classes, {
+      add: (files, label) => this.add(files.map((file) => ({ name: file.name, file })), label),
+      learn: () => void this.teach(),
+      save: () => this.saveHead(),
+      forget: () => this.forget(),
+    });
+    this.select(null);
     listen((files) => this.add(files));
     byId("clear").addEventListener("click", () => this.clear());
     byId("save").addEventListener("click", () => this.save());
   }
 
   /** Classify what waits, and what comes, with a model that has been loaded. */
-  use(model: Model): void {
+  async use(model: Model): Promise<void> {
     this.model = model;
+    const kept = this.description.learning && keptHead(this.description);
+    if (kept) {
+      try {
+        this.learned = Learned.fromFile(kept, await this.learningData(), this.description);
+      } catch {
+        forgetHead(this.description); // damaged
+      }
+      this.select(this.selected);
+    }
     void this.work();
   }
 
-  private add(files: Arrived[]): void {
+  private add(files: Arrived[], truth?: string): void {
     if (!files.length) return;
     const added = files.map(({ name, file }): Entry => {
-      return { id: this.added++, name, file, url: URL.createObjectURL(file), state: "waiting" };
+      return { id: this.added++, name, file, url: URL.createObjectURL(file), state: "waiting", truth };
     });
     this.entries.push(...added);
     this.list.add(added);
@@ -96,8 +118,8 @@ class Page {
     for (let entry = this.next(); entry; entry = this.next()) {
       await this.classify(entry, this.model);
       this.list.update(entry);
-      this.list.count(this.entries);
       if (entry === this.selected) this.select(entry);
+      else this.count();
     }
     this.working = false;
   }
@@ -110,7 +132,7 @@ class Page {
   private async classify(entry: Entry, model: Model): Promise<void> {
     try {
       entry.answer = await model.classify(entry.file);
-      entry.verdict = judge(entry.answer.probabilities, entry.answer.score, this.description);
+      this.judge(entry);
       entry.state = "done";
     } catch (error) {
       entry.message = error instanceof Refusal ? error.message : "cannot be read";
@@ -126,9 +148,78 @@ class Page {
     byId("invite").hidden = shows;
     if (shows && picture.src !== entry.url) picture.src = entry.url;
     picture.alt = entry?.name ?? "";
-    showVerdict(entry, this.description);
+    showVerdict(entry, this.shown(), (label) => this.state(entry!, label));
     this.list.select(entry);
+    this.count();
+  }
+
+  private count(): void {
     this.list.count(this.entries);
+    this.panel?.show(this.entries, this.learned, this.names());
+  }
+
+  private judge(entry: Entry): void {
+    const { learned, description } = this;
+    const { probabilities, score, features } = entry.answer!;
+    entry.verdict = learned
+      ? judge(learned.probabilities(features, description.temperature), learned.score(features, score), this.shown())
+      : judge(probabilities, score, description);
+  }
+
+  /** Return the model with what it has learned. */
+  private shown(): Shown & Pick<ModelDescription, "thresholds"> {
+    const { description } = this;
+    return { ...description, classes: this.learned?.head.classes ?? description.classes, names: this.names() };
+  }
+
+  /** Return the classes that a picture may be said to have. */
+  private names(): string[] {
+    if (!this.description.learning) return [];
+    const stated = this.entries.flatMap((entry) => entry.truth ?? []);
+    return [...new Set([...(this.learned?.head.classes ?? this.description.classes), ...stated])];
+  }
+
+  private state(entry: Entry, label: string): void {
+    entry.truth = label || undefined;
+    this.panel?.show(this.entries, this.learned, this.names());
+  }
+
+  private learningData(): Promise<LearningData> {
+    this.data ??= fetchLearningData(this.description);
+    return this.data;
+  }
+
+  private async teach(): Promise<void> {
+    const lessons = this.entries.flatMap(({ answer, truth }) =>
+      answer && truth ? [{ features: answer.features, label: truth }] : [],
+    );
+    try {
+      this.learned = Learned.teach(await this.learningData(), lessons);
+    } catch (error) {
+      byId("lessons").textContent = error instanceof Error ? error.message : String(error);
+      return;
+    }
+    keepHead(this.description, this.learned.toFile(this.description));
+    this.judgeAll();
+  }
+
+  private forget(): void {
+    forgetHead(this.description);
+    this.learned = null;
+    this.judgeAll();
+  }
+
+  private judgeAll(): void {
+    for (const entry of this.entries.filter((each) => each.answer)) {
+      this.judge(entry);
+      this.list.update(entry);
+    }
+    this.select(this.selected);
+  }
+
+  private saveHead(): void {
+    if (!this.learned) return;
+    save(JSON.stringify(this.learned.toFile(this.description)), "application/json", `${this.description.name}-head.json`);
   }
 
   private clear(): void {
@@ -139,10 +230,15 @@ class Page {
   }
 
   private save(): void {
-    const url = URL.createObjectURL(new Blob([toCsv(this.entries, this.description)], { type: "text/csv" }));
-    make("a", { href: url, download: "predictions.csv" }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    save(toCsv(this.entries, this.shown()), "text/csv", "predictions.csv");
   }
+}
+
+/** Hand a file to the user. */
+function save(text: string, type: string, name: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  make("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
 start().catch((error: unknown) => {

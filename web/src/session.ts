@@ -15,6 +15,8 @@ export interface Entry {
   answer?: Answer;
   /** Why it cannot be classified, to follow its name. */
   message?: string;
+  /** The class that the user has stated. */
+  truth?: string;
 }
 
 const MOST_RANKED = 3;

@@ -84,6 +84,24 @@ def import_(
         print_bundle(made)
 
 
+@app.command("import-head")
+def import_head_(
+    head: Annotated[Path, typer.Argument(help="File that the page of `export --to web` saved")],
+    source: Annotated[Path, typer.Argument(help="Bundle or finished run that was exported")],
+    out: BundleOut,
+    backbone: BackboneOption = None,
+    as_json: Json = False,
+) -> None:
+    """Import a head that was taught in the browser as a bundle."""
+    from orbitune.adapters.head_import import import_head
+
+    made = import_head(head, source, out=out, backbone=backbone)
+    if as_json:
+        print_json({"folder": str(out), **made.metadata.to_json()})
+    else:
+        print_bundle(made)
+
+
 @app.command()
 def push(
     folder: Annotated[Path, typer.Argument(help="Bundle folder")],

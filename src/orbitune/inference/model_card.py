@@ -58,6 +58,7 @@ def write_model_card(
         "## Use\n\n" + _usage(metadata, adapter, family=family, base=_base(folder, metadata)),
         *(["## Scores\n\n" + _scores(metadata, result)] if result else []),
         *(["## Adaptation\n\n" + _adaptation(metadata.adaptation)] if metadata.adaptation else []),
+        *(["## Taught classes\n\n" + metadata.taught.describe()] if metadata.taught else []),
         "## Calibration and out-of-distribution tiles\n\n" + _calibration(metadata),
         "## Training\n\n" + _training(metadata),
     ]

@@ -13,6 +13,7 @@ from orbitune.models.lineage.adaptation import Adaptation
 from orbitune.models.lineage.ancestors import Ancestor, check_joined
 from orbitune.models.lineage.merging import MergeParent, MergeScore
 from orbitune.models.lineage.scores import AnyScores, Fraction, Sha256
+from orbitune.models.lineage.taught import TaughtHead
 from orbitune.models.lineage.training_data import RENAMED_DATA, TrainingData
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe_settings import TaskName
@@ -212,6 +213,7 @@ class ModelMetadata(StoredRecord):
         imported: what an imported adapter stated about its backbone.
         merged_from: the parents of a merged adapter; `validations` are its scores on their tiles.
         adaptation: how the head was refitted to a scene; None for other models.
+        taught: how the head was fitted to pictures in the browser; None for other models.
         merged_link: of weights with an adapter merged, to train on: the link of the chain that they are.
         files, settings: SHA-256 of the weight files and of the JSON files beside this one.
     """
@@ -239,6 +241,7 @@ class ModelMetadata(StoredRecord):
     merged_from: JsonTuple[MergeParent] | None = None
     validations: JsonTuple[MergeScore] | None = None
     adaptation: Adaptation | None = None
+    taught: TaughtHead | None = None
     merged_link: Ancestor | None = None
     files: Hashes = Field(default_factory=dict)
     settings: Hashes = Field(default_factory=dict)

@@ -14,6 +14,10 @@ export interface ModelDescription {
   synthetic: boolean;
   about: Record<string, string>;
   graph: { file: string; bytes: number };
+  hashes: Record<string, string>;
+  temperature: number;
+  /** What learning on the device needs; null where a picture has several labels. */
+  learning: { file: string; width: number; labels: number[] } | null;
 }
 
 const FORMAT = 1;

@@ -5,21 +5,29 @@ import { labelsOf, type Verdict } from "../model/verdict";
 import type { Entry } from "../session";
 import { byId, make, percent } from "./elements";
 
-export function showVerdict(entry: Entry | null, model: ModelDescription): void {
+/** What the card needs of a model, which may have learned further classes. */
+export type Shown = Pick<ModelDescription, "classes" | "not_sure"> & {
+  /** Names that a user may state; empty where the model cannot learn. */
+  names: string[];
+};
+
+/** @param state called with the class that the user states. */
+export function showVerdict(entry: Entry | null, model: Shown, state: (label: string) => void): void {
   const card = byId("verdict");
   card.dataset.state = entry?.state ?? "empty";
   card.classList.toggle("unsure", entry?.verdict?.sure === false);
   card.replaceChildren(...(entry ? content(entry, model) : introduction(model)));
+  if (entry?.verdict && model.names.length) card.append(truthChoice(entry, model.names, state));
 }
 
-function introduction(model: ModelDescription): Node[] {
+function introduction(model: Shown): Node[] {
   return [
     make("p", { className: "headline" }, "What is on this tile?"),
     make("p", { className: "faint" }, `${model.classes.length} classes: ${model.classes.join(", ")}.`),
   ];
 }
 
-function content(entry: Entry, model: ModelDescription): Node[] {
+function content(entry: Entry, model: Shown): Node[] {
   const name = make("p", { className: "file" }, entry.name);
   if (entry.state === "waiting") return [name, make("p", { className: "headline faint" }, "Classifying ...")];
   if (entry.state === "refused" || !entry.verdict) {
@@ -37,7 +45,14 @@ function content(entry: Entry, model: ModelDescription): Node[] {
   return shown;
 }
 
-function explanation(verdict: Verdict, model: ModelDescription): Node {
+function truthChoice(entry: Entry, names: string[], state: (label: string) => void): Node {
+  const choice = make("select", { id: "truth" }, new Option("not stated", ""), ...names.map((name) => new Option(name)));
+  choice.value = entry.truth ?? "";
+  choice.addEventListener("change", () => state(choice.value));
+  return make("p", { className: "truth faint" }, make("label", { htmlFor: "truth" }, "Right class"), choice);
+}
+
+function explanation(verdict: Verdict, model: Shown): Node {
   const limit = model.not_sure!.threshold;
   return make(
     "p",

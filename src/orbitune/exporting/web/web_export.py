@@ -19,7 +19,8 @@ import numpy as np
 from orbitune.exporting.onnx_export import add_metadata, open_session
 from orbitune.exporting.vit_graph import FEATURES, INPUT, OUTPUT
 from orbitune.files import write_json
-from orbitune.inference.ood_fitting import choose_rate, fit_on_features
+from orbitune.inference.ood_fitting import choose_rate, compute_outputs, fit_on_features
+from orbitune.models.files.head_tensors import read_head
 from orbitune.models.methods import find_method
 from orbitune.progress import ProgressDisplay
 
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from orbitune.exporting.reference import Predict, ReferenceModel
 
 PAGE = Path(__file__).parent / "page"
-GRAPH, MODEL, FILES = "model.onnx.gz", "model.json", "files.js"
+GRAPH, MODEL, FILES, LEARNING = "model.onnx.gz", "model.json", "files.js", "learning.f32"
 FORMAT = 1  # of model.json
+# Training tiles of each class that the page remembers when it learns, and of all classes.
+FEWEST_REMEMBERED, MOST_REMEMBERED, ALL_REMEMBERED = 4, 20, 1000
 
 
 def why_no_page(reference: "ReferenceModel") -> str | None:
@@ -49,16 +52,25 @@ def write_web(reference: "ReferenceModel", folder: Path) -> None:
         reference: the model to export.
         folder: folder to write.
     """
-    graph = reference.quantized_graph
+    graph = _Graph(reference.quantized_graph.write(features=True))
     rate = choose_rate(None, len(reference.setup.splits["validation"]))
-    detector = None if rate is None else _fit_detector(reference, rate)
-    model = graph.write(features=True, detector=detector)
-    add_metadata(model, reference, merge_tokens=json.dumps(reference.merge_after))
+    detector = None
     shutil.copytree(PAGE, folder)
+    with ProgressDisplay(reference.progress) as display:
+        if rate is not None:
+            detector = fit_on_features(graph, reference.setup, rate=rate, display=display)[0]
+        learning = _write_learning(folder, reference, graph=graph, detector=detector, display=display)
+    model = reference.quantized_graph.write(features=True, detector=detector)
+    threshold = {} if detector is None else {"ood_threshold": repr(detector.threshold)}
+    add_metadata(model, reference, merge_tokens=json.dumps(reference.merge_after), **threshold)
     content = gzip.compress(model.SerializeToString(), mtime=0)
     (folder / GRAPH).write_bytes(content)
-    stated = _describe(reference, detector=detector, rate=rate)
-    write_json(folder / MODEL, {**stated, "graph": {"file": GRAPH, "bytes": len(content)}})
+    stated = {
+        **_describe(reference, detector=detector, rate=rate),
+        "graph": {"file": GRAPH, "bytes": len(content)},
+        "learning": learning,
+    }
+    write_json(folder / MODEL, stated)
     _write_file_list(folder)
 
 
@@ -84,11 +96,32 @@ class _Graph:
         return probabilities, features
 
 
-def _fit_detector(reference: "ReferenceModel", rate: float) -> "OODDetector":
-    """Return a detector for the features of the graph."""
-    graph = _Graph(reference.quantized_graph.write(features=True))
-    with ProgressDisplay(reference.progress) as display:
-        return fit_on_features(graph, reference.setup, rate=rate, display=display)[0]
+def _write_learning(
+    folder: Path,
+    reference: "ReferenceModel",
+    *,
+    graph: _Graph,
+    detector: "OODDetector | None",
+    display: ProgressDisplay,
+) -> dict[str, Any] | None:
+    """Write what the page needs to teach the model further classes; None with several labels a tile.
+
+    Float32, little-endian: weight (C, D) and bias (C,) of the head, the detector's whitening (D, D), and
+    features (N, D) of some training tiles, so that the classes of the model are not forgotten.
+    """
+    if reference.bundle.task.name != "single-label":
+        return None
+    setup, classes = reference.setup, len(reference.bundle.classes)
+    weight, bias = read_head(reference.bundle.folder, setup.backbone.family)
+    train = np.random.default_rng(0).permutation(setup.splits["train"])
+    labels = setup.tiles.labels[train]
+    most = max(FEWEST_REMEMBERED, min(MOST_REMEMBERED, ALL_REMEMBERED // classes))
+    chosen = np.sort(np.concatenate([train[labels == label][:most] for label in range(classes)]))
+    features = compute_outputs(graph, setup, indices=chosen, title="remembered tiles", display=display)[1]
+    whitening = np.empty(0, np.float32) if detector is None else detector.whitening
+    parts = (weight, bias, whitening, features)
+    (folder / LEARNING).write_bytes(b"".join(part.astype("<f4").tobytes() for part in parts))
+    return {"file": LEARNING, "width": weight.shape[1], "labels": setup.tiles.labels[chosen].tolist()}
 
 
 def _describe(
@@ -115,6 +148,7 @@ def _describe(
         "task": bundle.task.name,
         "classes": list(bundle.classes),
         "thresholds": bundle.decision.thresholds and list(bundle.decision.thresholds),
+        "temperature": bundle.temperature,
         "tile": {"width": width, "height": height},
         "not_sure": None if detector is None else {"threshold": detector.threshold, "rate": rate},
         "synthetic": metadata.data.synthetic,

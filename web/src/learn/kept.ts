@@ -1,0 +1,32 @@
+/** The head that was taught, kept in the browser until the user forgets it. */
+
+import type { ModelDescription } from "../model/description";
+import type { HeadFile } from "./learned";
+
+/** A page of another model at the same address has another one. */
+const key = (model: ModelDescription) => `orbitune-head-${Object.values(model.hashes).join("-")}`;
+
+export function keepHead(model: ModelDescription, file: HeadFile): void {
+  try {
+    localStorage.setItem(key(model), JSON.stringify(file));
+  } catch {
+    // Private windows have no room: it lives as long as the page.
+  }
+}
+
+export function keptHead(model: ModelDescription): HeadFile | null {
+  try {
+    const text = localStorage.getItem(key(model));
+    return text ? (JSON.parse(text) as HeadFile) : null;
+  } catch {
+    return null;
+  }
+}
+
+export function forgetHead(model: ModelDescription): void {
+  try {
+    localStorage.removeItem(key(model));
+  } catch {
+    // There is nothing to forget.
+  }
+}
