@@ -17,7 +17,6 @@ from orbitune.models.families.classifiers import (
 from orbitune.models.families.family import Family, head_names, square_side, vision_config
 from orbitune.models.families.known import family_of
 from orbitune.models.families.stored_tensors import check_stored, misfit
-from orbitune.models.families.timm.config import PRETRAINED_CFG
 from orbitune.models.families.timm.layout import in_transformers_layout
 from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
 from orbitune.models.files.config_hash import config_hash
@@ -26,7 +25,7 @@ from orbitune.models.files.licence import read_licence
 from orbitune.models.files.location import checkpoint_folder
 from orbitune.models.inputs.widening import widen
 from orbitune.models.metadata import BackboneRecord
-from orbitune.models.preprocessing import OF_THE_FILE, Preprocessing, read_preprocessing
+from orbitune.models.preprocessing import Preprocessing, read_preprocessing
 from orbitune.recipe_paths import SCRATCH
 from orbitune.sources.band_names import COLOURS
 from orbitune.sources.hub_ids import looks_like_path
@@ -155,11 +154,7 @@ class Backbone:
         Raises:
             ModelError: transformers cannot read the configuration.
         """
-        preprocessing = self.preprocessing.model_dump(mode="json", exclude={"image_size"})
-        settings = {**preprocessing, "size": self.image_size}
-        if PRETRAINED_CFG in settings["stated_by"]:  # as runs of earlier versions stored it
-            settings["stated_by"] = OF_THE_FILE
-        return config_hash(self.folder / CONFIG, settings, read=lambda: self.config)
+        return config_hash(self.folder / CONFIG, self.preprocessing.settings, read=lambda: self.config)
 
 
 def find_backbone(name: str, folder: Path | None = None) -> Backbone:
