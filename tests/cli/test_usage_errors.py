@@ -139,14 +139,18 @@ def test_a_file_in_place_of_a_folder_is_named_as_such(place, arguments):
     assert f"{arguments[-1]} is a file, not a folder" in message_of(*arguments)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["train", "--data", "runs/lraa"],
-        ["methods", "--backbone", "runs/lraa"],
-        ["evaluate", "runs/lraa", "--data", "tiles"],
-    ],
-)
-def test_what_may_be_a_hub_id_is_looked_for_there_too(place, arguments):
-    message = message_of(*arguments)
-    assert message.startswith("There is no folder runs/lraa; did you mean runs/lora? Cannot get ")
+NAMES = [
+    (["train", "--data"], "folder or zip"),
+    (["methods", "--backbone"], "backbone folder"),
+    (["evaluate", "--data", "tiles"], "folder"),
+]
+
+
+@pytest.mark.parametrize(("command", "what"), NAMES)
+def test_a_slip_of_a_path_is_not_asked_of_the_hub(place, command, what):
+    assert message_of(*command, "runs/lraa") == f"There is no {what} runs/lraa; did you mean runs/lora?"
+
+
+@pytest.mark.parametrize(("command", "what"), NAMES)
+def test_what_may_be_a_hub_id_is_looked_for_there_too(place, command, what):
+    assert message_of(*command, "owner/lraa").startswith("There is no folder owner/lraa. Cannot get ")

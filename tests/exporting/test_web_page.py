@@ -253,7 +253,7 @@ def test_a_class_is_taught_kept_saved_and_imported_as_a_bundle(folder, pictures,
         assert page.inner_text("#lessons") == "Stripes: 12 pictures."
         page.click("#learn")
         page.wait_for_selector("#save-head:not([hidden])")
-        assert "12 are labelled rightly, and 0 were before" in page.inner_text("#lessons")
+        assert "12 got the right class, and 0 before" in page.inner_text("#lessons")
         after = classify(page, new)
         page.reload()  # what was learned is kept in the browser
         page.wait_for_selector(READY)

@@ -10,6 +10,7 @@ from orbitune import Recipe, Study, train
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.study.grid import Grid
+from orbitune.study.report import tiles_of_splits
 from orbitune.study.results import read_results
 from orbitune.training.setup import prepare_training
 
@@ -54,6 +55,14 @@ def test_the_first_page_says_once_what_each_split_is(finished):
     own = "Random split: the train, validation and test lists that the data come with."
     drawn = "Redrawn split: drew 60/20/20 from all tiles, stratified, with seed 42."
     assert page.count(own) == page.count(drawn) == 1
+
+
+def test_the_terminal_describes_the_tiles_of_every_split_and_says_what_they_share_once(finished):
+    found = tiles_of_splits(finished[0])
+    assert [part for part, _ in found] == ["the random split", "the redrawn split"]
+    own, drawn = (data.notes for _, data in found)
+    assert own[0].startswith("own split: the train, validation and test lists")
+    assert drawn == ("random split: drew 60/20/20 from all tiles, stratified, with seed 42",)
 
 
 def test_a_study_of_an_earlier_version_that_drew_its_random_split_is_not_continued_with_another(

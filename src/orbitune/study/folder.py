@@ -17,6 +17,7 @@ from orbitune.records import RecordError, StoredRecord
 from orbitune.study.design.fixed import Design
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
+from orbitune.study.layout import PLANS, RECIPES, plan_file, recipe_file, trials_folder
 from orbitune.study.records import Plan
 from orbitune.study.renaming import Renaming, find_renamings
 from orbitune.training.checkpoint import read_state
@@ -71,11 +72,11 @@ class StudyFolder:
 
     def recipe_file(self, spec: RunSpec) -> Path:
         """Return the file of a run's recipe."""
-        return self.path / "recipes" / f"{spec.name}.yaml"
+        return recipe_file(self.path, spec.name)
 
     def plan_file(self, arm: str) -> Path:
         """Return the file of an arm's plan."""
-        return self.path / "plans" / f"{arm}.json"
+        return plan_file(self.path, arm)
 
     def read_plan(self, arm: str) -> Plan | None:
         """Return an arm's stored plan; None where it is missing or damaged."""
@@ -90,7 +91,7 @@ class StudyFolder:
         Raises:
             RunError: it holds other files, which a study must not be mixed with.
         """
-        if not self.path.exists() or any((self.path / own).is_dir() for own in ("recipes", "plans")):
+        if not self.path.exists() or any((self.path / own).is_dir() for own in (RECIPES, PLANS)):
             return
         if holds_files(self.path):
             raise RunError(f"{self.path} exists and is not a study of Orbitune. Choose another --out.")
@@ -157,7 +158,7 @@ class StudyFolder:
 
     def _places(self, spec: RunSpec) -> list[Path]:
         """Return the folders of a run and of the trials of its learning rate."""
-        return [self.path / spec.name, *(self.path / "trials" / spec.search).glob("*")]
+        return [self.path / spec.name, *trials_folder(self.path, spec.search).glob("*")]
 
     def _check_inputs(self, spec: RunSpec) -> None:
         """Check that moved data, split files and backbone have the same content."""
@@ -208,7 +209,7 @@ class StudyFolder:
     @property
     def test_was_read(self) -> bool:
         """Return whether any run of the folder has read its test split."""
-        recipes = (self.path / "recipes").glob("*.yaml")
+        recipes = (self.path / RECIPES).glob("*.yaml")
         return any(count_test_reads(self.path / file.stem) for file in recipes)
 
     @property

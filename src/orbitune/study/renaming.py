@@ -13,6 +13,7 @@ from orbitune.errors import OrbituneError, RunError
 from orbitune.fold import Fold
 from orbitune.recipe import Recipe
 from orbitune.study.grid import FOLD, SEED, RunSpec
+from orbitune.study.layout import RECIPES, plan_file, recipe_file, trials_folder
 from orbitune.yaml_files import read_yaml
 
 
@@ -56,14 +57,13 @@ def find_renamings(specs: Sequence[RunSpec], folder: Path) -> dict[str, Renaming
     Raises:
         RunError: the place of a new name is taken.
     """
-    recipes = folder / "recipes"
     names = {spec.name for spec in specs}
-    old = {file.stem: file for file in sorted(recipes.glob("*.yaml")) if file.stem not in names}
+    old = {file.stem: file for file in sorted((folder / RECIPES).glob("*.yaml")) if file.stem not in names}
     stored = {name: recipe for name, file in old.items() if (recipe := _read(file))}
     renamings: dict[str, Renaming] = {}
     sources: dict[Path, Path] = {}
     for spec in specs:
-        if (recipes / f"{spec.name}.yaml").exists():
+        if recipe_file(folder, spec.name).exists():
             continue
         found = next((name for name, recipe in stored.items() if _is_same(spec.recipe, recipe)), None)
         if found is None:
@@ -89,12 +89,12 @@ def _renaming(found: str, spec: RunSpec, folder: Path) -> Renaming:
         label = FOLD.name(Fold.parse(spec.fold).number)
         group = _without_label(group, label)
         search = f"{group}-{label}"
-    arm, plans, recipes = _without_label(group, spec.split), folder / "plans", folder / "recipes"
+    arm = _without_label(group, spec.split)
     return Renaming(
         run=(folder / found, folder / spec.name),
-        trials=(folder / "trials" / search, folder / "trials" / spec.search),
-        plan=None if spec.sweep else (plans / f"{arm}.json", plans / f"{spec.arm}.json"),
-        recipe=(recipes / f"{found}.yaml", recipes / f"{spec.name}.yaml"),
+        trials=(trials_folder(folder, search), trials_folder(folder, spec.search)),
+        plan=None if spec.sweep else (plan_file(folder, arm), plan_file(folder, spec.arm)),
+        recipe=(recipe_file(folder, found), recipe_file(folder, spec.name)),
     )
 
 

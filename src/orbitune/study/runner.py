@@ -30,6 +30,7 @@ from orbitune.study.design.stated import StatedVariability
 from orbitune.study.executor import Executor, LocalExecutor
 from orbitune.study.folder import StudyFolder, count_test_reads
 from orbitune.study.grid import Grid, RunSpec
+from orbitune.study.layout import TRIALS
 from orbitune.study.live_table import LiveTable
 from orbitune.study.own_lists import with_own_lists
 from orbitune.study.recipes import expect_one_label, one_per_method
@@ -217,14 +218,14 @@ class Study:
             stages = stages.with_one_precision(plans)
             expect_one_label(plans.values())
             planned = [spec for spec in specs if isinstance(plans[spec.arm], Plan)]
-            searches = make_searches(planned, self.folder.trials, folder=path / "trials")
+            searches = make_searches(planned, self.folder.trials, folder=path / TRIALS)
             stages.tune(searches, plans)
             fixed, design = design, design.with_added(session)
             self.folder.store(executor.slots, design)  # before a run that was added reads the test split
             try:
                 outcomes = stages.train(plans, chosen_learning_rates(searches))
             finally:
-                if not any(count_test_reads(path / spec.name) for spec in specs if not fixed.has_fixed(spec)):
+                if not any(count_test_reads(path / spec.name) for spec in specs if not fixed.covers(spec)):
                     design = fixed
                     self.folder.store(executor.slots, design)
             robustness = score_corrupted(

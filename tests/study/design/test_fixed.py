@@ -252,7 +252,7 @@ def test_a_finished_study_in_another_order_of_methods_gives_the_same_verdicts(wi
 def test_a_method_that_never_reads_the_test_split_is_no_change(finished, recipe):
     _, folder = finished
     before = read_results(folder).design.changes
-    methods = ["full", "linear", "lora", "ia3"]
+    methods = ["full", "linear", "lora", "bitfit", "ia3"]  # of which BitFit was added, and has read it
     made = Study(recipe, folder, methods=methods, primary="lora:full", margin=30)
 
     def stop(*_):

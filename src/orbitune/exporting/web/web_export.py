@@ -65,7 +65,8 @@ def write_web(reference: "ReferenceModel", folder: Path) -> None:
             detector = fit_on_features(graph, reference.setup, rate=rate, display=display)[0]
         learning = _write_learning(folder, reference, graph=graph, detector=detector, display=display)
     model = replace(writer).write(features=True, detector=detector)
-    add_metadata(model, reference)
+    threshold = {} if detector is None else {"ood_threshold": repr(detector.threshold)}
+    add_metadata(model, reference, **threshold)
     content = _compress(model.SerializeToString())
     (folder / GRAPH).write_bytes(content)
     stated = {

@@ -1,8 +1,9 @@
 """What a study fixes before it reads the test split, and what is changed later.
 
 The design is stored in study.json with its time. After the test split has been read, another margin or
-another primary comparison is refused. Further methods, splits and seeds are recorded as changes once one of
-their runs has read it, and what they show is exploratory; part of what was fixed is no change.
+another primary comparison is refused, and references stay. Further methods, splits and seeds are recorded as
+changes before one of their runs reads it, and what they show is exploratory; a session whose further runs
+have not read it changes nothing, and part of what was fixed is no change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -138,11 +139,11 @@ class Design(Record):
             return self
         return self.model_copy(update={"changes": (*self.changes, change)})
 
-    def has_fixed(self, spec: RunSpec) -> bool:
-        """Return whether a run is one of those that were fixed; points of a sweep are never compared."""
-        arms = {arm for pair in self.comparisons for arm in pair}
-        fixed = spec.recipe.seed in self.seeds and spec.split in self.margins and spec.arm in arms
-        return fixed or spec.sweep is not None
+    def covers(self, spec: RunSpec) -> bool:
+        """Return whether a run is of what was fixed or added; points of a sweep are never compared."""
+        arms = {arm for pair in self.all_comparisons for arm in pair}
+        known = spec.recipe.seed in self._all_seeds and spec.split in self._all_margins and spec.arm in arms
+        return known or spec.sweep is not None
 
     @property
     def _settings(self) -> dict[str, Any]:
