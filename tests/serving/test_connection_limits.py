@@ -136,3 +136,18 @@ def test_streams_of_events_leave_no_line_however_they_end(service, caplog):
     log.removeHandler(caplog.handler)
     said = [record.getMessage() for record in caplog.records]
     assert all(message.startswith("Cancel ") for message in said)  # what a server that is stopped says
+
+
+def test_a_body_does_not_wait_for_the_acknowledgement_of_its_headers(service):
+    """That takes 40 ms."""
+    opened = []
+
+    class Noting(LimitedProtocol):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            opened.append(transport.get_extra_info("socket"))
+
+    with serving(service, http=Noting) as address, httpx.Client() as client:
+        client.get(f"{address}/api/health")
+        (connection,) = opened
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -6,6 +6,7 @@ import shutil
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from served_app import serving
 
 from orbitune import Classifier, export
@@ -18,17 +19,25 @@ onnx = pytest.importorskip("onnx")
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """A folder with the run's ONNX file in fp32."""
+    """A folder with the run's ONNX file in fp32, and with its web page."""
     out = tmp_path_factory.mktemp("export") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validation, "TIMING_SECONDS", 0.0)
-        export(run, ["onnx"], out=out, progress=False)
+        export(run, ["onnx", "web"], out=out, tolerance=20, progress=False)
     return out
 
 
 @pytest.fixture(scope="module")
-def onnx_address(exported):
-    with serving(PredictionService({"edge": exported}, engine="onnx")) as address:
+def plain(exported, tmp_path_factory):
+    """A folder with the file in fp32 alone."""
+    folder = tmp_path_factory.mktemp("plain")
+    shutil.copy(exported / "model.onnx", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def onnx_address(plain):
+    with serving(PredictionService({"edge": plain}, engine="onnx")) as address:
         yield address
 
 
@@ -67,13 +76,28 @@ def test_its_pages_classify_and_say_that_there_is_no_attribution(onnx_address, t
     assert summary == "1 images: 0 not sure, 0 could not be read."
 
 
-def test_of_several_files_in_the_folder_export_of_a_run_the_one_in_int8_is_taken(exported, run, tmp_path):
+def test_the_graph_of_a_web_page_judges_ood_tiles_and_is_taken_first(exported, tile):
+    service = PredictionService({"web": exported, "page": exported / "web"}, engine="onnx")
+    model = service.get_model(None)
+    assert model.engine.file == exported / "web" / "model.onnx.gz" and "with an OOD" in model.card
+    stripes = np.zeros((16, 16, 3), np.uint8)
+    stripes[:, ::2] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(stripes).save(buffer, "PNG")
+    with serving(service) as address:
+        answer, other = post(address, tile), post(address, tile, "?model=page")
+        unlike = httpx.post(f"{address}/api/predict", content=buffer.getvalue()).json()
+    assert answer["sure"] is True and answer["distance"] == other["distance"]
+    assert unlike["sure"] is False and unlike["distance"] > answer["distance"]
+
+
+def test_of_several_files_in_the_folder_export_of_a_run_the_one_in_int8_is_taken(plain, run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
-    shutil.copytree(exported, tmp_path / "run" / "export")
+    shutil.copytree(plain, tmp_path / "run" / "export")
     service = PredictionService({"run": tmp_path / "run"}, engine="onnx")
     assert service.get_model(None).engine.file.name == "model.onnx"
     assert service.get_model(None).bundle.classes == service.get_model(None).classes
-    shutil.copy(exported / "model.onnx", tmp_path / "run" / "export" / "model-int8.onnx")
+    shutil.copy(plain / "model.onnx", tmp_path / "run" / "export" / "model-int8.onnx")
     again = PredictionService({"run": tmp_path / "run"}, engine="onnx")
     assert again.get_model(None).engine.file.name == "model-int8.onnx"
 
@@ -106,8 +130,11 @@ def test_a_damaged_file_and_a_folder_without_one_are_refused_in_one_line(tmp_pat
     with pytest.raises(OrbituneError, match="cannot be opened by ONNX Runtime") as caught:
         PredictionService({"a": tmp_path}, engine="onnx")
     assert "\n" not in str(caught.value)
-    (tmp_path / "model.onnx").unlink()
-    with pytest.raises(OrbituneError, match=r"There is no ONNX file \(model-int8.onnx, model.onnx, "):
+    (tmp_path / "model.onnx").rename(tmp_path / "model.onnx.gz")
+    with pytest.raises(OrbituneError, match=r"model.onnx.gz cannot be opened by ONNX Runtime"):
+        PredictionService({"a": tmp_path}, engine="onnx")
+    (tmp_path / "model.onnx.gz").unlink()
+    with pytest.raises(OrbituneError, match=r"There is no ONNX file \(.*model-int8.onnx, model.onnx, "):
         PredictionService({"a": tmp_path}, engine="onnx")
     with pytest.raises(OrbituneError, match="There is no file or folder"):
         PredictionService({"a": tmp_path / "nothing"}, engine="onnx")
@@ -121,8 +148,6 @@ def test_an_unknown_engine_is_refused_with_the_known_ones(run):
 
 
 def test_a_tile_of_any_size_and_a_batch_of_several_are_computed(onnx_address, tile):
-    from PIL import Image
-
     with Image.open(tile) as image:
         bigger = image.resize((image.width * 2, image.height * 2))
     buffer = io.BytesIO()

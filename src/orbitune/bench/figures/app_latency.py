@@ -12,6 +12,7 @@ import uvicorn
 from PIL import Image
 
 from orbitune.serving.app import create_app
+from orbitune.serving.security.connection_limits import LimitedProtocol
 from orbitune.serving.service import PredictionService
 from orbitune.training.evaluate import reopen
 
@@ -32,7 +33,7 @@ def measure(run: str) -> dict[str, Any]:
     service = PredictionService({"run": run})
     app = create_app(service)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(app, http=LimitedProtocol, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -61,7 +61,8 @@ def write_web(reference: "ReferenceModel", folder: Path) -> None:
             detector = fit_on_features(graph, reference.setup, rate=rate, display=display)[0]
         learning = _write_learning(folder, reference, graph=graph, detector=detector, display=display)
     model = reference.quantized_graph.write(features=True, detector=detector)
-    add_metadata(model, reference, merge_tokens=json.dumps(reference.merge_after))
+    threshold = {} if detector is None else {"ood_threshold": repr(detector.threshold)}
+    add_metadata(model, reference, merge_tokens=json.dumps(reference.merge_after), **threshold)
     content = gzip.compress(model.SerializeToString(), mtime=0)
     (folder / GRAPH).write_bytes(content)
     stated = {

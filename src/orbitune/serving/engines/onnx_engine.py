@@ -1,9 +1,11 @@
 """Engine `onnx`: an exported ONNX file, computed by ONNX Runtime.
 
-The graph has no features to put out, so there is no OOD detector: `sure` and `distance` are None.
+The graph of a web page has an OOD detector. Others have none: `sure` and `distance` are None then.
 """
 
+import gzip
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from orbitune.evaluation.tasks.known import TASKS
 from orbitune.evaluation.tasks.task import Decision
 from orbitune.exporting.formats import FORMATS
 from orbitune.exporting.onnx_export import open_session
-from orbitune.exporting.vit_graph import INPUT, OUTPUT
+from orbitune.exporting.vit_graph import INPUT, OOD_SCORE, OUTPUT
+from orbitune.exporting.web.web_export import GRAPH
 from orbitune.extras import require
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.image_inputs import TileSpec
@@ -23,7 +26,8 @@ from orbitune.serving.engines.engine import Engine
 from orbitune.serving.engines.micro_batches import Compute
 from orbitune.suggestions import missing
 
-_FILES = tuple(FORMATS[name].path for name in ("onnx-int8", "onnx", "onnx-fp16"))  # the first one is taken
+# Of several, the first one is taken.
+_FILES = (f"web/{GRAPH}", GRAPH, *(FORMATS[name].path for name in ("onnx-int8", "onnx", "onnx-fp16")))
 
 
 class OnnxEngine(Engine):
@@ -45,6 +49,7 @@ class OnnxEngine(Engine):
             task = TASKS[stated["task"]]
             bands = tuple(json.loads(stated["bands"]))
             scale_max = json.loads(stated.get("scale_max", "null"))
+            threshold = json.loads(stated.get("ood_threshold", "null"))
             (dtype,) = (
                 kind
                 for kind in ("uint8", "uint16")
@@ -57,15 +62,17 @@ class OnnxEngine(Engine):
         if self.bundle and self._is_of_another_model(classes, stated.get("recipe_hash")):
             raise RunError(f"{self.file} was exported from another model than {folder}: export it again.")
         decision = Decision(thresholds=thresholds and tuple(thresholds))
-        self.rule = PredictionRule(classes, task, decision)
+        self.rule = PredictionRule(classes, task, decision, threshold)
         self.spec = TileSpec(bands, dtype, (width, height), scale_max)
 
     def load(self) -> Compute:
         """Return the function that runs the session."""
         session = self._session
+        wanted = [OUTPUT] if self.rule.ood_threshold is None else [OUTPUT, OOD_SCORE]
 
-        def compute(tiles: np.ndarray) -> tuple[np.ndarray, None]:
-            return session.run([OUTPUT], {INPUT: tiles})[0], None
+        def compute(tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+            probabilities, *scores = session.run(wanted, {INPUT: tiles})
+            return probabilities, scores[0] if scores else None
 
         return compute
 
@@ -76,8 +83,9 @@ class OnnxEngine(Engine):
 
     @property
     def summary(self) -> str:
-        """Return file, classes and the missing OOD detector as Markdown."""
-        return f"{super().summary}\n\n{self.file.name}, exported without an OOD detector."
+        """Return classes, file and whether it has an OOD detector, as Markdown."""
+        has = "without" if self.rule.ood_threshold is None else "with"
+        return f"{super().summary}\n\n{self.file.name}, exported {has} an OOD detector."
 
     def _is_of_another_model(self, classes: tuple[str, ...], recipe_hash: str | None) -> bool:
         assert self.bundle
@@ -88,7 +96,7 @@ class OnnxEngine(Engine):
 def find_graph(source: Path) -> Path:
     """Return an ONNX file, or the one that a folder or its folder `export` holds.
 
-    Of several, the one in int8 is taken, else that in fp32.
+    Of several, that of a web page is taken, which has an OOD detector, else that in int8, in fp32 or fp16.
 
     Raises:
         RunError: there is none.
@@ -108,17 +116,13 @@ def find_graph(source: Path) -> Path:
 
 def _open(file: Path, threads: int) -> Any:
     """Open a session; a damaged file is a user error."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+    from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
-    names = (
-        "Fail",
-        "InvalidArgument",
-        "InvalidGraph",
-        "InvalidProtobuf",
-        "NotImplemented",
-        "RuntimeException",
-    )
+    refused: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
+    refused += (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf)
+    refused += (ort.NotImplemented, ort.RuntimeException)
     try:
-        return open_session(file, threads=threads)
-    except tuple(getattr(errors, name) for name in names) as error:
+        model = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file
+        return open_session(model, threads=threads)
+    except refused as error:
         raise RunError(f"{file} cannot be opened by ONNX Runtime ({first_line(error)}).") from None
