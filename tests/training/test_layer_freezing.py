@@ -97,6 +97,14 @@ def layer_0(name):
     return ".layers.0." in name or ".layer.0." in name
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_evaluation_is_the_same_bit_for_bit_whatever_is_frozen(recipe, tmp_path, fast):
+    trainer = new_trainer(recipe.replace(fast=fast), tmp_path / "run")
+    before = trainer.logits("validation")
+    trainer.network.frozen_layers = 1
+    assert (trainer.logits("validation") == before).all()
+
+
 def test_the_fast_path_trains_to_the_loss_of_the_plain_one(recipe, tmp_path):
     losses = []
     for fast in (True, False):

@@ -52,8 +52,8 @@ class FastClassifier(nn.Module):
     Attributes:
         plan: how the model is computed.
         heads: classification heads.
-        frozen_layers: number of first layers that get no gradient, nor do the embeddings below them; 0 to
-            compute all gradients.
+        frozen_layers: number of first layers that get no gradient in training, nor do the embeddings below
+            them; 0 to compute all gradients.
     """
 
     def __init__(
@@ -153,7 +153,9 @@ class FastClassifier(nn.Module):
         """Return the input of each head, float32 (B, D); for the arguments see `forward`."""
         set_products(inputs.device, self.plan.tf32)
         if not inputs.is_floating_point():
-            first, rest = self._layers[: self.frozen_layers], self._layers[self.frozen_layers :]
+            # Evaluation is one run through all layers, as two would round otherwise.
+            frozen = self.frozen_layers if self.training else 0
+            first, rest = self._layers[:frozen], self._layers[frozen:]
             with torch.set_grad_enabled(torch.is_grad_enabled() and not first):
                 x = self._run(self._tokens(inputs, size), first)
             x = self._run(x, rest)
