@@ -147,6 +147,7 @@ def test_answers_have_the_fields_that_the_description_names_and_no_others(addres
 def test_the_description_is_openapi_of_our_own_paths_alone(service):
     with serving(service, root_path="/tiles") as address:
         document = httpx.get(f"{address}/api/openapi.json").json()
+        assert f"{address}/tiles/api/predict" in httpx.get(f"{address}/tiles/api/docs").text
     assert document["openapi"].startswith("3.") and document["servers"] == [{"url": "/tiles"}]
     assert set(document["paths"]) == {"/api/predict", "/api/health", "/api/metrics"}
     operation = document["paths"]["/api/predict"]["post"]
@@ -182,9 +183,11 @@ def test_the_reference_page_needs_no_script_and_no_other_server(address):
     assert done.status_code == 200 and done.headers["content-type"].startswith("text/html")
     policy = done.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "script-src" not in policy
-    assert "<script" not in done.text and not re.findall(r"(?:src|href)=\"(?!openapi\.json)", done.text)
+    assert "<script" not in done.text and not re.findall(r"(?:src|href)=\"(?!#|openapi\.json)", done.text)
     assert f"curl --data-binary @tile.png {address}/api/predict" in done.text
-    assert "PredictionBody or PredictionsBody" in done.text and "OOD score" in done.text
+    assert (
+        '<a href="#PredictionsBody">' in done.text and "OOD score that decides <code>sure</code>" in done.text
+    )
 
 
 # Request ids and the log

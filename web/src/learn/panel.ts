@@ -57,6 +57,6 @@ function describe({ heldOut, pictures }: Learned): string {
   const { pictures: count, right_after: after, right_before: before } = heldOut;
   return (
     `Learned ${Object.keys(pictures).join(", ")}. Of ${counted(count, "picture")}, each left out of what it was ` +
-    `learned from, ${after} are labelled rightly, and ${before} were before.`
+    `learned from, ${after} got the right class, and ${before} before.`
   );
 }

@@ -37,15 +37,21 @@ async function load(asked: Extract<Request, { kind: "load" }>): Promise<void> {
     env.wasm.numThreads = asked.threads;
     env.wasm.wasmBinary = runtime.buffer;
     env.wasm.wasmPaths = { mjs: new URL("ort-wasm-simd-threaded.mjs", self.location.href).href };
-    session = await InferenceSession.create(graph, { executionProviders: ["wasm"] }).catch((error: unknown) => {
-      console.error(error);
-      throw new Error("The model cannot be opened: it is damaged, or the browser lacks the memory.");
-    });
+    session = await open(graph);
     await compute(new Uint8Array(tile.width * tile.height * BANDS)); // the first call is slower
     reply({ kind: "ready" });
   } catch (error) {
     reply({ kind: "failed", message: sentence(error) });
   }
+}
+
+async function open(graph: Uint8Array): Promise<InferenceSession> {
+  // On shared cores, threads that spin while they wait take the time of those that compute.
+  const extra = { session: { intra_op: { allow_spinning: "0" } } };
+  return InferenceSession.create(graph, { executionProviders: ["wasm"], extra }).catch((error: unknown) => {
+    console.error(error);
+    throw new Error("The model cannot be opened: it is damaged, or the browser lacks the memory.");
+  });
 }
 
 async function named<T>(what: string, done: Promise<T>): Promise<T> {

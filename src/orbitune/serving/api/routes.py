@@ -1,5 +1,6 @@
 """Routes of the API: predictions, health, metrics, and the API's description."""
 
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,16 +77,6 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
         """Return the address under which a client reaches the service."""
         return f"{str(request.base_url).rstrip('/')}{root_path}"
 
-    @app.head("/api/health", include_in_schema=False)
-    @app.get("/api/health", summary="State of the service")
-    def health() -> HealthBody:
-        models = {name: list(model.classes) for name, model in service.models.items()}
-        return HealthBody(status="ok", version=version("orbitune"), engine=service.engine, models=models)
-
-    @app.get("/api/metrics", summary="Metrics in the format of Prometheus", response_class=PlainTextResponse)
-    def metrics() -> Response:
-        return Response(service.metrics.render(), media_type=service.metrics.content_type)
-
     @app.get("/api/predict", include_in_schema=False)
     def explain_usage(request: Request) -> None:
         raise ApiError(405, usage(address_of(request)), headers={"Allow": "POST"})
@@ -94,6 +85,7 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
         "/api/predict",
         summary="Classify images",
         response_model=PredictionBody | PredictionsBody,
+        response_description="Of one image a `PredictionBody`, of several a `PredictionsBody`",
         responses=errors,
         openapi_extra={"requestBody": _REQUEST_BODY},
     )
@@ -127,9 +119,25 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
             raise ApiError(422, body.error, kind="unreadable_image")
         return _respond(body)
 
+    @app.head("/api/health", include_in_schema=False)
+    @app.get("/api/health", summary="State of the service", response_description="It answers")
+    def health() -> HealthBody:
+        models = {name: list(model.classes) for name, model in service.models.items()}
+        return HealthBody(status="ok", version=version("orbitune"), engine=service.engine, models=models)
+
+    @app.get(
+        "/api/metrics",
+        summary="Metrics in the format of Prometheus",
+        response_class=PlainTextResponse,
+        response_description="Requests, predictions, batches, waiting images, memory",
+    )
+    def metrics() -> Response:
+        return Response(service.metrics.render(), media_type=service.metrics.content_type)
+
     def _respond(body: PredictionBody | PredictionsBody) -> Response:
         return Response(body.model_dump_json(exclude_unset=True), media_type="application/json")
 
+    @cache
     def describe() -> dict[str, Any]:
         from fastapi.openapi.utils import get_openapi
 
