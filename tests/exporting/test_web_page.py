@@ -189,7 +189,7 @@ class HotelHandler(QuietHandler):
 
     logged_in = False
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         if self.path.endswith(".onnx.gz") and not type(self).logged_in:
             self.path = "/index.html"
         super().do_GET()
