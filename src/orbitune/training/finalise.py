@@ -47,8 +47,7 @@ def finalise(trainer: Trainer) -> RunResult:
         trainer.loader = TileLoader(trainer.setup.tiles, accelerator.device)
     with trainer.folder.recording_divergence():
         with trainer.meter.phase("evaluation"):
-            tta = trainer.setup.recipe.tta
-            task = trainer.setup.task
+            tta, task = trainer.setup.recipe.tta, trainer.setup.task
             logits = {split: task.storable(trainer.logits(split, tta)) for split in ("validation", "test")}
         if accelerator.is_main_process:
             _write_outputs(trainer, logits)
