@@ -39,6 +39,7 @@ def head_of(bundle, **changes):
         "means": packed(np.eye(1, width)),
         "pictures": {"New": 12},
         "held_out": {"pictures": 12, "right_before": 0, "right_after": 11},
+        "start_bias": packed(bias),
         **changes,
     }
 
@@ -80,6 +81,16 @@ def test_a_run_is_taught_too_without_a_detector(runs, name, tmp_path):
         ({"weight": "?"}, "is damaged: weight has another size"),
         ({"classes": ["A", "B", "C", "New"]}, "was taught to another model than bundle: its classes"),
         ({"hashes": {"tiles": "0" * 64}}, "was taught to another model than bundle: its tiles"),
+        ({"hashes": {}}, "was taught to another model than bundle: its tiles"),
+        ({"start_bias": packed([0.5, -0.5, 1])}, "was taught to another training than bundle: its head"),
+        ({"means": packed([np.nan] * 192)}, "is damaged: means holds a number that is no weight"),
+        ({"bias": packed([3e38] * 4)}, "is damaged: bias holds a number that is no weight"),
+        ({"width": 10**30}, "is damaged: weight has another size"),
+        ({"pictures": {"# A heading": 3}}, "is damaged: pictures are not of its classes"),
+        (
+            {"held_out": {"pictures": 1, "right_before": 0, "right_after": 9}},
+            "is damaged: held_out",
+        ),
     ],
 )
 def test_another_file_is_one_line_and_leaves_no_folder(bundle, tmp_path, changes, message):

@@ -1,5 +1,6 @@
 """The exported page in a browser, from a picture to its answer, with the network cut off."""
 
+import base64
 import csv
 import gzip
 import io
@@ -18,6 +19,7 @@ from PIL import Image
 from orbitune.adapters.head_import import import_head
 from orbitune.exporting.exporter import export
 from orbitune.exporting.onnx_export import open_session
+from orbitune.exporting.web.web_export import _write_file_list
 from orbitune.inference.classifier import Classifier
 from orbitune.integrity import read_json
 from orbitune.sources.decode import read_pixels, to_uint8_tile
@@ -37,9 +39,9 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder):
+def served(folder, handler=QuietHandler):
     """Serve a folder; yield its address and a function that ends the server."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder))
     thread = Thread(target=server.serve_forever)
     thread.start()
 
@@ -64,7 +66,7 @@ def folder(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pictures(tiles, tmp_path_factory):
-    """Tiles of each class, larger ones, and one as JPEG."""
+    """Tiles of each class, larger ones, one as JPEG, and photographs that a browser would turn."""
     place = tmp_path_factory.mktemp("pictures")
     names = [file for each in sorted(tiles.iterdir()) for file in sorted(each.iterdir())[:3]]
     for file in names:
@@ -73,6 +75,10 @@ def pictures(tiles, tmp_path_factory):
         larger = tile.convert("RGB").resize((150, 90), Image.Resampling.BICUBIC)
     larger.save(place / "larger.png")
     larger.save(place / "picture.jpg", quality=90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the orientation
+    larger.save(place / "turned.jpg", quality=90, exif=exif)
+    larger.save(place / "turned.png", exif=exif)
     return sorted(place.iterdir())
 
 
@@ -178,6 +184,59 @@ def test_a_damaged_file_is_one_sentence(folder, tmp_path, name, message):
         assert page.inner_text("#problem").startswith(message)
 
 
+class HotelHandler(QuietHandler):
+    """Answers with a login page until somebody has logged in."""
+
+    logged_in = False
+
+    def do_GET(self):
+        if self.path.endswith(".onnx.gz") and not type(self).logged_in:
+            self.path = "/index.html"
+        super().do_GET()
+
+
+def test_what_a_network_sends_in_place_of_the_model_is_not_kept(folder, pictures):
+    with open_browser(800, 600) as page, served(folder, HotelHandler) as (address, stop):
+        page.goto(address)
+        page.wait_for_selector("#problem:not([hidden])")
+        HotelHandler.logged_in = True
+        page.goto(address)
+        page.wait_for_selector(OFFLINE)
+        stop()
+        page.reload()
+        page.wait_for_selector(READY)
+        assert page.is_hidden("#problem")
+
+
+def test_an_open_page_teaches_its_own_model_when_a_newer_one_arrives(folder, pictures, tmp_path):
+    place = tmp_path / "page"
+    shutil.copytree(folder, place)
+    with open_browser(1280, 800) as page, served(place) as (address, _):
+        visit(page, address)
+        page.wait_for_selector(OFFLINE)
+        page.reload()
+        page.wait_for_selector(OFFLINE)
+        # The same classes and width, and other weights.
+        newer = np.frombuffer((place / "learning.f32").read_bytes(), "<f4") + 1
+        (place / "learning.f32").write_bytes(newer.tobytes())
+        (place / "files.js").unlink()
+        _write_file_list(place)
+        page.evaluate("navigator.serviceWorker.getRegistration().then((each) => each.update())")
+        page.wait_for_selector("#update:not([hidden])")
+        classify(page, pictures[:1])
+        page.click("#teach summary")
+        page.select_option("#truth", index=1)
+        page.click("#learn")
+        page.wait_for_selector("#save-head:not([hidden])")
+        with page.expect_download() as saving:
+            page.click("#save-head")
+        start = read_json(saving.value.path())["start_bias"]
+    classes = len(read_json(folder / "model.json")["classes"])
+    width = read_json(folder / "model.json")["learning"]["width"]
+    own = np.frombuffer((folder / "learning.f32").read_bytes(), "<f4")[classes * width :][:classes]
+    assert start == base64.b64encode(own.tobytes()).decode()
+
+
 def test_a_graph_that_is_no_graph_is_one_sentence(folder, tmp_path):
     copy = tmp_path / "page"
     shutil.copytree(folder, copy)
@@ -259,6 +318,9 @@ def test_a_class_is_taught_kept_saved_and_imported_as_a_bundle(folder, pictures,
         page.wait_for_selector(READY)
         kept = classify(page, new)
         page.click("#teach summary")
+        page.select_option("#truth", kept[new[0].name]["label_1"])  # a further lesson
+        page.click("#learn")
+        page.wait_for_selector("text=Of 13 pictures")
         with page.expect_download() as saving:
             page.click("#save-head")
         shutil.copy(saving.value.path(), tmp_path / "head.json")

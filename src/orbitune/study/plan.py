@@ -150,6 +150,7 @@ def _step_seconds(trainer: Trainer, first: int, *, most: int) -> list[float]:
     """
     trainer.state.step = first
     trainer.step()  # warm-up: the first step also sets up the kernels
+    trainer.state.step = first  # so that no measured step belongs to the next phase
     seconds: list[float] = []
     begin = time.perf_counter()
     while len(seconds) < most:
