@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from commands import orbitune
 
 from orbitune.adapters.head_import import import_head
 from orbitune.errors import OrbituneError
@@ -102,3 +103,12 @@ def test_a_file_that_is_no_json_is_one_line(bundle, tmp_path):
     (tmp_path / "head.json").write_bytes(b"\x89PNG")
     with pytest.raises(OrbituneError, match=r"head\.json"):
         import_head(tmp_path / "head.json", bundle.folder, out=tmp_path / "taught")
+
+
+def test_the_command_prints_the_bundle_and_what_is_wrong_in_one_line(bundle, tmp_path):
+    head = write(tmp_path, head_of(bundle))
+    done = orbitune("import-head", head, bundle.folder, "--out", tmp_path / "taught", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["classes"] == [*bundle.classes, "New"]
+    again = orbitune("import-head", head, bundle.folder, "--out", tmp_path / "taught")
+    assert again.returncode == 2 and again.stderr.count("\n") == 1 and "exists" in again.stderr

@@ -154,7 +154,7 @@ def test_the_description_is_openapi_of_our_own_paths_alone(service):
     assert set(operation["requestBody"]["content"]) == {"application/octet-stream", "multipart/form-data"}
     refs = {status: json.dumps(each["content"]) for status, each in operation["responses"].items()}
     assert "PredictionBody" in refs["200"] and all(
-        "ErrorBody" in refs[status] for status in ("400", "401", "413", "422", "429", "503")
+        "ErrorBody" in refs[status] for status in ("400", "401", "408", "413", "422", "429", "500", "503")
     )
 
 

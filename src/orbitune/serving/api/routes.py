@@ -37,10 +37,12 @@ _REQUEST_BODY = {
 _ERRORS = {
     400: "Unknown model, or another form than is described",
     401: "User and password are needed",
+    408: "The body comes too slowly",
     413: "Too large, or too many files",
     422: "Not an image, or an invalid parameter",
     429: "Too many wrong passwords",
-    503: "Too many images are waiting; try again after `Retry-After` seconds",
+    500: "The server could not answer; its log says why",
+    503: "Too many images are waiting, or the server is being stopped; try again after `Retry-After` seconds",
 }
 _DESCRIPTION = (
     "Classify satellite image tiles. Every response has the header `X-Request-ID`: that of the request, or a "
