@@ -173,6 +173,15 @@ def test_a_folder_without_pictures_and_a_table_that_is_not_whole_are_said(folder
         assert page.is_disabled("#save")
 
 
+def test_a_picture_that_stops_the_worker_is_said(folder, pictures):
+    with open_browser(1280, 800) as page, served(folder) as (address, _):
+        page.goto(address)
+        page.wait_for_selector(READY)
+        page.workers[0].evaluate("() => { self.onmessage = () => { throw new Error('no memory'); }; }")
+        rows = classify(page, pictures[:1])
+    assert rows[pictures[0].name]["error"] == "stopped the model: reload the page"
+
+
 def damage(folder, name, place):
     copy = place / "page"
     shutil.copytree(folder, copy)

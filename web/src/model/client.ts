@@ -34,7 +34,11 @@ export class Model {
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "model" });
     const loaded = new Model(worker);
     return new Promise((resolve, reject) => {
-      worker.onerror = (event) => reject(new Error(`The page's worker cannot start. ${event.message ?? ""}`.trim()));
+      worker.onerror = (event) => {
+        reject(new Error(`The page's worker cannot start. ${event.message ?? ""}`.trim()));
+        for (const each of loaded.waiting.values()) each.reject(new Refusal("stopped the model: reload the page"));
+        loaded.waiting.clear();
+      };
       worker.onmessage = ({ data }: MessageEvent<Reply>) => {
         if (data.kind === "progress") progress(data.fraction);
         else if (data.kind === "ready") resolve(loaded);
