@@ -161,6 +161,18 @@ def test_what_is_no_usable_picture_gets_a_sentence(folder, pictures, tmp_path):
     assert "Cannot be classified" in shown and "It is 3x3 pixels" in shown
 
 
+def test_a_folder_without_pictures_and_a_table_that_is_not_whole_are_said(folder, pictures, tmp_path):
+    (tmp_path / "notes.txt").write_text("not a picture")
+    with open_browser(1280, 800) as page, served(folder) as (address, _):
+        page.route("**/model.onnx.gz", lambda route: None)  # it does not arrive
+        visit(page, address)
+        page.set_input_files("#folder", tmp_path)
+        assert page.inner_text("#problem") == "There is no picture in it."
+        page.set_input_files("#files", pictures[:2])
+        assert page.is_hidden("#problem")
+        assert page.is_disabled("#save")
+
+
 def damage(folder, name, place):
     copy = place / "page"
     shutil.copytree(folder, copy)

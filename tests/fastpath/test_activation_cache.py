@@ -155,7 +155,7 @@ def test_settings_that_change_the_states_at_every_step_are_refused(recipe, chang
 
 
 def test_more_top_layers_than_there_are_is_one_clear_line(recipe):
-    with pytest.raises(ModelError, match="has 3 layers; top_layers asks for the last 9"):
+    with pytest.raises(ModelError, match="has 3 layers, fewer than --lora-top-layers 9"):
         activation_loader(recipe.replace(lora={"top_layers": 9}))
 
 

@@ -103,6 +103,9 @@ class Page {
   }
 
   private add(files: Arrived[], truth?: string): void {
+    const problem = byId("problem");
+    problem.textContent = "There is no picture in it.";
+    problem.hidden = files.length > 0;
     if (!files.length) return;
     const added = files.map(({ name, file }): Entry => {
       return { id: this.added++, name, file, url: URL.createObjectURL(file), state: "waiting", truth };
