@@ -34,7 +34,8 @@ await build({
 
 // The plain build for the CPU: those with WebGPU are twice as large.
 const module = "ort-wasm-simd-threaded";
-cpSync(join(runtime, "dist", `${module}.mjs`), join(out, `${module}.mjs`));
+// Servers know .js; many send .mjs as a type that browsers do not run.
+cpSync(join(runtime, "dist", `${module}.mjs`), join(out, `${module}.js`));
 writeFileSync(join(out, `${module}.wasm.gz`), gzipSync(readFileSync(join(runtime, "dist", `${module}.wasm`)), { level: 9 }));
 writeFileSync(`${out}.sha256`, `${sourceHash()}\n`);
 

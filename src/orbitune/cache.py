@@ -7,6 +7,8 @@ from pathlib import Path
 
 from orbitune.errors import OrbituneError
 
+ACTIVATIONS = "activations"  # folder of the activation caches
+
 
 def cache_dir() -> Path:
     """Return the cache folder: ORBITUNE_CACHE, else ~/.cache/orbitune.

@@ -54,9 +54,9 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
         if self.cache_frozen:
             fixed = {"fast": True, **UNCACHED, "mixup": 0.0, "tta": "none"}
             bad = [name for name, value in fixed.items() if getattr(self, name) != value]
-            if bad := bad + ["augment"] * (self.augment == "sensor"):
-                others = " or ".join(f"{{{name}}}" for name in bad)
-                raise ContradictionError(f"{{cache_frozen}} cannot be combined with {others}")
+            others = [f"{{{name}}}" for name in bad] + ["{augment} sensor"] * (self.augment == "sensor")
+            if others:
+                raise ContradictionError(f"{{cache_frozen}} cannot be combined with {' or '.join(others)}")
         if self.cache_bits not in (None, 8):
             raise ContradictionError("{cache_bits} must be 8, not {given}", given=self.cache_bits)
         if self.cache_bits and not self.cache_frozen:

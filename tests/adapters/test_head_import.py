@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from commands import orbitune
 
 from orbitune.adapters.head_import import import_head
 from orbitune.errors import OrbituneError
@@ -38,6 +39,7 @@ def head_of(bundle, **changes):
         "means": packed(np.eye(1, width)),
         "pictures": {"New": 12},
         "held_out": {"pictures": 12, "right_before": 0, "right_after": 11},
+        "start_bias": packed(bias),
         **changes,
     }
 
@@ -79,6 +81,16 @@ def test_a_run_is_taught_too_without_a_detector(runs, name, tmp_path):
         ({"weight": "?"}, "is damaged: weight has another size"),
         ({"classes": ["A", "B", "C", "New"]}, "was taught to another model than bundle: its classes"),
         ({"hashes": {"tiles": "0" * 64}}, "was taught to another model than bundle: its tiles"),
+        ({"hashes": {}}, "was taught to another model than bundle: its tiles"),
+        ({"start_bias": packed([0.5, -0.5, 1])}, "was taught to another training than bundle: its head"),
+        ({"means": packed([np.nan] * 192)}, "is damaged: means holds a number that is no weight"),
+        ({"bias": packed([3e38] * 4)}, "is damaged: bias holds a number that is no weight"),
+        ({"width": 10**30}, "is damaged: weight has another size"),
+        ({"pictures": {"# A heading": 3}}, "is damaged: pictures are not of its classes"),
+        (
+            {"held_out": {"pictures": 1, "right_before": 0, "right_after": 9}},
+            "is damaged: held_out",
+        ),
     ],
 )
 def test_another_file_is_one_line_and_leaves_no_folder(bundle, tmp_path, changes, message):
@@ -91,3 +103,12 @@ def test_a_file_that_is_no_json_is_one_line(bundle, tmp_path):
     (tmp_path / "head.json").write_bytes(b"\x89PNG")
     with pytest.raises(OrbituneError, match=r"head\.json"):
         import_head(tmp_path / "head.json", bundle.folder, out=tmp_path / "taught")
+
+
+def test_the_command_prints_the_bundle_and_what_is_wrong_in_one_line(bundle, tmp_path):
+    head = write(tmp_path, head_of(bundle))
+    done = orbitune("import-head", head, bundle.folder, "--out", tmp_path / "taught", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["classes"] == [*bundle.classes, "New"]
+    again = orbitune("import-head", head, bundle.folder, "--out", tmp_path / "taught")
+    assert again.returncode == 2 and again.stderr.count("\n") == 1 and "exists" in again.stderr

@@ -16,8 +16,9 @@ from orbitune.bench.figures import (
     time_to_accuracy,
 )
 from orbitune.bench.figures.accuracy_at_cpu_seconds import Training, enclose, interpolate
+from orbitune.bench.figures.watched_training import time_training
 from orbitune.errors import OrbituneError
-from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.run_result import RunResult, read_recipe
 from orbitune.recipe import Recipe
 from orbitune.training.corruption_scores import score_robustness
 from orbitune.training.run import train
@@ -108,6 +109,14 @@ def test_the_test_accuracy_is_that_of_whole_trainings_by_seed(pair):
 def test_a_training_that_takes_longer_than_allowed_is_an_error(pair):
     with pytest.raises(OrbituneError, match=r"seed 0 took \d+ s: allow more than 0\.01 s"):
         test_accuracy.measure(pair[0], seconds=0.01, seeds=1)
+
+
+@pytest.mark.slow
+def test_each_training_pays_for_its_own_activation_cache(pair):
+    recipe = read_recipe(Path(pair[0])).replace(
+        method="linear", learning_rate=None, augment="flips", cache_frozen=True, epochs=1
+    )
+    assert not any(time_training(recipe)[0].cost.cache_reused for _ in range(2))
 
 
 def cost_of(passes):

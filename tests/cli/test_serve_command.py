@@ -39,7 +39,7 @@ def test_a_login_without_a_password_is_one_line(place):
 
 
 @pytest.mark.slow
-def test_sigterm_ends_the_app_and_its_log_is_json_lines(place):
+def test_sigterm_ends_the_app_and_its_log_is_json_lines_even_of_libraries(place):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "orbitune", "serve", str(place / "run"), "--port", port, "--log-json"]
@@ -48,16 +48,22 @@ def test_sigterm_ends_the_app_and_its_log_is_json_lines(place):
     request = urllib.request.Request(f"http://127.0.0.1:{port}/api/health", headers={"X-Request-ID": "a1"})
     with urllib.request.urlopen(request) as answer:
         assert answer.headers["X-Request-ID"] == "a1"
+    with socket.create_connection(("127.0.0.1", int(port))) as client:
+        client.sendall(b"no request\r\n\r\n")  # uvicorn warns
+        client.recv(1)
     process.send_signal(signal.SIGTERM)
     _, log = process.communicate(timeout=60)
     lines = [json.loads(line) for line in log.splitlines()]
-    assert [(line["path"], line["status"], line["request_id"]) for line in lines] == [
-        ("/api/health", 200, "a1")
+    assert (lines[0]["path"], lines[0]["status"], lines[0]["request_id"]) == ("/api/health", 200, "a1")
+    assert [(line["level"], line["message"]) for line in lines[1:]] == [
+        ("warning", "Invalid HTTP request received.")
     ]
     assert process.returncode == 143
 
 
-def test_an_unknown_engine_and_a_run_without_an_onnx_file_are_one_line(place):
+def test_an_unknown_engine_or_executor_and_a_run_without_an_onnx_file_are_one_line(place):
+    done = orbitune("serve", place / "run", "--executor", "rai")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "Did you mean ray?" in done.stderr
     done = orbitune("serve", place / "run", "--engine", "onx")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "Did you mean onnx?" in done.stderr
     done = orbitune("serve", place / "run", "--engine", "onnx")

@@ -9,14 +9,18 @@ import numpy as np
 import onnx
 import pytest
 from graphs import graph_of, small_model, tiles_of
+from onnx import helper
 
 from orbitune.errors import RunError
 from orbitune.evaluation.ood import OODDetector
 from orbitune.exporting.exporter import export
+from orbitune.exporting.graph_builder import GraphBuilder
 from orbitune.exporting.onnx_export import open_session
 from orbitune.exporting.reference import ReferenceModel
 from orbitune.exporting.refusals import ExportRefusedError
+from orbitune.exporting.web.rounded_weights import add_rounded
 from orbitune.exporting.web.web_export import PAGE
+from orbitune.exporting.weights import LinearWeights
 from orbitune.integrity import read_json
 
 pytestmark = pytest.mark.usefixtures("short_timing")
@@ -26,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("short_timing")
 def exported(run, tmp_path_factory):
     """The folder of the page, and the report."""
     out = tmp_path_factory.mktemp("web") / "out"
-    return out / "web", export(run, ["web"], out=out, tolerance=20, progress=False)
+    return out / "web", export(run, ["web"], out=out, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +114,16 @@ def test_a_model_of_16_bit_tiles_is_refused_in_one_line(band_place, band_run, tm
     message = "cannot be exported as a web page: a browser opens 8-bit pictures, and the model reads uint16"
     with pytest.raises(RunError, match=message):
         export(band_place / "run", ["web"], out=tmp_path / "out", progress=False)
+
+
+def test_weights_are_stored_in_twelve_bits_with_a_scale_per_output():
+    weight = np.random.default_rng(0).normal(size=(1000, 5)).astype(np.float32)
+    weight[:, 1] = 0  # a channel without weights has a step all the same
+    builder = GraphBuilder()
+    linear = LinearWeights(weight, np.zeros(5, np.float32))
+    found = add_rounded(builder, "x", linear=linear, name="layer")
+    given, returned = (helper.make_tensor_value_info(name, 1, [None, None]) for name in ("x", found))
+    model = builder.model(given, [returned])
+    rounded = open_session(model.SerializeToString()).run(None, {"x": np.eye(1000, dtype=np.float32)})[0]
+    assert (np.abs(rounded - weight).max(0) <= np.abs(weight).max(0) / 2047 / 2 + 1e-6).all()
+    assert model.ByteSize() < 2.2 * weight.size + 2000

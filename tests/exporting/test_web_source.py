@@ -2,11 +2,13 @@
 
 import gzip
 import hashlib
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from orbitune.exporting.web.web_export import PAGE
 
@@ -34,18 +36,40 @@ def test_the_lock_file_names_no_registry_but_the_public_one():
     assert all(address.startswith("https://registry.npmjs.org/") for address in addresses)
 
 
+def is_too_old(stated, needed):
+    """Whether a version of Node such as v20.20.2 is older than `>=20.19`."""
+    numbers = [int(part) for part in stated.strip().lstrip("v").split(".")]
+    return numbers < [int(part) for part in needed.removeprefix(">=").split(".")]
+
+
+@pytest.mark.parametrize(("stated", "old"), [("v18.20.4\n", True), ("v20.19.0", False), ("v22.1.0", False)])
+def test_an_older_node_is_known(stated, old):
+    assert is_too_old(stated, ">=20.19") == old
+
+
+def is_installed():
+    """Whether npm has installed what the lock file states, to the end."""
+    listed = SOURCE / "node_modules" / ".package-lock.json"
+    return listed.exists() and listed.stat().st_mtime >= (SOURCE / "package-lock.json").stat().st_mtime
+
+
 @pytest.fixture(scope="module")
-def npm():
+def npm(tmp_path_factory):
     """A function that runs npm in the folder of the source, with its packages."""
-    if not shutil.which("npm"):
-        pytest.skip("needs Node with npm")
+    needed = json.loads((SOURCE / "package.json").read_text())["engines"]["node"]
+    if not (shutil.which("npm") and shutil.which("node")):
+        pytest.skip(f"needs Node {needed} with npm")
+    if is_too_old(subprocess.run(["node", "--version"], capture_output=True, text=True).stdout, needed):
+        pytest.skip(f"needs Node {needed}")  # Debian's may be older
 
     def run(*words):
         return subprocess.run(["npm", *words], cwd=SOURCE, capture_output=True, text=True)
 
-    if not (SOURCE / "node_modules").is_dir():
-        installed = run("ci", "--no-audit", "--no-fund")
-        assert installed.returncode == 0, installed.stderr
+    # The tests of this file may run in several processes.
+    with FileLock(tmp_path_factory.getbasetemp().parent / "npm.lock"):
+        if not is_installed():
+            installed = run("ci", "--no-audit", "--no-fund")
+            assert installed.returncode == 0, installed.stderr
     return run
 
 

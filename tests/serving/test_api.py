@@ -93,6 +93,18 @@ def test_a_form_that_is_cut_short_is_an_invalid_form(address):
         assert error(done) == (400, "invalid_form")
 
 
+def test_the_type_of_a_form_may_be_in_capitals_and_its_encoding_must_be_one(address, tile_bytes):
+    head = b"--b\r\nContent-Disposition: form-data; name=files; filename=a\r\n\r\n"
+    body = head + tile_bytes + b"\r\n--b--\r\n"
+
+    def post(kind):
+        return httpx.post(f"{address}/api/predict", content=body, headers={"content-type": kind})
+
+    (answer,) = post("Multipart/Form-Data; boundary=b").json()["predictions"]
+    assert answer["file"] == "a" and answer["labels"]
+    assert error(post("multipart/form-data; boundary=b; charset=undefined")) == (400, "invalid_form")
+
+
 def test_a_full_queue_is_503_with_the_time_to_try_again(address, service, tile_bytes, monkeypatch):
     monkeypatch.setattr(micro_batches, "MAX_WAITING", 2)
     model = service.get_model(None)
@@ -135,14 +147,35 @@ def test_answers_have_the_fields_that_the_description_names_and_no_others(addres
 def test_the_description_is_openapi_of_our_own_paths_alone(service):
     with serving(service, root_path="/tiles") as address:
         document = httpx.get(f"{address}/api/openapi.json").json()
+        assert f"{address}/tiles/api/predict" in httpx.get(f"{address}/tiles/api/docs").text
     assert document["openapi"].startswith("3.") and document["servers"] == [{"url": "/tiles"}]
     assert set(document["paths"]) == {"/api/predict", "/api/health", "/api/metrics"}
     operation = document["paths"]["/api/predict"]["post"]
     assert set(operation["requestBody"]["content"]) == {"application/octet-stream", "multipart/form-data"}
     refs = {status: json.dumps(each["content"]) for status, each in operation["responses"].items()}
     assert "PredictionBody" in refs["200"] and all(
-        "ErrorBody" in refs[status] for status in ("400", "401", "413", "422", "429", "503")
+        "ErrorBody" in refs[status] for status in ("400", "401", "408", "413", "422", "429", "500", "503")
     )
+
+
+def test_addresses_in_words_are_those_behind_the_proxy(service):
+    with serving(service, root_path="/tiles") as address:
+        page, refusal = httpx.get(f"{address}/api/docs").text, httpx.get(f"{address}/api/predict").json()
+        form = httpx.post(f"{address}/tiles/api/predict", files={"a": b"", "b": b""}).json()
+    for text in (page, refusal["detail"], form["detail"]):
+        assert f"curl --data-binary @tile.png {address}/tiles/api/predict" in text
+
+
+def test_metrics_are_described_as_text(address):
+    document = httpx.get(f"{address}/api/openapi.json").json()
+    content = document["paths"]["/api/metrics"]["get"]["responses"]["200"]["content"]
+    assert list(content) == ["text/plain"]
+    assert httpx.get(f"{address}/api/metrics").headers["content-type"].startswith("text/plain")
+
+
+def test_monitors_may_ask_for_the_state_with_head(address):
+    done = httpx.head(f"{address}/api/health")
+    assert (done.status_code, done.content) == (200, b"")
 
 
 def test_the_reference_page_needs_no_script_and_no_other_server(address):
@@ -150,9 +183,11 @@ def test_the_reference_page_needs_no_script_and_no_other_server(address):
     assert done.status_code == 200 and done.headers["content-type"].startswith("text/html")
     policy = done.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "script-src" not in policy
-    assert "<script" not in done.text and not re.findall(r"(?:src|href)=\"(?!openapi\.json)", done.text)
+    assert "<script" not in done.text and not re.findall(r"(?:src|href)=\"(?!#|openapi\.json)", done.text)
     assert f"curl --data-binary @tile.png {address}/api/predict" in done.text
-    assert "PredictionBody or PredictionsBody" in done.text and "OOD score" in done.text
+    assert (
+        '<a href="#PredictionsBody">' in done.text and "OOD score that decides <code>sure</code>" in done.text
+    )
 
 
 # Request ids and the log
@@ -193,6 +228,16 @@ def test_a_request_of_the_api_is_one_json_line_and_others_are_none(address, tile
         "path": "/api/predict",
         "status": 200,
     }
+
+
+def test_the_log_says_where_an_error_came_from(caplog):
+    caplog.handler.setFormatter(JsonFormatter())
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        logging.getLogger("asyncio").exception("a task failed")
+    (line,) = caplog.text.splitlines()
+    assert json.loads(line)["traceback"].endswith("ZeroDivisionError")
 
 
 # Metrics

@@ -64,7 +64,7 @@ def test_a_batch_waits_for_tiles_that_are_being_decoded_and_no_longer_once_they_
     doubling.may.set()
     with batcher.admit(1) as places, batcher.admit(1) as unreadable, batcher.admit(1) as later:
         first = places.submit(tile(1))
-        unreadable.withdraw()
+        unreadable.withdraw(1)
         assert not first.done()
         later.submit(tile(2)).result(10)
         first.result(10)
@@ -89,6 +89,20 @@ def test_a_cancelled_tile_is_not_computed(batcher, doubling):
         last = places.submit(tile(3))
         doubling.may.set()
         assert [first.result(10)[1], last.result(10)[1]] == [1.0, 3.0]
+    assert doubling.batches == [[1], [3]]
+
+
+def test_tiles_of_a_request_that_failed_meanwhile_are_not_computed(batcher, doubling):
+    with batcher.admit(1) as places:
+        first = places.submit(tile(1))
+        wait_until(lambda: not batcher._tiles)
+        with pytest.raises(ZeroDivisionError), batcher.admit(3) as others:
+            others.submit(tile(2))
+            raise ZeroDivisionError
+        doubling.may.set()
+        first.result(10)
+    with batcher.admit(1) as places:
+        assert places.submit(tile(3)).result(10)[1] == 3.0
     assert doubling.batches == [[1], [3]]
 
 

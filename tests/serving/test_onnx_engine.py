@@ -91,6 +91,19 @@ def test_the_graph_of_a_web_page_judges_ood_tiles_and_is_taken_first(exported, t
     assert unlike["sure"] is False and unlike["distance"] > answer["distance"]
 
 
+def test_a_tile_is_classified_although_the_backbone_of_the_attribution_is_gone(exported, run, tmp_path, tile):
+    from gradio_client import Client, handle_file
+
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(exported, tmp_path / "run" / "export")
+    moved = str(tmp_path / "nothing")
+    with serving(PredictionService({"run": tmp_path / "run"}, moved, engine="onnx")) as address:
+        client = Client(address, verbose=False)
+        verdict, bars, picture = client.predict(handle_file(tile), "run", api_name="/predict")
+    assert bars["label"] in verdict and picture is None
+    assert "There is no attribution map: There is no backbone" in verdict and str(tmp_path) not in verdict
+
+
 def test_of_several_files_in_the_folder_export_of_a_run_the_one_in_int8_is_taken(plain, run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     shutil.copytree(plain, tmp_path / "run" / "export")

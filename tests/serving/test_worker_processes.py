@@ -8,6 +8,9 @@ import pytest
 from served_app import serving, wait_until
 
 from orbitune.errors import OrbituneError
+from orbitune.serving.engines.model_copies import ModelSource
+from orbitune.serving.engines.ray_workers import cores_of_worker
+from orbitune.serving.engines.torch_engine import TorchEngine
 from orbitune.serving.service import PredictionService
 
 pytestmark = pytest.mark.slow
@@ -79,13 +82,42 @@ def test_workers_on_ray_answer_as_this_process_does(on_ray, address, tile_bytes)
             assert mine["probability"] == pytest.approx(theirs["probability"], abs=1e-4)
 
 
-def test_a_worker_on_ray_that_is_killed_is_started_again_and_the_request_answered(on_ray, tile_bytes):
+def test_a_worker_on_ray_that_is_killed_is_started_again_however_often_and_the_request_answered(
+    on_ray, tile_bytes
+):
     import ray
 
     with serving(on_ray) as address:
-        for worker in on_ray._workers._workers:
-            ray.kill(worker, no_restart=False)
-        post(address, tile_bytes)
+        for _ in range(5):
+            for worker in on_ray._workers._workers:
+                ray.kill(worker, no_restart=False)
+            post(address, tile_bytes)
+
+
+@pytest.mark.parametrize(
+    ("cores", "count", "each"),
+    [
+        ([4], 1, 4),
+        ([4], 3, 1),
+        ([4], 5, 0),
+        ([4, 4], 1, 4),
+        ([3, 3, 3], 4, 1),
+        ([3, 5], 2, 3),
+        ([1, 7], 3, 2),
+    ],
+)
+def test_a_worker_on_ray_has_no_more_cores_than_one_machine_can_give(cores, count, each):
+    assert cores_of_worker(cores, count) == each
+
+
+def test_workers_open_the_models_from_any_folder(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    engine = TorchEngine(run.name, "backbone")
+    source = ModelSource.of(engine, threads=1)
+    assert (source.source, source.backbone) == (str(run), str(run.parent / "backbone"))
+    monkeypatch.chdir(tmp_path)
+    source.load()
+    assert ModelSource.of(TorchEngine(run, "owner/name"), threads=1).backbone == "owner/name"
 
 
 def test_an_unknown_executor_is_refused_with_the_known_ones(run):

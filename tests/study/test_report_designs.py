@@ -106,6 +106,17 @@ def test_the_headline_answers_the_comparison_that_was_named(large):
     assert "on the spatial split BitFit is within 40 points of full fine-tuning (" in found
 
 
+def test_the_headline_says_once_what_holds_on_several_splits(large):
+    results = judge(large, METHODS, ("bitfit", "full"))
+    for entry in results["verdicts"]:
+        entry |= {"outcome": "within margin", "margin": 0.5}
+    found = re.compile(
+        r"on the random and spatial splits BitFit is within 0\.5 points of full fine-tuning "
+        r"\([^;]+ on the random split; [^;]+ on the spatial split\)\."
+    )
+    assert found.search(headline(results))
+
+
 def test_the_headline_names_the_role_of_what_was_not_fixed_beforehand(large):
     results = judge(large, METHODS, ("bitfit", "full"), before_test_read=False)
     assert headline(results).count(", exploratory)") == 2

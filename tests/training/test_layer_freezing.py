@@ -121,6 +121,20 @@ def test_a_plan_measures_steps_before_and_after_layers_are_frozen(recipe):
     assert (every.steps_measured, plan.steps_measured) == (5, 10)
 
 
+def test_a_plan_measures_each_phase_by_its_own_steps(recipe, monkeypatch):
+    frozen, step = [], Trainer.step
+
+    def watched(trainer):
+        loss = step(trainer)
+        frozen.append(trainer.network.frozen_layers)
+        return loss
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    plan = plan_run(recipe, progress=False)
+    each = plan.steps_measured // 2 + 1  # with one to warm up
+    assert frozen == [0] * each + [1] * each
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -594,3 +594,9 @@ def test_cached_activations_change_no_result_and_their_time_is_counted(recipe, t
     assert kept.cost.cache_seconds > 0
     assert (kept.cost.cache_reused, again.cost.cache_reused) == (False, True)
     assert evaluate(tmp_path / "kept", progress=False) == kept.test
+
+
+def test_scores_of_a_run_over_activations_of_8_bits_are_those_of_its_saved_model(recipe, tmp_path):
+    top = recipe.replace(augment="none", lora={"top_layers": 1}, cache_frozen=True, cache_bits=8)
+    done = train(top, tmp_path / "run", progress=False)
+    assert evaluate(tmp_path / "run", progress=False) == done.test

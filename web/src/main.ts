@@ -3,7 +3,7 @@
 import { type Arrived, listen } from "./inputs";
 import { fetchLearningData, type LearningData } from "./learn/data";
 import { forgetHead, keepHead, keptHead } from "./learn/kept";
-import { Learned } from "./learn/learned";
+import { gather, Learned, type Lesson } from "./learn/learned";
 import { TeachPanel } from "./learn/panel";
 import { Model, type PageFiles } from "./model/client";
 import { fetchDescription, type ModelDescription } from "./model/description";
@@ -88,10 +88,12 @@ class Page {
   /** Classify what waits, and what comes, with a model that has been loaded. */
   async use(model: Model): Promise<void> {
     this.model = model;
-    const kept = this.description.learning && keptHead(this.description);
+    // Now: a service worker that is registered later may hand out that of a newer model.
+    const data = this.description.learning && (await this.learningData().catch(() => null));
+    const kept = data && keptHead(this.description);
     if (kept) {
       try {
-        this.learned = Learned.fromFile(kept, await this.learningData(), this.description);
+        this.learned = Learned.fromKept(kept, data, this.description);
       } catch {
         forgetHead(this.description); // damaged
       }
@@ -101,6 +103,9 @@ class Page {
   }
 
   private add(files: Arrived[], truth?: string): void {
+    const problem = byId("problem");
+    problem.textContent = "There is no picture in it.";
+    problem.hidden = files.length > 0;
     if (!files.length) return;
     const added = files.map(({ name, file }): Entry => {
       return { id: this.added++, name, file, url: URL.createObjectURL(file), state: "waiting", truth };
@@ -155,7 +160,16 @@ class Page {
 
   private count(): void {
     this.list.count(this.entries);
-    this.panel?.show(this.entries, this.learned, this.names());
+    this.showLessons();
+  }
+
+  private showLessons(): void {
+    this.panel?.show(this.lessons(), this.learned, this.names());
+  }
+
+  /** Return what was learned, and what was stated since. */
+  private lessons(): Lesson[] {
+    return gather(this.learned?.lessons ?? [], this.entries);
   }
 
   private judge(entry: Entry): void {
@@ -175,13 +189,13 @@ class Page {
   /** Return the classes that a picture may be said to have. */
   private names(): string[] {
     if (!this.description.learning) return [];
-    const stated = this.entries.flatMap((entry) => entry.truth ?? []);
+    const stated = this.entries.flatMap((entry) => entry.truth || []);
     return [...new Set([...(this.learned?.head.classes ?? this.description.classes), ...stated])];
   }
 
   private state(entry: Entry, label: string): void {
-    entry.truth = label || undefined;
-    this.panel?.show(this.entries, this.learned, this.names());
+    entry.truth = label;
+    this.showLessons();
   }
 
   private learningData(): Promise<LearningData> {
@@ -190,16 +204,16 @@ class Page {
   }
 
   private async teach(): Promise<void> {
-    const lessons = this.entries.flatMap(({ answer, truth }) =>
-      answer && truth ? [{ features: answer.features, label: truth }] : [],
-    );
+    byId("lessons").textContent = "Learning ...";
     try {
-      this.learned = Learned.teach(await this.learningData(), lessons);
+      const data = await this.learningData();
+      await new Promise((painted) => setTimeout(painted, 50)); // the fit blocks the page
+      this.learned = Learned.teach(data, this.lessons());
     } catch (error) {
       byId("lessons").textContent = error instanceof Error ? error.message : String(error);
       return;
     }
-    keepHead(this.description, this.learned.toFile(this.description));
+    keepHead(this.description, this.learned.toKept(this.description));
     this.judgeAll();
   }
 

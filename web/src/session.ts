@@ -15,7 +15,7 @@ export interface Entry {
   answer?: Answer;
   /** Why it cannot be classified, to follow its name. */
   message?: string;
-  /** The class that the user has stated. */
+  /** The class that the user has stated; empty where it was taken back. */
   truth?: string;
 }
 

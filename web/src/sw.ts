@@ -33,14 +33,18 @@ scope.addEventListener("fetch", (event) => {
   if (event.request.method === "GET") event.respondWith(answer(event.request));
 });
 
-/** Cache all files; what the page has loaded already is there. */
+/** Cache all files; the large ones that the page has loaded already are there. */
 async function fill(): Promise<void> {
   const cache = await caches.open(CACHE);
-  const missing = [];
   for (const name of ["./", "files.js", ...Object.keys(bytes)]) {
-    if (!(await cache.match(name))) missing.push(name);
+    if (await cache.match(name)) continue;
+    const answer = await fetch(name, { cache: "no-cache" });
+    const size = (await answer.clone().blob()).size;
+    // A login page of a network, or a file of an export that is being copied. Servers may decompress gzip.
+    const other = size !== (bytes[name] ?? size) && !name.endsWith(".gz");
+    if (!answer.ok || other) throw new Error(`${name} is not the file that was exported`);
+    await cache.put(name, answer);
   }
-  await cache.addAll(missing.map((name) => new Request(name, { cache: "no-cache" })));
 }
 
 async function removeOthers(): Promise<void> {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import type { LearningData } from "../src/learn/data";
-import { Learned, type Lesson } from "../src/learn/learned";
+import { gather, Learned, type Lesson } from "../src/learn/learned";
 import type { ModelDescription } from "../src/model/description";
 
 const width = 3;
@@ -43,13 +43,28 @@ describe("what was learned", () => {
   });
 
   it("is the same after it was saved, and is refused by another model", () => {
-    const file = learned.toFile(model);
-    const opened = Learned.fromFile(file, data, model);
+    const file = learned.toKept(model);
+    const opened = Learned.fromKept(file, data, model);
     const features = [0.3, 0.2, 0.9];
     [...opened.probabilities(features, 2)].forEach((each, place) =>
       expect(each).toBeCloseTo(learned.probabilities(features, 2)[place]!, 5),
     );
     expect(opened.pictures).toEqual({ C: 10 });
-    expect(() => Learned.fromFile(file, data, { ...model, hashes: { recipe: "2" } })).toThrow("of another model");
+    expect(() => Learned.fromKept(file, data, { ...model, hashes: { recipe: "2" } })).toThrow("of another model");
+    const again = { ...data, start: { ...start, bias: Float64Array.from([0, 0.125]) } }; // of the same recipe
+    expect(() => Learned.fromKept(file, again, model)).toThrow("of another model");
+  });
+
+  it("is not lost when further pictures are taught after it was kept", () => {
+    const kept = Learned.fromKept(learned.toKept(model), data, model);
+    const answer = (features: number[]) => ({ features: Float32Array.from(features), probabilities: [], score: null, milliseconds: 0 });
+    const further = [
+      { answer: answer([1, 0.2, 0.3]), truth: "B" },
+      { answer: answer([0.4, 0.2, 0.3]) }, // nothing was stated
+      { answer: answer(Array.from(lessons[0]!.features)), truth: "" }, // taken back
+    ];
+    const all = gather(kept.lessons, further);
+    expect(all.map((lesson) => lesson.label)).toEqual([...Array<string>(9).fill("C"), "B"]);
+    expect(Learned.teach(data, all).head.classes).toEqual(["A", "B", "C"]);
   });
 });

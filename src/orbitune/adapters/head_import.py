@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
+from typing_extensions import Self
 
 from orbitune.errors import ModelError
 from orbitune.files import replacing, write_json
@@ -23,6 +24,8 @@ from orbitune.models.lineage.taught import HeldOutPictures, TaughtHead
 from orbitune.models.metadata import FILE, ClassNames, ParameterCounts, WeightStorage, check_class_names
 from orbitune.records import RecordError, StoredRecord
 
+LARGEST_NUMBER = 1e6
+
 
 class HeadFile(StoredRecord):
     """The file that the page saves.
@@ -37,6 +40,7 @@ class HeadFile(StoredRecord):
         means: of features of length 1, a row for each class with enough pictures, float32 in base64.
         pictures: number of taught pictures of each class.
         held_out: scores of the taught pictures.
+        start_bias: of the model's own head, float32 in base64: two trainings of one recipe differ in it.
     """
 
     kind: Literal["orbitune head"]
@@ -49,6 +53,18 @@ class HeadFile(StoredRecord):
     means: str
     pictures: dict[str, PositiveInt]
     held_out: HeldOutPictures
+    start_bias: str
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        """Check that what is stated of the pictures can be."""
+        check_class_names(self.classes)
+        held = self.held_out
+        if not self.pictures or not self.pictures.keys() <= set(self.classes):
+            raise ValueError("pictures are not of its classes")
+        if max(held.right_before, held.right_after) > held.pictures:
+            raise ValueError("held_out counts more pictures than it has")
+        return self
 
 
 def import_head(
@@ -76,8 +92,12 @@ def import_head(
         raise ModelError(f"{out} exists; choose another --out, or remove it.")
     taught, parent = _read(file), Bundle.open(source)
     found = parent.backbone(backbone)
-    weight, bias, means = _arrays(file, taught)
-    _check_model(file, taught, parent, width=read_head(parent.folder, found.family)[0].shape[1])
+    weight, bias, means, start = _arrays(file, taught)
+    own = read_head(parent.folder, found.family)
+    _check_model(file, taught, parent, width=own[0].shape[1])
+    # Stored weights of a bundle may have half the precision.
+    if start.shape != own[1].shape or not np.allclose(start, own[1], rtol=0.01, atol=1e-4):
+        raise ModelError(f"{file} was taught to another training than {parent.name}: its head differs.")
     with replacing(out) as folder:
         folder.mkdir()
         copy_saved(parent.folder, folder)
@@ -113,17 +133,19 @@ def _read(file: Path) -> HeadFile:
     if not isinstance(values, dict) or values.get("kind") != "orbitune head":
         raise ModelError(f"{file} is no head that the page of orbitune export --to web saved.")
     try:
-        taught = HeadFile.from_json(values)
-        check_class_names(taught.classes)
-    except (RecordError, ValueError) as error:
+        return HeadFile.from_json(values)
+    except RecordError as error:
         raise ModelError(f"{file} {error}") from None
-    return taught
 
 
-def _arrays(file: Path, taught: HeadFile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return weight (C, D), bias (C,) and means (K, D), float32."""
-    shapes = {"weight": (len(taught.classes), taught.width), "bias": (len(taught.classes),)}
-    shapes["means"] = (-1, taught.width)
+def _arrays(file: Path, taught: HeadFile) -> list[np.ndarray]:
+    """Return weight (C, D), bias (C,), means (K, D) and the bias of the start, float32."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "weight": (len(taught.classes), taught.width),
+        "bias": (len(taught.classes),),
+        "means": (-1, taught.width),
+        "start_bias": (-1,),
+    }
     found = []
     for name, shape in shapes.items():
         try:
@@ -131,10 +153,10 @@ def _arrays(file: Path, taught: HeadFile) -> tuple[np.ndarray, np.ndarray, np.nd
             found.append(values.reshape(shape).astype(np.float32))
         except ValueError:
             raise ModelError(f"{file} is damaged: {name} has another size. Save it again.") from None
-        if not np.isfinite(found[-1]).all():
-            raise ModelError(f"{file} is damaged: {name} holds a number that is not finite. Save it again.")
-    weight, bias, means = found
-    return weight, bias, means
+        # No fit comes near; larger ones overflow in the head.
+        if not (np.abs(found[-1]) < LARGEST_NUMBER).all():
+            raise ModelError(f"{file} is damaged: {name} holds a number that is no weight. Save it again.")
+    return found
 
 
 def _check_model(file: Path, taught: HeadFile, parent: Bundle, *, width: int) -> None:
@@ -146,7 +168,7 @@ def _check_model(file: Path, taught: HeadFile, parent: Bundle, *, width: int) ->
         "backbone": stated.backbone.weights_sha256,
         "recipe": stated.recipe_hash,
     }
-    other = [name for name, value in known.items() if value and taught.hashes.get(name) not in (None, value)]
+    other = [name for name, value in known.items() if value and taught.hashes.get(name) != value]
     if other or taught.classes[: len(parent.classes)] != parent.classes or taught.width != width:
         what = f"its {other[0]} differs" if other else "its classes or features differ"
         raise ModelError(f"{file} was taught to another model than {parent.name}: {what}.")

@@ -27,7 +27,7 @@ COMMANDS = {
     "orbitune.cli.train": ("plan", "train", "methods", "backbones", "trial", "robustness"),
     "orbitune.cli.evaluate": ("evaluate",),
     "orbitune.cli.study.commands": ("study", "report", "bench"),
-    "orbitune.cli.adapters": ("bundle", "import", "push", "pull", "adapters"),
+    "orbitune.cli.adapters": ("bundle", "import", "import-head", "push", "pull", "adapters"),
     "orbitune.cli.predict": ("predict",),
     "orbitune.cli.serve": ("serve",),
     "orbitune.cli.export": ("export",),

@@ -12,7 +12,9 @@ app = CommandSet("Trained models")
 
 @app.command()
 def serve(
-    sources: Annotated[list[str], typer.Argument(help="Bundles, finished runs, or hub ids of bundles")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Bundles, finished runs, hub ids of bundles, or exported files")
+    ],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on")] = 7860,
     login: Annotated[
@@ -50,7 +52,9 @@ def serve(
     account, path = parse_login(login), parse_root_path(root_path)
     hosts = AllowedHosts.for_address(host, tuple(allow_host or ()))
     chosen = parse_bands_option(bands)
-    service = PredictionService(name_models(sources), backbone, bands=chosen, engine=engine, workers=workers)
+    service = PredictionService(
+        name_models(sources), backbone, bands=chosen, engine=engine, workers=workers, executor=executor
+    )
     if log_json:
         log_requests_as_json()
 

@@ -123,7 +123,7 @@ FORMATS = {
             "web",
             write_web,
             open_web,
-            largest_difference=None,
+            largest_difference=FP16_DIFFERENCE,
             why_not=why_no_page,
             needs=_ONNX,
         ),

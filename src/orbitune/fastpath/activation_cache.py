@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orbitune.cache import cache_folder
+from orbitune.cache import ACTIVATIONS, cache_folder
 from orbitune.data.augment import dihedral_views
 from orbitune.data.checksummed_rows import ChecksummedRows, DamagedRowError, checksums
 from orbitune.data.loader import TileLoader
@@ -58,7 +58,7 @@ class ActivationCacheKey:
         """Folder of the states in the cache."""
         values = {name: value for name, value in asdict(self).items() if name != "bits" or value}
         text = json.dumps([CODE_VERSION, values], sort_keys=True)
-        return cache_folder("activations") / hashlib.sha256(text.encode()).hexdigest()
+        return cache_folder(ACTIVATIONS) / hashlib.sha256(text.encode()).hexdigest()
 
 
 class ActivationLoader:

@@ -31,6 +31,7 @@ def connect(cores: int) -> Any:
         _check_address(address)
         options |= {"address": "auto"}
     else:
+        options |= {"address": "local"}  # not one that `ray start` left on this machine
         options |= {"num_cpus": cores, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     try:
         ray.init(**options)

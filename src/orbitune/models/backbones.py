@@ -154,9 +154,7 @@ class Backbone:
         Raises:
             ModelError: transformers cannot read the configuration.
         """
-        preprocessing = self.preprocessing.model_dump(mode="json", exclude={"image_size"})
-        settings = {**preprocessing, "size": self.image_size}
-        return config_hash(self.folder / CONFIG, settings, read=lambda: self.config)
+        return config_hash(self.folder / CONFIG, self.preprocessing.settings, read=lambda: self.config)
 
 
 def find_backbone(name: str, folder: Path | None = None) -> Backbone:

@@ -273,7 +273,7 @@ def _last_layers(model: "nn.Module", family: Family, *, count: int) -> list[str]
     """Return the names of the last `count` layers, such as `vit.layers.11`."""
     layers = layer_names(model, family)
     if count > len(layers):
-        raise ModelError(f"The backbone has {len(layers)} layers; top_layers asks for the last {count}.")
+        raise ModelError(f"The backbone has {len(layers)} layers, fewer than --lora-top-layers {count}.")
     return layers[-count:]
 
 

@@ -19,6 +19,7 @@ from orbitune.data.band_statistics import BandStatistics
 from orbitune.data.transform import LARGEST, TileDtype, Transform
 from orbitune.errors import ModelError, counted
 from orbitune.files import write_json
+from orbitune.models.families.timm.config import PRETRAINED_CFG
 from orbitune.models.files.config_files import read_config_file
 from orbitune.records import JsonTuple, Record
 from orbitune.sources.band_names import COLOURS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from orbitune.models.families.family import Family
 
 PREPROCESSOR_CONFIG = "preprocessor_config.json"
+_OF_THE_FILE = f"the checkpoint's {PREPROCESSOR_CONFIG}"
 _RESAMPLE: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}  # PIL's filter numbers
 
 MAX_BANDS = 1024
@@ -59,6 +61,15 @@ class Preprocessing(Record):
     stated_by: str = ""
     bands: Annotated[JsonTuple[str], Field(min_length=1)] = COLOURS
     dtype: TileDtype = "uint8"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the JSON values that go into the hash of a backbone's settings.
+
+        Earlier versions, whose runs store it, named the file that a checkpoint of timm is converted to.
+        """
+        values = self.model_dump(mode="json", exclude={"image_size"}) | {"size": self.image_size}
+        return values | ({"stated_by": _OF_THE_FILE} if PRETRAINED_CFG in self.stated_by else {})
 
     @model_validator(mode="after")
     def _one_value_per_band(self) -> "Preprocessing":
@@ -200,7 +211,7 @@ class _PreprocessorConfig(BaseModel):
     rescale_factor: FiniteFloat = 1 / 255
     image_mean: Bands | None = None
     image_std: PositiveBands | None = None
-    stated_by: str = f"the checkpoint's {PREPROCESSOR_CONFIG}"  # in converted checkpoints
+    stated_by: str = _OF_THE_FILE  # another one in converted checkpoints
     size: Side | dict[str, Side] | None = None
     crop_size: Side | dict[str, Side] | None = None
 

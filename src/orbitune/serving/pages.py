@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orbitune.errors import OrbituneError, counted, one_line, printable
 from orbitune.inference.output_formats import cell
 from orbitune.inference.prediction import Prediction
-from orbitune.serving.error_handling import as_gradio_errors
+from orbitune.serving.error_handling import as_gradio_errors, hide_folders
 from orbitune.serving.images import overlay_attribution, write_example_tiles
 from orbitune.serving.map_page import add_map_tab, has_map_dependencies
 from orbitune.serving.served_model import ServedModel, TimedPrediction
@@ -118,15 +118,23 @@ def _predict_tile(service: PredictionService, path: str | None, *, name: str | N
         data, model = _read_upload(path), service.get_model(name)
         answer = _predict_or_raise(model, data)
         best, several = answer.classes[0], answer.several_labels
-        explained, verdict = model.compute_attribution(data, best.label), _describe(answer)
-        if explained is None:
-            whose = "This model's backbone" if model.bundle else "An ONNX file"
-            verdict += f"\n\n{whose} has no attribution map."
-        overlay = overlay_attribution(*explained) if explained else None
-        if several and overlay is not None:
-            verdict += f"\n\nThe attribution is that of {escape_markdown(best.label)}."
+        overlay, remark = _explain(model, data, best.label)
+        verdict = "\n\n".join(filter(None, [_describe(answer), remark]))
         shown = answer.classes[: _BARS if several else _TOP_CLASSES]
         return verdict, {each.label: each.probability for each in shown}, overlay
+
+
+def _explain(model: ServedModel, data: bytes, label: str) -> tuple[Any, str]:
+    """Return a tile's attribution overlay, None where there is none, and a remark on it as Markdown."""
+    try:
+        explained = model.compute_attribution(data, label)
+    except OrbituneError as error:  # an ONNX file is served without the backbone, which this needs
+        return None, f"There is no attribution map: {escape_markdown(hide_folders(str(error)))}"
+    if explained is None:
+        whose = "This model's backbone" if model.bundle else "An ONNX file"
+        return None, f"{whose} has no attribution map."
+    remark = f"The attribution is that of {escape_markdown(label)}." if model.several_labels else ""
+    return overlay_attribution(*explained), remark
 
 
 def _predict_or_raise(model: ServedModel, data: bytes) -> TimedPrediction:

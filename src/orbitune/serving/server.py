@@ -57,6 +57,7 @@ def serve(
             create_app(service, login=login, hosts=hosts, root_path=root_path),
             http=LimitedProtocol,
             ws="none",
+            log_config=None,  # uvicorn would replace handlers, see `log_requests_as_json`
             log_level="warning",
             access_log=False,
             server_header=False,

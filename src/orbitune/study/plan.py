@@ -67,6 +67,8 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
     epochs = setup.recipe.max_epochs
     rows = setup.views * sizes["train"] + sizes["validation"] + sizes["test"]
     train = setup.tiles_per_epoch * costs.train * epochs + rows * costs.cache
+    scored = sizes["validation"] + sizes["test"]  # at the end; over all layers where the cache is rounded
+    frozen = scored * costs.cache if setup.recipe.cache_bits else 0.0
     return Plan(
         recipe=setup.recipe,
         data=setup.data,
@@ -74,7 +76,7 @@ def plan_run(recipe: Recipe, progress: bool = True) -> Plan:
         parameters=parameters,
         seconds_per_epoch=train / epochs,
         train_seconds=train,
-        evaluation_seconds=(sizes["validation"] * (epochs + 1) + sizes["test"]) * costs.evaluate,
+        evaluation_seconds=(sizes["validation"] * epochs + scored) * costs.evaluate + frozen,
         start_seconds=prepared + costs.start,
         images_per_second=epochs * setup.tiles_per_epoch / train,
         peak_rss_bytes=peak_rss_bytes(),
@@ -150,6 +152,7 @@ def _step_seconds(trainer: Trainer, first: int, *, most: int) -> list[float]:
     """
     trainer.state.step = first
     trainer.step()  # warm-up: the first step also sets up the kernels
+    trainer.state.step = first  # so that no measured step belongs to the next phase
     seconds: list[float] = []
     begin = time.perf_counter()
     while len(seconds) < most:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orbitune.data.loader import TileLoader
 from orbitune.data.transform import to_tensor
 from orbitune.evaluation.details.seen_scores import with_seen
 from orbitune.evaluation.metrics import SplitScores
@@ -42,10 +43,11 @@ def finalise(trainer: Trainer) -> RunResult:
     accelerator.wait_for_everyone()  # until the first process has written the best weights
     _count_test_read(trainer)
     load_best(trainer.folder.best, trainer.model, epoch=trainer.best_epoch)
+    if trainer.setup.recipe.cache_bits:  # scores are those of the saved model, whose states have all bits
+        trainer.loader = TileLoader(trainer.setup.tiles, accelerator.device)
     with trainer.folder.recording_divergence():
         with trainer.meter.phase("evaluation"):
-            tta = trainer.setup.recipe.tta
-            task = trainer.setup.task
+            tta, task = trainer.setup.recipe.tta, trainer.setup.task
             logits = {split: task.storable(trainer.logits(split, tta)) for split in ("validation", "test")}
         if accelerator.is_main_process:
             _write_outputs(trainer, logits)

@@ -105,9 +105,9 @@ class TrainingSetup:
 
         if not isinstance(network, FastClassifier) or network.frozen_depth == 0:
             raise ModelError(
-                "There are no frozen layers below the trained ones to cache: use linear probing or top "
-                "layers, on the fast path, and tiles of three bands (with others, the patch embedding is "
-                "trained)."
+                "There are no frozen layers below the trained ones to cache: use --method linear or "
+                "--lora-top-layers, on the fast path, and tiles of three bands (with others, the patch "
+                "embedding is trained)."
             )
         inputs = self.inputs()
         key = ActivationCacheKey(

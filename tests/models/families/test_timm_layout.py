@@ -1,5 +1,6 @@
 """Checkpoints in timm's layout give the outputs of the same weights in the layout of transformers."""
 
+import dataclasses
 import json
 import os
 
@@ -114,6 +115,15 @@ def test_the_conversion_is_kept_and_gives_the_same_bytes(tmp_path, monkeypatch):
     assert again.folder != first.folder and again.weights_hash == first.weights_hash
     (again.folder / "model.safetensors").write_bytes(b"damaged")
     assert find_backbone(str(timm)).weights_hash == first.weights_hash
+
+
+def test_a_run_of_an_earlier_version_knows_its_backbone_again(tmp_path):
+    timm = in_timm_layout(backbone_folder(tmp_path / "hf"), tmp_path / "timm", "vit_tiny_patch16_224")
+    backbone = find_backbone(str(timm))
+    was = backbone.preprocessing.model_copy(
+        update={"stated_by": "the checkpoint's preprocessor_config.json"}
+    )  # which such runs named, and have in the hash of their inputs
+    assert backbone.settings_hash == dataclasses.replace(backbone, preprocessing=was).settings_hash
 
 
 def test_normalisation_that_a_checkpoint_does_not_state_is_named_as_timms_default(tmp_path):

@@ -14,7 +14,7 @@ export interface LearningData {
 /** Fetch the numbers that `orbitune export` wrote. @throws Error with a sentence for the user. */
 export async function fetchLearningData(model: ModelDescription): Promise<LearningData> {
   const { file, width, labels } = model.learning!;
-  const answer = await fetch(file).catch(() => null);
+  const answer = await fetch(file, { cache: "no-cache" }).catch(() => null);
   const bytes = answer?.ok ? await answer.arrayBuffer() : new ArrayBuffer(0);
   const sizes = [model.classes.length * width, model.classes.length, model.not_sure ? width * width : 0, labels.length * width];
   if (bytes.byteLength !== 4 * sizes.reduce((sum, each) => sum + each, 0)) {

@@ -1,12 +1,12 @@
 /** The head that was taught, kept in the browser until the user forgets it. */
 
 import type { ModelDescription } from "../model/description";
-import type { HeadFile } from "./learned";
+import type { KeptHead } from "./learned";
 
 /** A page of another model at the same address has another one. */
 const key = (model: ModelDescription) => `orbitune-head-${Object.values(model.hashes).join("-")}`;
 
-export function keepHead(model: ModelDescription, file: HeadFile): void {
+export function keepHead(model: ModelDescription, file: KeptHead): void {
   try {
     localStorage.setItem(key(model), JSON.stringify(file));
   } catch {
@@ -14,10 +14,10 @@ export function keepHead(model: ModelDescription, file: HeadFile): void {
   }
 }
 
-export function keptHead(model: ModelDescription): HeadFile | null {
+export function keptHead(model: ModelDescription): KeptHead | null {
   try {
     const text = localStorage.getItem(key(model));
-    return text ? (JSON.parse(text) as HeadFile) : null;
+    return text ? (JSON.parse(text) as KeptHead) : null;
   } catch {
     return null;
   }

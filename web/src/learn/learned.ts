@@ -1,6 +1,7 @@
 /** A head that was taught on the device, with what it knows of pictures unlike the training tiles. */
 
 import type { ModelDescription } from "../model/description";
+import type { Entry } from "../session";
 import type { LearningData } from "./data";
 import { extend, fitHead, type Head, logitsOf, type Sample, softmax } from "./fit";
 
@@ -17,7 +18,7 @@ export interface HeldOut {
   right_after: number;
 }
 
-/** The file that the page saves and keeps, and `orbitune import-head` reads. */
+/** The file that the page saves, and `orbitune import-head` reads. */
 export interface HeadFile {
   kind: "orbitune head";
   format: 1;
@@ -32,6 +33,13 @@ export interface HeadFile {
   means: string;
   pictures: Record<string, number>;
   held_out: HeldOut;
+  /** The bias of the head that was taught, float32 in base64: another training of the same recipe has another one. */
+  start_bias: string;
+}
+
+/** The file that the page keeps, with features and class of each taught picture, so that it can learn further ones. */
+export interface KeptHead extends HeadFile {
+  lessons: [string, string][];
 }
 
 /** So many pictures of a class make pictures like them no longer unlike the training tiles. */
@@ -47,6 +55,7 @@ export class Learned {
     private readonly means: Float64Array[],
     readonly pictures: Record<string, number>,
     readonly heldOut: HeldOut,
+    readonly lessons: Lesson[],
   ) {
     this.whitened = data.whitening ? means.map((mean) => whiten(mean, data.whitening!)) : [];
   }
@@ -63,12 +72,13 @@ export class Learned {
     );
     const pictures = Object.fromEntries(start.classes.map((name, index) => [name, counts[index]!]).filter(([, count]) => count));
     const head = fitHead(start, [...data.memory, ...samples]);
-    return new Learned(head, data, means, pictures, validate(start, data.memory, samples));
+    return new Learned(head, data, means, pictures, validate(start, data.memory, samples), lessons);
   }
 
-  /** Open a file that `toFile` made. @throws Error if it is not of this model. */
-  static fromFile(file: HeadFile, data: LearningData, model: ModelDescription): Learned {
-    const same = file.kind === "orbitune head" && file.format === 1 && sameHashes(file.hashes, model.hashes);
+  /** Open a file that `toKept` made. @throws Error if it is not of this model. */
+  static fromKept(file: KeptHead, data: LearningData, model: ModelDescription): Learned {
+    const same = file.kind === "orbitune head" && file.format === 1 && sameHashes(file.hashes, model.hashes) &&
+      file.start_bias === pack(data.start.bias);
     const [weight, bias, means] = [unpack(file.weight), unpack(file.bias), unpack(file.means)];
     if (!same || bias.length !== file.classes.length || weight.length !== bias.length * file.width) {
       throw new Error("The head is damaged, or of another model.");
@@ -76,7 +86,9 @@ export class Learned {
     const rows = Array.from({ length: means.length / file.width }, (_, row) =>
       means.slice(row * file.width, (row + 1) * file.width),
     );
-    return new Learned({ classes: file.classes, weight, bias, width: file.width }, data, rows, file.pictures, file.held_out);
+    const lessons = file.lessons.map(([features, label]) => ({ features: unpack(features), label }));
+    const head = { classes: file.classes, weight, bias, width: file.width };
+    return new Learned(head, data, rows, file.pictures, file.held_out, lessons);
   }
 
   toFile(model: ModelDescription): HeadFile {
@@ -92,7 +104,13 @@ export class Learned {
       means: pack(Float64Array.from(this.means.flatMap((mean) => [...mean]))),
       pictures: this.pictures,
       held_out: this.heldOut,
+      start_bias: pack(this.data.start.bias),
     };
+  }
+
+  toKept(model: ModelDescription): KeptHead {
+    const lessons = this.lessons.map(({ features, label }): [string, string] => [pack(features), label]);
+    return { ...this.toFile(model), lessons };
   }
 
   /** Return calibrated probabilities. */
@@ -159,7 +177,23 @@ function sameHashes(a: Record<string, string>, b: Record<string, string>): boole
   return Object.keys(b).every((name) => a[name] === b[name]);
 }
 
-function pack(values: Float64Array): string {
+/**
+ * Return the lessons of an earlier head with those of the session.
+ *
+ * @param entries of the session; one whose class was taken back is a lesson no more. The same picture counts once.
+ */
+export function gather(earlier: Lesson[], entries: Pick<Entry, "answer" | "truth">[]): Lesson[] {
+  const lessons = new Map(earlier.map((lesson) => [pack(lesson.features), lesson]));
+  for (const { answer, truth } of entries) {
+    if (!answer || truth === undefined) continue;
+    const features = pack(answer.features);
+    if (truth) lessons.set(features, { features: answer.features, label: truth });
+    else lessons.delete(features);
+  }
+  return [...lessons.values()];
+}
+
+function pack(values: ArrayLike<number>): string {
   const bytes = new Uint8Array(Float32Array.from(values).buffer);
   let text = "";
   for (const byte of bytes) text += String.fromCharCode(byte);

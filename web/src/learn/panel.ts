@@ -1,8 +1,7 @@
 /** The part of the page in which a model is taught. */
 
-import type { Entry } from "../session";
 import { byId, counted, make } from "../view/elements";
-import { FEWEST_OF_A_MEAN, type Learned } from "./learned";
+import { FEWEST_OF_A_MEAN, type Learned, type Lesson } from "./learned";
 
 export interface Actions {
   /** Classify pictures whose class the user has stated. */
@@ -35,15 +34,13 @@ export class TeachPanel {
   }
 
   /** Say what was taught, and what was learned. */
-  show(entries: Entry[], learned: Learned | null, names: string[]): void {
+  show(lessons: Lesson[], learned: Learned | null, names: string[]): void {
     byId("class-names").replaceChildren(...names.map((name) => make("option", { value: name })));
     const counts = new Map<string, number>();
-    for (const { truth, state } of entries) {
-      if (truth && state === "done") counts.set(truth, (counts.get(truth) ?? 0) + 1);
-    }
+    for (const { label } of lessons) counts.set(label, (counts.get(label) ?? 0) + 1);
     const few = [...counts].find(([name, count]) => !this.known.includes(name) && count < FEWEST_OF_A_MEAN);
-    const lessons = [...counts].map(([name, count]) => `${name}: ${counted(count, "picture")}`).join(", ");
-    const parts = [lessons && `${lessons}.`];
+    const listed = [...counts].map(([name, count]) => `${name}: ${counted(count, "picture")}`).join(", ");
+    const parts = [listed && `${listed}.`];
     if (few) parts.push(`A new class needs ${FEWEST_OF_A_MEAN} pictures, and a dozen teach more.`);
     if (learned) parts.push(describe(learned));
     byId("lessons").textContent = parts.filter(Boolean).join(" ");
@@ -57,6 +54,6 @@ function describe({ heldOut, pictures }: Learned): string {
   const { pictures: count, right_after: after, right_before: before } = heldOut;
   return (
     `Learned ${Object.keys(pictures).join(", ")}. Of ${counted(count, "picture")}, each left out of what it was ` +
-    `learned from, ${after} are labelled rightly, and ${before} were before.`
+    `learned from, ${after} got the right class, and ${before} before.`
   );
 }

@@ -24,7 +24,7 @@ const FORMAT = 1;
 
 /** Fetch model.json. @throws Error with a sentence for the user. */
 export async function fetchDescription(): Promise<ModelDescription> {
-  const answer = await fetch("model.json").catch(() => null);
+  const answer = await fetch("model.json", { cache: "no-cache" }).catch(() => null);
   if (!answer?.ok) throw new Error("model.json cannot be read. Is the folder of the page complete?");
   const found = (await answer.json().catch(() => null)) as ModelDescription | null;
   if (!found || found.format !== FORMAT || !Array.isArray(found.classes)) {

@@ -4,7 +4,7 @@ import { env, InferenceSession, Tensor } from "onnxruntime-web/wasm";
 
 import { readTile, type TileSize } from "../pixels/decode";
 import { Refusal } from "../refusal";
-import { download } from "./download";
+import { download, keep } from "./download";
 import type { Answer, Reply, Request } from "./messages";
 
 const BANDS = 3;
@@ -31,21 +31,28 @@ async function load(asked: Extract<Request, { kind: "load" }>): Promise<void> {
   try {
     tile = asked.tile;
     const [graph, runtime] = await Promise.all([
-      named("The model", download(asked.graph, asked.version, arrived)),
-      named("The runtime", download(asked.runtime, asked.version, arrived)),
+      named("The model", download(asked.graph, arrived)),
+      named("The runtime", download(asked.runtime, arrived)),
     ]);
     env.wasm.numThreads = asked.threads;
-    env.wasm.wasmBinary = runtime.buffer;
-    env.wasm.wasmPaths = { mjs: new URL("ort-wasm-simd-threaded.mjs", self.location.href).href };
-    session = await InferenceSession.create(graph, { executionProviders: ["wasm"] }).catch((error: unknown) => {
-      console.error(error);
-      throw new Error("The model cannot be opened: it is damaged, or the browser lacks the memory.");
-    });
+    env.wasm.wasmBinary = runtime.content.buffer;
+    env.wasm.wasmPaths = { mjs: new URL("ort-wasm-simd-threaded.js", self.location.href).href };
+    session = await open(graph.content);
     await compute(new Uint8Array(tile.width * tile.height * BANDS)); // the first call is slower
+    await keep([graph, runtime], asked.version);
     reply({ kind: "ready" });
   } catch (error) {
     reply({ kind: "failed", message: sentence(error) });
   }
+}
+
+async function open(graph: Uint8Array): Promise<InferenceSession> {
+  // On shared cores, threads that spin while they wait take the time of those that compute.
+  const extra = { session: { intra_op: { allow_spinning: "0" } } };
+  return InferenceSession.create(graph, { executionProviders: ["wasm"], extra }).catch((error: unknown) => {
+    console.error(error);
+    throw new Error("The model cannot be opened: it is damaged, or the browser lacks the memory.");
+  });
 }
 
 async function named<T>(what: string, done: Promise<T>): Promise<T> {

@@ -28,7 +28,7 @@ export async function readTile(file: Blob, size: TileSize): Promise<Uint8Array<A
   const header = readHeader(new Uint8Array(await file.slice(0, HEADER_BYTES).arrayBuffer()));
   if (header.kind === "TIFF") throw new Refusal("is a TIFF, which browsers do not open: save it as PNG");
   checkPixels(header.width, header.height);
-  const picture = await open(file);
+  const picture = await open(without(file, header.exif));
   try {
     checkPixels(picture.width, picture.height);
     checkSide(picture, size);
@@ -38,14 +38,16 @@ export async function readTile(file: Blob, size: TileSize): Promise<Uint8Array<A
   }
 }
 
+/** Return a file without some of its bytes. */
+function without(file: Blob, ranges: [number, number][]): Blob {
+  const ends = [...ranges, [file.size, file.size]];
+  return ranges.length ? new Blob(ends.map(([end], place) => file.slice(ends[place - 1]?.[1] ?? 0, end))) : file;
+}
+
 async function open(file: Blob): Promise<ImageBitmap> {
   try {
-    // The values as they are stored, as in Python: without colour profile, orientation and transparency.
-    return await createImageBitmap(file, {
-      colorSpaceConversion: "none",
-      imageOrientation: "none" as ImageOrientation,
-      premultiplyAlpha: "none",
-    });
+    // The values as they are stored, as in Python: without colour profile and transparency.
+    return await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
     throw new Refusal("is damaged, or of a kind that this browser does not open");
   }

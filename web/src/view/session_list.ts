@@ -54,6 +54,7 @@ export class SessionList {
     byId("counts").textContent = parts.join(", ");
     const bar = byId<HTMLProgressElement>("batch");
     bar.hidden = waiting === 0;
+    byId<HTMLButtonElement>("save").disabled = waiting > 0; // a table of a part looks whole
     bar.max = entries.length;
     bar.value = entries.length - waiting;
   }

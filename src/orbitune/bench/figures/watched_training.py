@@ -1,6 +1,7 @@
 """A training in a process of its own whose epochs are timed from the start of the process."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from orbitune.cache import ACTIVATIONS, cache_dir
 from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import RunResult, read_recipe
 from orbitune.files import scratch
@@ -75,12 +77,26 @@ def _training(recipe: Recipe, folder: Path) -> Iterator[subprocess.Popen[bytes]]
     """Start a training in folder/run; it is ended at the latest with the block."""
     recipe.save(folder / "recipe.yaml")
     command = ["train", "--recipe", str(folder / "recipe.yaml"), "--out", str(folder / "run"), "--quiet"]
-    process = subprocess.Popen([sys.executable, "-m", "orbitune", *command], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orbitune", *command],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "ORBITUNE_CACHE": str(_cache_without_activations(folder))},
+    )
     try:
         yield process
     finally:
         process.kill()
         process.wait()
+
+
+def _cache_without_activations(folder: Path) -> Path:
+    """Link the cache in a folder, so that each training pays for its own cached activations."""
+    own, shared = folder / "cache", cache_dir()
+    own.mkdir(mode=0o700)
+    for each in shared.iterdir() if shared.is_dir() else ():
+        if each.name != ACTIVATIONS:
+            (own / each.name).symlink_to(each.absolute())
+    return own
 
 
 def _scores(log: Path) -> list[float]:

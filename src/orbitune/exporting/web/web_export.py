@@ -1,7 +1,7 @@
 """Export to a folder of static files: a page that classifies in the browser.
 
 The page is built from the folder web/ of the repository, and lies in `page/`. The model is written beside it:
-its graph in int8, compressed, and `model.json`. The graph returns features and OOD scores too. The OOD
+its graph, compressed, and `model.json`. The graph returns features and OOD scores too. The OOD
 detector is fitted to the features of this graph, as `orbitune.inference.bundle_builder` fits that of a bundle
 to those of the trained model.
 """
@@ -10,6 +10,8 @@ import gzip
 import hashlib
 import json
 import shutil
+import zlib
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ import numpy as np
 
 from orbitune.exporting.onnx_export import add_metadata, open_session
 from orbitune.exporting.vit_graph import FEATURES, INPUT, OUTPUT
+from orbitune.exporting.web.rounded_weights import add_rounded
 from orbitune.files import write_json
 from orbitune.inference.ood_fitting import choose_rate, compute_outputs, fit_on_features
 from orbitune.models.files.head_tensors import read_head
@@ -52,7 +55,8 @@ def write_web(reference: "ReferenceModel", folder: Path) -> None:
         reference: the model to export.
         folder: folder to write.
     """
-    graph = _Graph(reference.quantized_graph.write(features=True))
+    writer = replace(reference.graph, linear=add_rounded, patches=add_rounded)
+    graph = _Graph(replace(writer).write(features=True))
     rate = choose_rate(None, len(reference.setup.splits["validation"]))
     detector = None
     shutil.copytree(PAGE, folder)
@@ -60,10 +64,10 @@ def write_web(reference: "ReferenceModel", folder: Path) -> None:
         if rate is not None:
             detector = fit_on_features(graph, reference.setup, rate=rate, display=display)[0]
         learning = _write_learning(folder, reference, graph=graph, detector=detector, display=display)
-    model = reference.quantized_graph.write(features=True, detector=detector)
+    model = replace(writer).write(features=True, detector=detector)
     threshold = {} if detector is None else {"ood_threshold": repr(detector.threshold)}
-    add_metadata(model, reference, merge_tokens=json.dumps(reference.merge_after), **threshold)
-    content = gzip.compress(model.SerializeToString(), mtime=0)
+    add_metadata(model, reference, **threshold)
+    content = _compress(model.SerializeToString())
     (folder / GRAPH).write_bytes(content)
     stated = {
         **_describe(reference, detector=detector, rate=rate),
@@ -83,6 +87,12 @@ def open_web(folder: Path, reference: "ReferenceModel") -> "Predict":
     """
     session = open_session(gzip.decompress((folder / GRAPH).read_bytes()))
     return lambda tiles: session.run([OUTPUT], {INPUT: tiles})[0]
+
+
+def _compress(content: bytes) -> bytes:
+    """Return content in the format of gzip; weights repeat no strings, and a search makes it larger."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, 31, 9, zlib.Z_HUFFMAN_ONLY)
+    return compressor.compress(content) + compressor.flush()
 
 
 class _Graph:

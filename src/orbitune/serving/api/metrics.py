@@ -31,7 +31,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "orbitune_request_seconds",
-            "Seconds from a complete request to its response.",
+            "Seconds from the headers of a request to its response, with those its body takes to arrive.",
             ["path"],
             buckets=_SECONDS,
             registry=registry,

@@ -1,7 +1,11 @@
 """The API's reference as one page without scripts, from its OpenAPI document."""
 
+import re
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 def render_reference(document: dict[str, Any], *, url: str) -> str:
@@ -15,24 +19,34 @@ def render_reference(document: dict[str, Any], *, url: str) -> str:
 
     template = files("orbitune.serving").joinpath("assets").joinpath("api.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(template)
+    environment.filters |= {"code": _mark_code, "type": _describe_type}
     operations = [
         {"method": method.upper(), "path": path, **operation}
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
     schemas = document["components"]["schemas"]
-    return page.render(document=document, operations=operations, schemas=schemas, url=url, type_of=_type_of)
+    page = environment.from_string(template)
+    return page.render(document=document, operations=operations, schemas=schemas, url=url)
 
 
-def _type_of(schema: dict[str, Any]) -> str:
-    """Return the type of a value in words, such as "list of LabelBody" or "number or null"."""
+def _mark_code(text: str) -> "Markup":
+    """Return a text as HTML, with what stands in backticks as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _describe_type(schema: dict[str, Any]) -> "Markup":
+    """Return the type of a value as HTML, such as "list of LabelBody", linked, or "number or null"."""
+    from markupsafe import Markup
+
     if "$ref" in schema:
-        return str(schema["$ref"].rpartition("/")[2])
+        return Markup('<a href="#{0}">{0}</a>').format(schema["$ref"].rpartition("/")[2])
     if options := schema.get("anyOf") or schema.get("oneOf"):
-        return " or ".join(_type_of(each) for each in options)
+        return Markup(" or ").join(_describe_type(each) for each in options)
     if schema.get("type") == "array":
-        return f"list of {_type_of(schema['items'])}"
+        return Markup("list of {}").format(_describe_type(schema["items"]))
     if isinstance(values := schema.get("additionalProperties"), dict):
-        return f"object of {_type_of(values)} by name"
-    return str(schema.get("type", "any"))
+        return Markup("by name a {}").format(_describe_type(values))
+    return Markup("{}").format(schema.get("type", "any"))

@@ -82,15 +82,16 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             "request_id": _request_id.get(),
             **getattr(record, "fields", {}),
+            "traceback": self.formatException(record.exc_info) if record.exc_info else None,
         }
         return json.dumps({name: value for name, value in fields.items() if value is not None})
 
 
 def log_requests_as_json() -> None:
-    """Log requests and warnings of the app to stderr, as one JSON object a line."""
+    """Log requests, and the warnings of all libraries, to stderr as one JSON object a line."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
-    for name in ("orbitune", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
+    logging.getLogger().handlers = [handler]
+    ours = logging.getLogger("orbitune")
+    ours.handlers, ours.propagate = [], True
     log.setLevel(logging.INFO)

@@ -1,5 +1,6 @@
 """Routes of the API: predictions, health, metrics, and the API's description."""
 
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,10 +37,12 @@ _REQUEST_BODY = {
 _ERRORS = {
     400: "Unknown model, or another form than is described",
     401: "User and password are needed",
+    408: "The body comes too slowly",
     413: "Too large, or too many files",
     422: "Not an image, or an invalid parameter",
     429: "Too many wrong passwords",
-    503: "Too many images are waiting; try again after `Retry-After` seconds",
+    500: "The server could not answer; its log says why",
+    503: "Too many images are waiting, or the server is being stopped; try again after `Retry-After` seconds",
 }
 _DESCRIPTION = (
     "Classify satellite image tiles. Every response has the header `X-Request-ID`: that of the request, or a "
@@ -58,7 +61,7 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
     import anyio
     from fastapi import Query, Request, Response
     from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import HTMLResponse, JSONResponse
+    from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
     from starlette.exceptions import HTTPException
 
     for kind, answer in (
@@ -72,23 +75,19 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
         status: {"model": ErrorBody, "description": text} for status, text in _ERRORS.items()
     }
 
-    @app.get("/api/health", summary="State of the service")
-    def health() -> HealthBody:
-        models = {name: list(model.classes) for name, model in service.models.items()}
-        return HealthBody(status="ok", version=version("orbitune"), engine=service.engine, models=models)
-
-    @app.get("/api/metrics", summary="Metrics in the format of Prometheus", response_class=Response)
-    def metrics() -> Response:
-        return Response(service.metrics.render(), media_type=service.metrics.content_type)
+    def address_of(request: Request) -> str:
+        """Return the address under which a client reaches the service."""
+        return f"{str(request.base_url).rstrip('/')}{root_path}"
 
     @app.get("/api/predict", include_in_schema=False)
     def explain_usage(request: Request) -> None:
-        raise ApiError(405, usage(request), headers={"Allow": "POST"})
+        raise ApiError(405, usage(address_of(request)), headers={"Allow": "POST"})
 
     @app.post(
         "/api/predict",
         summary="Classify images",
         response_model=PredictionBody | PredictionsBody,
+        response_description="Of one image a `PredictionBody`, of several a `PredictionsBody`",
         responses=errors,
         openapi_extra={"requestBody": _REQUEST_BODY},
     )
@@ -107,7 +106,7 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
     ) -> Response:
         try:
             chosen = service.get_model(model)
-            sent = await read_images(request)
+            sent = await read_images(request, address_of(request))
             answers = await chosen.predict_files(sent.files, top_k, limiter=decoding)
         except UnknownModelError as error:
             raise ApiError.of(400, error) from None
@@ -122,9 +121,25 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
             raise ApiError(422, body.error, kind="unreadable_image")
         return _respond(body)
 
+    @app.head("/api/health", include_in_schema=False)
+    @app.get("/api/health", summary="State of the service", response_description="It answers")
+    def health() -> HealthBody:
+        models = {name: list(model.classes) for name, model in service.models.items()}
+        return HealthBody(status="ok", version=version("orbitune"), engine=service.engine, models=models)
+
+    @app.get(
+        "/api/metrics",
+        summary="Metrics in the format of Prometheus",
+        response_class=PlainTextResponse,
+        response_description="Requests, predictions, batches, waiting images, memory",
+    )
+    def metrics() -> Response:
+        return Response(service.metrics.render(), media_type=service.metrics.content_type)
+
     def _respond(body: PredictionBody | PredictionsBody) -> Response:
         return Response(body.model_dump_json(exclude_unset=True), media_type="application/json")
 
+    @cache
     def describe() -> dict[str, Any]:
         from fastapi.openapi.utils import get_openapi
 
@@ -142,7 +157,7 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
 
     @app.get("/api/docs", include_in_schema=False)
     def reference(request: Request) -> HTMLResponse:
-        return HTMLResponse(render_reference(describe(), url=str(request.base_url).rstrip("/")))
+        return HTMLResponse(render_reference(describe(), url=address_of(request)))
 
 
 async def _answer_invalid(request: "Request", error: Any) -> "Response":

@@ -80,7 +80,7 @@ class PredictionBody(_Body):
 class PredictionsBody(_Body):
     """The predictions for several images, in the order of the files."""
 
-    predictions: list[PredictionBody]
+    predictions: list[PredictionBody] = Field(description="One for each file")
 
 
 class HealthBody(_Body):

@@ -30,13 +30,17 @@ class SentImages:
     several: bool
 
 
-def usage(request: "Request") -> str:
-    """Return one line that says how to send images to the address of a request."""
-    return _USAGE.format(url=request.url.replace(query=""))
+def usage(address: str) -> str:
+    """Return one line that says how to send images to the service at an address."""
+    return _USAGE.format(url=f"{address}/api/predict")
 
 
-async def read_images(request: "Request") -> SentImages:
+async def read_images(request: "Request", address: str) -> SentImages:
     """Return the body, the only file of a form, or its files in fields named `files`.
+
+    Args:
+        request: of a client.
+        address: of the service, for the message of an error.
 
     Raises:
         ApiError: the form has another content, or too many files.
@@ -45,7 +49,7 @@ async def read_images(request: "Request") -> SentImages:
     from starlette.exceptions import HTTPException
     from starlette.formparsers import MultiPartException
 
-    if not request.headers.get("content-type", "").startswith("multipart/"):
+    if not request.headers.get("content-type", "").lower().startswith("multipart/"):
         return SentImages([("image", await request.body())], several=False)
     try:
         async with request.form(max_files=MAX_FILES, max_fields=10) as form:
@@ -54,8 +58,8 @@ async def read_images(request: "Request") -> SentImages:
             if several or len(fields) == 1:
                 files = [(one_line(each.filename or "image"), await each.read()) for _, each in fields]
                 return SentImages(files, several)
-    except (HTTPException, MultiPartException) as error:
+    except (HTTPException, MultiPartException, UnicodeError) as error:
         if "Too many files" in str(error):
             sentence = f"At most {MAX_FILES} files are taken at once; send them in several requests."
             raise ApiError(413, sentence, kind="too_many_files") from None
-    raise ApiError(400, usage(request), kind="invalid_form")
+    raise ApiError(400, usage(address), kind="invalid_form")

@@ -65,6 +65,8 @@ class MicroBatcher:
     def admit(self, count: int) -> Iterator["Admission"]:
         """Reserve places for the tiles of one request, until the context is left.
 
+        Tiles that are not computed by then are wanted no more, and leave the queue.
+
         Args:
             count: number of tiles.
 
@@ -82,7 +84,7 @@ class MicroBatcher:
         try:
             yield admission
         finally:
-            admission.withdraw()
+            admission.end()
             with self._changed:
                 self._admitted -= count
 
@@ -102,7 +104,7 @@ class MicroBatcher:
 
     def _work(self) -> None:
         while (batch := self._next_batch()) is not None:
-            # A request that was cut off has cancelled its tiles.
+            # The tiles of a request that was cut off are cancelled.
             wanted = [each for each in batch if each[1].set_running_or_notify_cancel()]
             if not wanted:
                 continue
@@ -139,20 +141,27 @@ class Admission:
 
     def __init__(self, batcher: MicroBatcher, count: int) -> None:
         self._batcher, self._left = batcher, count
+        self._submitted: list[Future[Answer]] = []
 
     def submit(self, tile: np.ndarray) -> "Future[Answer]":
         """Add a tile (H, W, C) to the queue; its probabilities and OOD score will be the future's result."""
         future: Future[Answer] = Future()
         self._left -= 1
+        self._submitted.append(future)
         self._batcher._arrive(1, (tile, future))
         return future
 
-    def withdraw(self, count: int | None = None) -> None:
+    def end(self) -> None:
+        """Give up all places, and cancel the tiles that wait."""
+        for future in self._submitted:
+            future.cancel()
+        self.withdraw(self._left)
+
+    def withdraw(self, count: int) -> None:
         """Give up places: no batch waits for these tiles any longer.
 
         Args:
-            count: number of tiles; None for all that were not submitted.
+            count: number of tiles.
         """
-        count = self._left if count is None else count
         self._left -= count
         self._batcher._arrive(count)

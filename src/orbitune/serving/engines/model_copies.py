@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class ModelSource:
     """
 
     engine: type[Engine]
-    source: str | Path
+    source: str
     backbone: str | None
     bands: Sequence[str] | None
     threads: int
@@ -34,7 +34,8 @@ class ModelSource:
             engine: has the model opened.
             threads: of a batch in the other process.
         """
-        return cls(type(engine), engine.source, engine.backbone, engine.bands, threads)
+        source, backbone = _absolute(engine.source), _absolute(engine.backbone)
+        return cls(type(engine), source, backbone, engine.bands, threads)
 
     def load(self) -> Compute:
         """Open and load the model."""
@@ -70,6 +71,11 @@ class ModelCopies:
         if name not in self._loaded:
             self._loaded[name] = self._sources[name].load()
         return self._loaded[name]
+
+
+def _absolute(source: Any) -> Any:
+    """Return a path for a process in another folder; what is no path here, such as a hub id, as it is."""
+    return str(Path(source).resolve()) if source is not None and Path(source).exists() else source
 
 
 class Workers(Protocol):

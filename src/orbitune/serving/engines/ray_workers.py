@@ -1,7 +1,7 @@
 """Workers on a Ray cluster, each with a copy of the models."""
 
 import queue
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from orbitune.serving.engines.engine import Engine
 from orbitune.serving.engines.micro_batches import Compute
 from orbitune.serving.engines.model_copies import ModelCopies, ModelSource
 
-_RESTARTS = 3  # of a worker that dies; its batch is computed again
+_RETRIES = 3  # of a batch whose worker dies
 
 
 class RayWorkers:
@@ -38,14 +38,15 @@ class RayWorkers:
         self._ray = ray = connect(core_count())
         self.count = count
         try:
-            cpus = int(ray.cluster_resources().get("CPU", 1))
-            threads = max(1, cpus // count)
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            reserved = cores_of_worker([int(each.get("CPU", 0)) for each in nodes], count)
+            threads = max(1, reserved)
             sources = {name: ModelSource.of(each, threads=threads) for name, each in engines.items()}
             remote = ray.remote(
-                num_cpus=threads if threads * count <= cpus else 0,
+                num_cpus=reserved,
                 scheduling_strategy="SPREAD",
-                max_restarts=_RESTARTS,
-                max_task_retries=_RESTARTS,
+                max_restarts=-1,  # without an end: one that stays dead would fail whatever it is given
+                max_task_retries=_RETRIES,
             )(_RayWorker)
             self._workers = [remote.remote(sources) for _ in range(count)]
             for problem in self._get([each.load_all.remote() for each in self._workers]):
@@ -80,6 +81,20 @@ class RayWorkers:
             return self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             raise RunError(f"Lost a Ray worker: {first_line(error)}.") from None
+
+
+def cores_of_worker(cores: Sequence[int], count: int) -> int:
+    """Return the most cores that each worker can have, all of them on one machine.
+
+    Args:
+        cores: of each machine.
+        count: number of workers.
+
+    Returns:
+        0 if there are more workers than cores.
+    """
+    fitting = (each for each in range(max(cores), 0, -1) if sum(have // each for have in cores) >= count)
+    return next(fitting, 0)
 
 
 class _RayWorker(ModelCopies):

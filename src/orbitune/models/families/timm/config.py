@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 MODEL_TYPE = "timm_wrapper"  # of transformers' wrapper around timm's models
 FILTERS = {"bilinear": 2, "bicubic": 3}  # PIL's numbers
+PRETRAINED_CFG = "the pretrained_cfg of the checkpoint's config.json"
 
 Side = Annotated[int, Field(ge=1, le=1 << 14)]
 Three = Annotated[list[FiniteFloat], Field(min_length=1, max_length=64)]
@@ -25,13 +26,14 @@ class Pretrained(BaseModel):
     def preprocessor(self) -> dict[str, Any]:
         """Return the preprocessor_config.json of transformers."""
         absent = [name for name in ("mean", "std") if name not in self.model_fields_set]
-        stated = "the pretrained_cfg of the checkpoint's config.json"
         return {
             "size": {"height": self.input_size[1], "width": self.input_size[2]},
             "resample": FILTERS[self.interpolation],
             "image_mean": self.mean,
             "image_std": self.std,
-            "stated_by": f"timm's defaults ({stated} has no {' and no '.join(absent)})" if absent else stated,
+            "stated_by": f"timm's defaults ({PRETRAINED_CFG} has no {' and no '.join(absent)})"
+            if absent
+            else PRETRAINED_CFG,
         }
 
 

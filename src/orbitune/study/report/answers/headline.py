@@ -54,16 +54,22 @@ def _reached(row: MethodRow) -> str:
 
 
 def _answer(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
-    """Return what one method loses against the reference on each split."""
+    """Return what one method loses against the reference, splits of the same claim together."""
     scopes = list(dict.fromkeys(map(_scope, verdicts)))
-    clauses = []
+    claims: dict[tuple[str, str], list[VerdictRecord]] = {}
     for each in verdicts:
-        where = f"on the {view.split_name(each.split)} " if len(view.splits) > 1 else ""
-        if len(scopes) > 1:
-            own = _scope(each)
-            where = f"{where.rstrip()}, {own[0].lower()}{own[1:]}, "
         found = claim(each, method=method_name(each.method), reference=method_name(each.reference))
-        clauses.append(f"{where}{found} ({_interval(each)})")
+        claims.setdefault((_scope(each), found), []).append(each)
+    clauses = []
+    for (own, found), alike in claims.items():
+        splits = f"{fmt.listed([each.split for each in alike])} split{'s' if len(alike) > 1 else ''}"
+        where = f"on the {splits} " if len(view.splits) > 1 else ""
+        if len(scopes) > 1:
+            where = f"{where.rstrip()}, {own[0].lower()}{own[1:]}, "
+        of_each = [
+            f"{_interval(each)}{f' on the {each.split} split' if len(alike) > 1 else ''}" for each in alike
+        ]
+        clauses.append(f"{where}{found} ({'; '.join(of_each)})")
     answer = f"{fmt.listed(clauses)}."
     return f"{scopes[0]}, {answer}" if len(scopes) == 1 else fmt.capital(answer)
 
