@@ -13,6 +13,14 @@ export interface PageFiles {
 export const RUNTIME = "ort-wasm-simd-threaded.wasm.gz";
 const MOST_THREADS = 4;
 
+/**
+ * Half of the cores: where other programs need the rest, a thread that waits for another costs more than it saves.
+ * Threads share memory, which a browser allows on isolated pages alone: see the service worker.
+ */
+function threadCount(): number {
+  return crossOriginIsolated ? Math.max(1, Math.min(MOST_THREADS, navigator.hardwareConcurrency >> 1)) : 1;
+}
+
 interface Waiting {
   resolve: (answer: Answer) => void;
   reject: (error: Error) => void;
@@ -52,8 +60,7 @@ export class Model {
         runtime: new URL(RUNTIME, document.baseURI).href,
         bytes: model.graph.bytes + (files.bytes[RUNTIME] ?? 0),
         version: files.version,
-        // Threads share memory, which a browser allows on isolated pages alone: see the service worker.
-        threads: crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1,
+        threads: threadCount(),
       });
     });
   }
