@@ -10,7 +10,8 @@ from orbitune.errors import OrbituneError
 def test_the_figure_of_many_clients_is_the_slowest_hundredth_of_real_answers(run):
     found = app_load.measure(str(run), engine="torch", clients=5, seconds=1.0)
     details = dict(found["details"])
-    assert details["clients"] == "5" and int(details["answers"].partition(",")[0]) > 5
+    answers = details["answers"].partition(", ")[0].replace(",", "")
+    assert details["clients"] == "5" and int(answers) >= 5
     assert float(details["50 % within"].split()[0]) <= found["value"] + 5e-4
     assert found["value"] <= float(details["slowest"].split()[0]) + 5e-4
 
