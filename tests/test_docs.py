@@ -169,6 +169,21 @@ def test_the_speeds_and_losses_of_int8_files_in_the_docs_are_those_of_the_commit
     assert f"interval {low:.2f} to {high:.2f}".replace("-", "\u2212") in page
 
 
+def test_the_answers_of_the_service_in_the_docs_are_those_of_the_committed_benchmark():
+    file = DOCS / "results" / "bench-service-eurosat-vit-tiny.json"
+    figure = json.loads(file.read_text())["figures"][0]
+    page = " ".join(read_page("guides/serve.md").split())
+    assert f"answers to 50 clients take at most {1000 * figure['value']:.0f} ms" in page
+
+
+def test_the_figures_of_the_page_in_the_browser_in_the_docs_are_the_measured_ones():
+    measured = json.loads((DOCS / "results" / "web-page.json").read_text())
+    page = " ".join(read_page("guides/export.md").split())
+    size, first = measured["bytes_before_first_answer"] / 1e6, measured["first_answer_seconds"]
+    assert f"takes {size:.1f} MB and {first:.1f} seconds to the first answer" in page
+    assert f"then {measured['tile_milliseconds']['first']['picture']:.0f} ms for a picture" in page
+
+
 def test_the_accuracy_of_few_tiles_in_the_docs_is_that_of_the_committed_benchmark():
     [figure] = json.loads((DOCS / "results" / "bench-few-tiles.json").read_text())["figures"]
     assert f"reached {figure['value']:.1%} on".replace("%", " %") in read_page("guides/few-tiles.md")
