@@ -12,12 +12,9 @@ from orbitune.fold import Fold
 
 TaskName = Literal["single-label", "multi-label"]
 DEFAULT_BACKBONE = "facebook/dinov2-small"
-ATTENTION = (
-    "q",
-    "k",
-    "v",
-)  # roles of layers, see `orbitune.models.families.family`, that LoRA adapts by default
 """DINOv2 ViT-S/14 of Meta (Apache-2.0): 22 million parameters, 88 MB, from the Hugging Face hub."""
+ATTENTION = ("q", "k", "v")
+"""Roles of layers, see `orbitune.models.families.family`, that LoRA adapts by default."""
 
 
 def option_of(setting: str) -> str:

@@ -99,6 +99,11 @@ def _split(name: str) -> tuple[str, str]:
     return stem, ending.casefold()
 
 
+def taken(path: str | os.PathLike[str]) -> str:
+    """Return the message for an output folder that exists already."""
+    return f"{path} exists; choose another --out, or remove it."
+
+
 def missing(what: str, path: str | os.PathLike[str], *, advice: str = "", names: Sequence[str] = ()) -> str:
     """Return the message for a path that does not exist, or is a file in place of a folder.
 

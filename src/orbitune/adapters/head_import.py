@@ -23,6 +23,7 @@ from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.lineage.taught import HeldOutPictures, TaughtHead
 from orbitune.models.metadata import FILE, ClassNames, ParameterCounts, WeightStorage, check_class_names
 from orbitune.records import RecordError, StoredRecord
+from orbitune.suggestions import taken
 
 LARGEST_NUMBER = 1e6
 
@@ -89,7 +90,7 @@ def import_head(
     """
     file, out = Path(file), Path(out)
     if out.exists():
-        raise ModelError(f"{out} exists; choose another --out, or remove it.")
+        raise ModelError(taken(out))
     taught, parent = _read(file), Bundle.open(source)
     found = parent.backbone(backbone)
     weight, bias, means, start = _arrays(file, taught)

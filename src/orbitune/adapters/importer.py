@@ -25,6 +25,7 @@ from orbitune.models.preprocessing import (
     read_preprocessing,
     write_preprocessing,
 )
+from orbitune.suggestions import taken
 
 _LOGGER = logging.getLogger("orbitune")
 
@@ -55,7 +56,7 @@ def import_adapter(
     """
     folder, out, found = Path(folder), Path(out), open_backbone(backbone)
     if out.exists():
-        raise ModelError(f"{out} exists; choose another --out, or remove it.")
+        raise ModelError(taken(out))
     classes = _class_names(labels)
     config, tensors = _read(folder)
     if _stored(folder).get("task", "single-label") != "single-label":

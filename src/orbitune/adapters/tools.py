@@ -18,7 +18,7 @@ from orbitune.models.lineage.merging import MergeParent, MergeScore
 from orbitune.models.lineage.seen_file import merge_seen
 from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.preprocessing import write_preprocessing
-from orbitune.suggestions import missing
+from orbitune.suggestions import missing, taken
 from orbitune.training.stored.integrity import check_run
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def merge(
     """
     out = Path(out)
     if out.exists():
-        raise ModelError(f"{out} exists; choose another --out, or remove it.")
+        raise ModelError(taken(out))
     if not 0 <= weight <= 1:
         raise ModelError(f"The weight of the first adapter is between 0 and 1, not {weight:g}.")
     _check_compatible(one, other)

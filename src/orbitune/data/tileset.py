@@ -31,7 +31,7 @@ from orbitune.data.transform import TileDtype
 from orbitune.errors import DataError, counted
 from orbitune.files import scratch
 from orbitune.recipe_paths import is_synthetic
-from orbitune.sources.band_names import ALL, COLOURS, find_bands, wavelength
+from orbitune.sources.band_names import ALL, COLOURS, find_bands, is_rgb, wavelength
 from orbitune.sources.decode import DECODER_VERSION
 from orbitune.sources.manifest import ColumnSelection
 from orbitune.sources.registry import Source, find_source
@@ -97,7 +97,7 @@ class TileSet:
     @property
     def is_rgb(self) -> bool:
         """Return whether these are 8-bit RGB tiles, as backbones read them."""
-        return self.bands == COLOURS and self.dtype == "uint8"
+        return is_rgb(self.bands, self.dtype)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Read tiles and verify their checksums.

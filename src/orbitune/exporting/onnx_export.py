@@ -7,6 +7,7 @@ hashes. Opset and IR version are those of `orbitune.exporting.graph_builder`, or
 `orbitune.exporting.traced_graph` for a model that only transformers computes.
 """
 
+import gzip
 import json
 from dataclasses import replace
 from importlib.metadata import version
@@ -80,11 +81,13 @@ def open_session(model: Path | bytes, *, threads: int = 0) -> Any:
     """Return an onnxruntime.InferenceSession on the CPU.
 
     Args:
-        model: ONNX file, or its content.
+        model: ONNX file, compressed with gzip if its name ends in .gz; or its content.
         threads: of a call; 0 for one per core.
     """
     import onnxruntime
 
+    if isinstance(model, Path) and model.suffix == ".gz":
+        model = gzip.decompress(model.read_bytes())
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # On shared cores, threads that spin while they wait take the time of those that compute.

@@ -65,9 +65,8 @@ class BlockEncoding:
     def encode(self, states: Tensor) -> Tensor:
         """Return states (B, N, D) as uint8 (B, row_bytes): all numbers, then their scales."""
         blocks = states.float().reshape(len(states), -1, self._block)
-        limits = torch.finfo(
-            torch.float16
-        )  # below its smallest normal number scales would be rounded coarsely
+        # Below the smallest normal number scales would be rounded coarsely.
+        limits = torch.finfo(torch.float16)
         scales = (blocks.abs().amax(-1, keepdim=True) / _LARGEST).clamp(limits.tiny, limits.max).half()
         numbers = (blocks / scales.float()).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
         return torch.cat([part.flatten(1).view(torch.uint8) for part in (numbers, scales)], 1)

@@ -24,7 +24,7 @@ from orbitune.inference.prediction import PredictionRule
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, open_saved
 from orbitune.models.lineage.fine_tuned import backbone_of, place_of
-from orbitune.models.metadata import HUB_FILES, ModelMetadata
+from orbitune.models.metadata import FILE, HUB_FILES, ModelMetadata
 from orbitune.models.methods import find_method
 from orbitune.sources.hub_ids import means_path
 from orbitune.suggestions import missing
@@ -76,8 +76,7 @@ class Bundle:
             OrbituneError: there is none, it is damaged, of a newer version, or not finished.
         """
         folder = _folder_of(str(place))
-        is_run = any((folder / name).is_file() for name in ("recipe.yaml", "result.json"))
-        bundle = _of_run(folder) if is_run else cls(folder, open_saved(folder))
+        bundle = _of_run(folder) if _is_run(folder) else cls(folder, open_saved(folder))
         find_method(bundle.metadata.method)
         return bundle
 
@@ -203,6 +202,15 @@ class Bundle:
             ModelError: the backbone has other weights than in training, or files are damaged.
         """
         return load_saved(self.folder, backbone, metadata=self.metadata)
+
+
+def holds_model(folder: Path) -> bool:
+    """Return whether a folder is a bundle or a run."""
+    return _is_run(folder) or (folder / FILE).is_file()
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("recipe.yaml", "result.json"))
 
 
 def _folder_of(place: str) -> Path:

@@ -27,7 +27,7 @@ from orbitune.models.metadata import (
     WeightStorage,
 )
 from orbitune.progress import ProgressDisplay
-from orbitune.suggestions import unknown
+from orbitune.suggestions import taken, unknown
 from orbitune.training.evaluate import reopen
 from orbitune.training.setup import TrainingSetup
 
@@ -73,7 +73,7 @@ def build_bundle(
     if false_alarm_rate is not None and not 0 < false_alarm_rate < 0.5:
         raise RunError("The false-alarm rate must be between 0 and 0.5, such as 0.01.")
     if out.exists():
-        raise RunError(f"{out} exists; choose another --out, or remove it.")
+        raise RunError(taken(out))
     source = Bundle.open(run)
     result, setup = reopen(run, progress)
     rate = choose_rate(false_alarm_rate, len(setup.splits["validation"]))

@@ -11,6 +11,7 @@ from orbitune.hub import snapshot
 from orbitune.inference.bundle import Bundle
 from orbitune.models.lineage.fine_tuned import CARRIED
 from orbitune.models.metadata import HUB_FILES
+from orbitune.suggestions import taken
 
 
 def push_to_hub(bundle: Bundle | str | Path, repo_id: str, *, private: bool = False) -> str:
@@ -78,7 +79,7 @@ def pull_from_hub(repo_id: str, out: str | Path) -> Bundle:
     """
     out = Path(out)
     if out.exists():
-        raise OrbituneError(f"{out} exists; choose another --out, or remove it.")
+        raise OrbituneError(taken(out))
     source = snapshot(repo_id, "model", patterns=HUB_FILES)
     Bundle.open(source)
     with replacing(out) as folder:

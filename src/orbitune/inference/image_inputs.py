@@ -18,7 +18,7 @@ from PIL import Image
 from orbitune.errors import DataError, printable
 from orbitune.extras import MissingExtraError
 from orbitune.sources.band_files import is_band_folder, read_band_folder
-from orbitune.sources.band_names import COLOURS, check_count
+from orbitune.sources.band_names import COLOURS, check_count, is_rgb
 from orbitune.sources.decode import BadImageError, pixels_of_image, read_pixels, to_uint8_tile
 from orbitune.sources.image_folder import is_side_file, list_files, read_file
 from orbitune.sources.manifest import is_hidden
@@ -63,7 +63,7 @@ class TileSpec:
     @property
     def is_rgb(self) -> bool:
         """Return whether the model reads 8-bit red, green and blue."""
-        return self.bands == COLOURS and self.dtype == "uint8"
+        return is_rgb(self.bands, self.dtype)
 
 
 def expand(inputs: Any) -> Iterator[ImageInput]:

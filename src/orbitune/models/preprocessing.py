@@ -22,7 +22,7 @@ from orbitune.files import write_json
 from orbitune.models.families.timm.config import PRETRAINED_CFG
 from orbitune.models.files.config_files import read_config_file
 from orbitune.records import JsonTuple, Record
-from orbitune.sources.band_names import COLOURS
+from orbitune.sources.band_names import COLOURS, is_rgb
 
 if TYPE_CHECKING:
     from orbitune.models.families.family import Family
@@ -90,7 +90,7 @@ class Preprocessing(Record):
     @property
     def is_rgb(self) -> bool:
         """Return whether the model reads 8-bit red, green and blue."""
-        return self.bands == COLOURS and self.dtype == "uint8"
+        return is_rgb(self.bands, self.dtype)
 
     @property
     def transform(self) -> Transform:

@@ -67,6 +67,11 @@ class MissingBandError(DataError):
     """Bands that a file or a data set lacks."""
 
 
+def is_rgb(bands: tuple[str, ...], dtype: str) -> bool:
+    """Return whether tiles of these bands and dtype are 8-bit red, green and blue."""
+    return bands == COLOURS and dtype == "uint8"
+
+
 def canonical_name(name: str) -> str | None:
     """Return the name of the Sentinel-2 band that a name or alias means.
 

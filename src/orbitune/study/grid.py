@@ -261,13 +261,13 @@ class Grid(Record):
         depends on it.
 
         Args:
-            recipes: one per method.
+            recipes: one per method; relative paths in them are made absolute.
 
         Raises:
             OrbituneError: a value is invalid in a recipe, a recipe has no split to fold, or no method has a
                 rank to sweep.
         """
-        fixed = [self._fixed(recipe) for recipe in recipes]
+        fixed = [self._fixed(recipe.anchored()) for recipe in recipes]
         scratch = [recipe for recipe in fixed if recipe.backbone == SCRATCH]  # on no other backbone
         fixed = [recipe for recipe in fixed if recipe not in scratch]
         base = [BACKBONE.replace(recipe, name) for name in self.backbones for recipe in fixed] or fixed

@@ -187,7 +187,7 @@ class Study:
         """
         require("study", purpose="studies")  # first: it brings `train` too
         require("train", purpose="studies")
-        specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
+        specs = self.grid.runs(self.recipes)
         path, live = self.folder.path, progress and sys.stderr.isatty()
         self.folder.check_place()
         unfinished = [spec.recipe for spec in specs if not self.folder.finished(spec)]
@@ -270,7 +270,7 @@ class Study:
             OrbituneError: the study cannot be run, or its power cannot be planned.
         """
         require("train", purpose="studies")
-        specs = self.grid.runs([recipe.anchored() for recipe in self.recipes])
+        specs = self.grid.runs(self.recipes)
         design = self._design(specs)
         stated, observed = StatedVariability(accuracy, spread, discordant), Path(pilot) if pilot else None
         expect_plannable(design, pilot=observed, stated=stated)

@@ -5,6 +5,7 @@ import socket
 import statistics
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,12 +25,7 @@ def measure(run: str) -> dict[str, Any]:
 
     Each request sends another validation tile as PNG.
     """
-    from pathlib import Path
-
-    _, setup = reopen(Path(run), progress=False)
-    bodies = [
-        encode_png(tile) for tile in setup.tiles.read(setup.splits["validation"][: _WARMUP + _REQUESTS])
-    ]
+    bodies = encode_tiles(run, _WARMUP + _REQUESTS)
     service = PredictionService({"run": run})
     app = create_app(service)
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -57,8 +53,13 @@ def _ask(url: str, bodies: list[bytes]) -> list[float]:
     return taken[_WARMUP:]
 
 
-def encode_png(tile: Any) -> bytes:
-    """Return a tile, uint8 (H, W, 3), as the content of a PNG file."""
+def encode_tiles(run: str, count: int) -> list[bytes]:
+    """Return the first validation tiles of a run, as the contents of PNG files."""
+    _, setup = reopen(Path(run), progress=False)
+    return [_encode(tile) for tile in setup.tiles.read(setup.splits["validation"][:count])]
+
+
+def _encode(tile: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(tile).save(file, "PNG")
     return file.getvalue()

@@ -7,14 +7,12 @@ import sys
 import threading
 import time
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from orbitune.bench.figures.app_latency import encode_png
+from orbitune.bench.figures.app_latency import encode_tiles
 from orbitune.errors import OrbituneError
-from orbitune.training.evaluate import reopen
 
 _TILES = 200  # validation tiles that the clients send in turn
 _WARMUP = 2.0  # seconds
@@ -32,8 +30,7 @@ def measure(run: str, *, engine: str = "onnx", clients: int = 50, seconds: float
         clients: number of clients.
         seconds: of the measurement, after two of warm-up.
     """
-    _, setup = reopen(Path(run), progress=False)
-    bodies = [encode_png(tile) for tile in setup.tiles.read(setup.splits["validation"][:_TILES])]
+    bodies = encode_tiles(run, _TILES)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "orbitune", "serve", run, "--engine", engine, "--port", str(port)]

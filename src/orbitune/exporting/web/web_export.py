@@ -6,7 +6,6 @@ detector is fitted to the features of this graph, as `orbitune.inference.bundle_
 to those of the trained model.
 """
 
-import gzip
 import hashlib
 import json
 import shutil
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orbitune.exporting.onnx_export import add_metadata, open_session
+from orbitune.exporting.onnx_export import add_metadata, open_onnx, open_session
 from orbitune.exporting.vit_graph import FEATURES, INPUT, OUTPUT
 from orbitune.exporting.web.rounded_weights import add_rounded
 from orbitune.files import write_json
@@ -41,7 +40,7 @@ FEWEST_REMEMBERED, MOST_REMEMBERED, ALL_REMEMBERED = 4, 20, 1000
 def why_no_page(reference: "ReferenceModel") -> str | None:
     """Return why a browser cannot prepare the tiles of a model, to follow a colon; None where it can."""
     used = reference.setup.preprocessing
-    if used.is_rgb and used.dtype == "uint8":
+    if used.is_rgb:
         return None
     return (
         f"a browser opens 8-bit pictures, and the model reads {used.dtype} tiles of {len(used.bands)} bands"
@@ -85,8 +84,7 @@ def open_web(folder: Path, reference: "ReferenceModel") -> "Predict":
         folder: what `write_web` wrote.
         reference: the model that it was exported from.
     """
-    session = open_session(gzip.decompress((folder / GRAPH).read_bytes()))
-    return lambda tiles: session.run([OUTPUT], {INPUT: tiles})[0]
+    return open_onnx(folder / GRAPH, reference)
 
 
 def _compress(content: bytes) -> bytes:

@@ -35,6 +35,7 @@ from orbitune.models.lineage.seen_file import copy_seen
 from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.metadata import FILE, WeightStorage
 from orbitune.sources.band_names import BandChoice
+from orbitune.suggestions import taken
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def adapt(
     """
     out = Path(out)
     if out.exists():
-        raise DataError(f"{out} exists; choose another --out, or remove it.")
+        raise DataError(taken(out))
     if points is None:
         raise DataError(
             "Give labelled points (--points): orbitune map-sample --by uncertainty lists the places of a map "

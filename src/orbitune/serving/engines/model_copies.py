@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from orbitune.recipe_paths import anchor_path
 from orbitune.serving.engines.engine import Engine
 from orbitune.serving.engines.micro_batches import Compute
 
@@ -34,7 +34,8 @@ class ModelSource:
             engine: has the model opened.
             threads: of a batch in the other process.
         """
-        source, backbone = _absolute(engine.source), _absolute(engine.backbone)
+        source = anchor_path(str(engine.source))  # for a process in another folder
+        backbone = engine.backbone and anchor_path(engine.backbone)
         return cls(type(engine), source, backbone, engine.bands, threads)
 
     def load(self) -> Compute:
@@ -71,11 +72,6 @@ class ModelCopies:
         if name not in self._loaded:
             self._loaded[name] = self._sources[name].load()
         return self._loaded[name]
-
-
-def _absolute(source: Any) -> Any:
-    """Return a path for a process in another folder; what is no path here, such as a hub id, as it is."""
-    return str(Path(source).resolve()) if source is not None and Path(source).exists() else source
 
 
 class Workers(Protocol):

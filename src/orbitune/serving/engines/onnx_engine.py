@@ -3,7 +3,6 @@
 The graph of a web page has an OOD detector. Others have none: `sure` and `distance` are None then.
 """
 
-import gzip
 import json
 import zlib
 from pathlib import Path
@@ -19,7 +18,7 @@ from orbitune.exporting.onnx_export import open_session
 from orbitune.exporting.vit_graph import INPUT, OOD_SCORE, OUTPUT
 from orbitune.exporting.web.web_export import GRAPH
 from orbitune.extras import require
-from orbitune.inference.bundle import Bundle
+from orbitune.inference.bundle import Bundle, holds_model
 from orbitune.inference.image_inputs import TileSpec
 from orbitune.inference.prediction import PredictionRule
 from orbitune.serving.engines.engine import Engine
@@ -38,8 +37,7 @@ class OnnxEngine(Engine):
         require("export", "onnxruntime", purpose="serving ONNX files")
         self.file = find_graph(Path(self.source))
         folder = Path(self.source)
-        marks = ("orbitune.json", "recipe.yaml", "result.json")
-        self.bundle = Bundle.open(folder) if any((folder / name).is_file() for name in marks) else None
+        self.bundle = Bundle.open(folder) if holds_model(folder) else None
         session = self._session = _open(self.file, self.threads)
         stated = session.get_modelmeta().custom_metadata_map
         try:
@@ -122,7 +120,6 @@ def _open(file: Path, threads: int) -> Any:
     refused += (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf)
     refused += (ort.NotImplemented, ort.RuntimeException)
     try:
-        model = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file
-        return open_session(model, threads=threads)
+        return open_session(file, threads=threads)
     except refused as error:
         raise RunError(f"{file} cannot be opened by ONNX Runtime ({first_line(error)}).") from None

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orbitune.errors import counted
+from orbitune.machine.timestamps import format_time
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import (
     BulletList,
@@ -18,7 +19,6 @@ from orbitune.reporting.components import (
 from orbitune.reporting.drawing import report_style
 from orbitune.reporting.page import WARNING, Page
 from orbitune.reporting.reliability import too_few
-from orbitune.study.design.fixed import format_time
 from orbitune.study.display_names import fold_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import run_details, tables
