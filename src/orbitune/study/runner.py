@@ -261,8 +261,9 @@ class Study:
 
         Args:
             pilot: folder of a finished study, or of runs, with two seeds or more of each method.
-            accuracy, spread, discordant: stated in place of the pilot's, in percent and points, see
-                `orbitune.study.design.stated.StatedVariability`.
+            accuracy: of the reference, stated in percent in place of the pilot's.
+            spread: standard deviation between seeds, stated in points.
+            discordant: test images on which a run of one of two methods alone is right, stated in percent.
             worse_by: loss in points that is to be called more than the margin; by default twice the margin.
             progress: show progress while tiles are decoded.
 
