@@ -5,8 +5,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 from orbitune.resources import core_count
+from orbitune.serving.api.image_routes import add_image_routes
 from orbitune.serving.api.reference_page import render_reference
-from orbitune.serving.api.schemas import ErrorBody, HealthBody, PredictionBody, PredictionsBody
+from orbitune.serving.api.schemas import (
+    ErrorBody,
+    HealthBody,
+    ModelBody,
+    ModelsBody,
+    PredictionBody,
+    PredictionsBody,
+)
 from orbitune.serving.api.sent_images import MAX_FILES, SEVERAL, read_images, usage
 from orbitune.serving.engines.micro_batches import QueueFullError
 from orbitune.serving.error_handling import ApiError, error_body
@@ -16,7 +24,16 @@ from orbitune.settings_errors import describe_fields
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
-PATHS = ("/api/predict", "/api/health", "/api/metrics", "/api/openapi.json", "/api/docs")
+PATHS = (
+    "/api/predict",
+    "/api/preview",
+    "/api/attribution",
+    "/api/models",
+    "/api/health",
+    "/api/metrics",
+    "/api/openapi.json",
+    "/api/docs",
+)
 _BINARY = {"type": "string", "format": "binary"}
 _FORMS = [
     {"required": ["file"], "properties": {"file": _BINARY}},
@@ -120,6 +137,12 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
         if body.error:
             raise ApiError(422, body.error, kind="unreadable_image")
         return _respond(body)
+
+    add_image_routes(app, service, errors)
+
+    @app.get("/api/models", summary="Models of the service", response_description="What is known of each")
+    def models() -> ModelsBody:
+        return ModelsBody(models=[ModelBody.of(name, model) for name, model in service.models.items()])
 
     @app.head("/api/health", include_in_schema=False)
     @app.get("/api/health", summary="State of the service", response_description="It answers")
