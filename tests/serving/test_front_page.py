@@ -131,7 +131,7 @@ def test_the_attribution_of_a_class_lies_over_the_tile_as_strongly_as_asked(addr
         )
         page.select_option("#explained", other)
         page.wait_for_selector(f"#layer:not([hidden]):not([src='{before}'])")
-        assert page.inner_text("#layer-note") == f"Clear parts support {other}, dark parts do not."
+        assert page.inner_text("#layer-note") == f"Yellow parts support {other} most, violet ones least."
 
 
 def test_an_example_of_each_class_is_classified_once(address):

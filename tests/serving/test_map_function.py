@@ -227,6 +227,14 @@ def test_a_client_gets_one_line_with_the_error(address, scene):
         Client(address, verbose=False).predict(handle_file(scene), api_name="/map")
 
 
+def test_a_stride_that_takes_the_servers_time_is_refused(address, scene):
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    with pytest.raises(AppError, match=r"The stride must be one of \d+"):
+        Client(address, verbose=False).predict(handle_file(scene), "", "", 1, "bundle", api_name="/map")
+
+
 def test_nothing_of_a_map_remains_but_archive_and_viewer(service, scene, storage, tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))

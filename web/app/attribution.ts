@@ -44,7 +44,7 @@ export class Attribution {
     );
     const current = entry === this.entry && model === this.model && this.wanted;
     if (!current || label !== byId<HTMLSelectElement>("explained").value) return URL.revokeObjectURL(address!);
-    this.note(problem || `Clear parts support ${label}, dark parts do not.`);
+    this.note(problem || `Yellow parts support ${label} most, violet ones least.`);
     URL.revokeObjectURL(this.address);
     this.address = address!;
     const layer = byId<HTMLImageElement>("layer");

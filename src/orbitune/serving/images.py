@@ -12,8 +12,9 @@ from orbitune.serving.storage import safe_name
 
 _DISPLAY_SIZE = 384  # pixels
 _PREVIEW_SIDE = 640  # pixels, at most
-_HIGHLIGHT, _TINT = np.array([255.0, 176.0, 0.0]), 0.25  # colour and opacity where the attribution is highest
-_SHADE, _DARKEST = np.array([8.0, 12.0, 24.0]), 0.85  # and where it is lowest
+# Red, green, blue and opacity of a layer at evenly spaced attributions, the lowest first. The colours are those
+# of matplotlib's inferno.
+_RAMP = [(22, 11, 57, 120), (120, 28, 109, 150), (229, 92, 48, 180), (252, 240, 150, 215)]
 
 
 def encode_preview(pixels: np.ndarray) -> bytes:
@@ -31,9 +32,10 @@ def encode_png(image: Image.Image) -> bytes:
 
 
 def attribution_layer(attribution: np.ndarray) -> Image.Image:
-    """Return a layer over a tile: dark where the attribution is low, clear and tinted where it is high.
+    """Return a layer over a tile, from violet (low) over orange to pale yellow (high).
 
-    Darkness keeps it readable over tiles of any colour.
+    Brightness rises with the attribution, so that it is read without colour vision too; low values are more
+    transparent.
 
     Args:
         attribution: float32 (h, w), 0..1.
@@ -43,10 +45,9 @@ def attribution_layer(attribution: np.ndarray) -> Image.Image:
     """
     size = (_DISPLAY_SIZE, _DISPLAY_SIZE)
     smooth = Image.fromarray((255 * attribution).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    weight = np.asarray(smooth, float)[..., None] / 255
-    alpha = _DARKEST * (1 - weight) + _TINT * weight
-    colour = (1 - weight) * _SHADE + weight * _HIGHLIGHT
-    return Image.fromarray(np.concatenate([colour, 255 * alpha], axis=2).astype(np.uint8))
+    values, positions = np.arange(256), np.linspace(0, 255, len(_RAMP))
+    table = np.stack([np.interp(values, positions, channel) for channel in np.transpose(_RAMP)], axis=1)
+    return Image.fromarray(table.astype(np.uint8)[np.asarray(smooth)])
 
 
 def overlay_attribution(tile: np.ndarray, attribution: np.ndarray) -> np.ndarray:

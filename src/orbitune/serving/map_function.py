@@ -203,7 +203,7 @@ def add_map_function(service: PredictionService, model: Any, *, storage: Storage
     scene, points = gr.File(label="Scene"), gr.File(label="Reference points (GeoPackage)")
     bands, scale = gr.Textbox(label="Bands"), gr.Textbox(label="Scale")
     strides = service.get_model(None).map_strides
-    stride = gr.Dropdown(strides, value=next(iter(strides), None), label="Stride", allow_custom_value=True)
+    stride = gr.Number(next(iter(strides), None), precision=0, label="Stride")
     table = gr.Markdown(label="Areas (HTML)")
     outputs = [gr.Markdown(label="Viewer (HTML)"), gr.Markdown(label="Notes"), table]
 
@@ -220,9 +220,12 @@ def add_map_function(service: PredictionService, model: Any, *, storage: Storage
             options = parse_options(bands, scale, stride=stride)
             if path is None:
                 raise OrbituneError("Choose a GeoTIFF first.")
-
+            chosen = service.get_model(name)
+            strides = chosen.map_strides
+            if strides and options.stride not in (None, *strides):  # finer ones take the server's time
+                raise OrbituneError(f"The stride must be one of {', '.join(map(str, sorted(strides)))}.")
             done = map_upload(
-                service.get_model(name),
+                chosen,
                 Path(path),
                 options=options,
                 points=Path(points) if points else None,
@@ -247,8 +250,7 @@ def parse_options(bands: str | None, scale: str | None, *, stride: int | None) -
         OrbituneError: one cannot be read; the message has the labels of the page.
     """
     try:
-        whole = None if stride is None else int(stride)
         chosen = parse_bands(bands) if bands and bands.strip() else None
-        return MapOptions(bands=chosen, stride=whole, scale=(scale or "").strip() or MATCH)
+        return MapOptions(bands=chosen, stride=stride, scale=(scale or "").strip() or MATCH)
     except OrbituneError as error:
         raise OrbituneError(_use_page_labels(str(error))) from None

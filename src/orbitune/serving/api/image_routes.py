@@ -74,8 +74,8 @@ def add_image_routes(app: "FastAPI", service: PredictionService, errors: dict[in
         "/api/attribution",
         summary="Show which pixels support a class",
         response_class=Response,
-        response_description="PNG with transparency, to lay over the image: dark where pixels do not support "
-        "the class, clear where they do",
+        response_description="PNG with transparency, to lay over the image: yellow where pixels support the "
+        "class most, violet where they do least",
         responses={
             **errors,
             200: _PNG,
