@@ -27,6 +27,10 @@ export class TilesView {
   constructor(private model: ServedModel, models: ServedModel[], private readonly report: (problem: string) => void) {
     this.comparison = new Comparison(models);
     listen((files) => void this.add(files));
+    const picture = byId<HTMLImageElement>("picture");
+    picture.addEventListener("load", () => {
+      byId("canvas").style.setProperty("--ratio", String(picture.naturalWidth / picture.naturalHeight));
+    });
     byId("clear").addEventListener("click", () => this.clear());
     byId("stop").addEventListener("click", () => this.work?.abort());
     byId("save").addEventListener("click", () => save(toCsv(this.entries, this.model), "text/csv", "predictions.csv"));

@@ -12,8 +12,8 @@ from orbitune.serving.storage import safe_name
 
 _DISPLAY_SIZE = 384  # pixels
 _PREVIEW_SIDE = 640  # pixels, at most
-# Red, green, blue and opacity of a layer at evenly spaced attributions, the lowest first. The colours are those
-# of matplotlib's inferno.
+# Red, green, blue and opacity of a layer at evenly spaced attributions, the lowest first, in the colours of
+# matplotlib's inferno.
 _RAMP = [(22, 11, 57, 120), (120, 28, 109, 150), (229, 92, 48, 180), (252, 240, 150, 215)]
 
 
