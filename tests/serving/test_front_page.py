@@ -254,7 +254,7 @@ def test_a_server_that_has_gone_is_told_in_a_sentence(service, tile):
             page.wait_for_selector("body[data-ready]", timeout=60_000)
         page.set_input_files("#files", tile)
         page.wait_for_selector("#verdict[data-state='refused']")
-        assert "The server does not answer. Is it still running?" in page.inner_text("#verdict")
+        assert "The server does not answer; it may have been stopped." in page.inner_text("#verdict")
 
 
 def test_the_page_is_worked_by_keyboard(address, tile, stripes):

@@ -48,7 +48,7 @@ export async function call(name: string, data: unknown[], onProgress: (progress:
       if (message.success) resolve(message.output?.data ?? []);
       else reject(new ServiceError(plain(message.output?.error ?? "The server could not answer this."), 422));
     };
-    events.onerror = () => reject(new ServiceError("The server does not answer. Is it still running?", 0));
+    events.onerror = () => reject(new ServiceError("The server does not answer; it may have been stopped.", 0));
   }).finally(() => events.close());
 }
 

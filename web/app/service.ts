@@ -46,7 +46,7 @@ export async function ask(path: string, settings: RequestInit = {}): Promise<Res
   const headers = { "x-requested-with": "fetch", ...settings.headers };
   const answer = await fetch(path, { ...settings, headers }).catch(() => {
     if (settings.signal?.aborted) throw new DOMException("stopped", "AbortError");
-    throw new ServiceError("The server does not answer. Is it still running?", 0);
+    throw new ServiceError("The server does not answer; it may have been stopped.", 0);
   });
   if (answer.ok) return answer;
   const body = (await answer.json().catch(() => null)) as { detail?: string } | null;

@@ -19,7 +19,7 @@ export class TilesView {
   private selected: Entry | null = null;
   private work: AbortController | null = null;
   private added = 0;
-  private readonly previews = new Map<string, Promise<string>>();
+  private readonly previews = new Map<number, Promise<string>>();
   private readonly table = new SessionTable((entry) => this.select(entry), (entry) => this.preview(entry));
   private readonly attribution = new Attribution();
   private readonly comparison: Comparison;
@@ -76,9 +76,10 @@ export class TilesView {
       byId("stop").hidden = this.entries.length <= MOST_FILES;
       try {
         const answers = await classify(batch, model, work.signal);
+        if (this.work !== work) return; // another model was chosen
         batch.forEach((entry, place) => settle(entry, answers[place]!));
       } catch (error) {
-        if (this.work !== work) return; // another model was chosen
+        if (this.work !== work) return;
         const why = work.signal.aborted ? "was not classified: stopped" : `was not classified: ${sentence(error)}`;
         const left = work.signal.aborted || !(error instanceof ServiceError) || error.status !== 413 ? this.waiting() : batch;
         for (const entry of left) settle(entry, why);
@@ -129,9 +130,8 @@ export class TilesView {
 
   /** Return the address of an entry's picture, as the server's decoder reads the file. */
   private preview(entry: Entry): Promise<string> {
-    const key = String(entry.id);
-    const known = this.previews.get(key) ?? fetchPicture("preview", entry.file, { model: this.model.name });
-    this.previews.set(key, known);
+    const known = this.previews.get(entry.id) ?? fetchPicture("preview", entry.file, { model: this.model.name });
+    this.previews.set(entry.id, known);
     return known;
   }
 
