@@ -100,7 +100,7 @@ def test_a_tile_unlike_the_training_tiles_is_plainly_not_sure(address, stripes):
         assert "unlike the tiles that the model was trained on" in page.inner_text("#verdict")
 
 
-@pytest.mark.parametrize("name", ["tile.tif", "tile.jp2", "deep.tif", "tile.bmp"])
+@pytest.mark.parametrize("name", ["tile.tif", "deep.tif", "tile.bmp", "tile.webp"])
 def test_the_server_shows_every_format_that_it_reads(address, tile, tmp_path, name):
     with Image.open(tile) as image:
         if name.startswith("deep"):
