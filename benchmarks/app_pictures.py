@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 WIDTHS = {1280: 900, 768: 1024, 390: 844}
-_COLOURS = 128  # of a picture, to keep the repository small
+_COLOURS = 256  # of a picture, to keep the repository small
 
 
 def main() -> None:
@@ -35,10 +35,10 @@ def main() -> None:
                 page = context.new_page()
                 page.goto(asked.address)
                 classify_examples(page)
-                save(page, asked.folder, f"app-tiles-{scheme}", full=True)
+                save(page, asked.folder, f"app-tiles-{scheme}")
                 if asked.scene:
                     make_map(page, asked.scene)
-                    save(page, asked.folder, f"app-map-{scheme}", full=True)
+                    save(page, asked.folder, f"app-map-{scheme}")
                 context.close()
 
 
@@ -69,12 +69,15 @@ def make_map(page: Page, scene: Path) -> None:
     page.wait_for_timeout(2000)  # tiles fade in
 
 
-def save(page: Page, folder: Path, name: str, *, full: bool) -> None:
+def save(page: Page, folder: Path, name: str) -> None:
     """Save the page at all widths."""
     for width, height in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": height})
+        page.mouse.wheel(0, 5000)  # pictures below are loaded when they come near
+        page.wait_for_timeout(1000)
+        page.mouse.wheel(0, -5000)
         page.wait_for_timeout(600)
-        picture = Image.open(io.BytesIO(page.screenshot(full_page=full)))
+        picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
         quantised = picture.convert("RGB").quantize(_COLOURS, method=Image.Quantize.MEDIANCUT)
         quantised.save(folder / f"{name}-{width}.png", optimize=True)
 

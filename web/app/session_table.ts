@@ -14,9 +14,12 @@ export class SessionTable {
   private order: { key: Key; down: boolean } | null = null;
   private most = PAGE;
   private readonly rows = new Map<number, HTMLTableRowElement>();
-  private readonly seen = new IntersectionObserver((found) => {
-    for (const { isIntersecting, target } of found) if (isIntersecting) this.loadThumb(target as HTMLElement);
-  });
+  private readonly seen = new IntersectionObserver(
+    (found) => {
+      for (const { isIntersecting, target } of found) if (isIntersecting) this.loadThumb(target as HTMLElement);
+    },
+    { rootMargin: "600px" },
+  );
 
   constructor(private readonly choose: (entry: Entry) => void, private readonly preview: (entry: Entry) => Promise<string>) {
     for (const button of document.querySelectorAll<HTMLButtonElement>("[data-sort]")) {
