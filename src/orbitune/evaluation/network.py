@@ -21,8 +21,10 @@ from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, trained_backbone
 from orbitune.models.compute_plan import ComputePlan
 from orbitune.models.families.family import Family, body_of, head_names, token_count
+from orbitune.models.inputs.positions import leading_tokens
 from orbitune.models.metadata import ModelMetadata
 from orbitune.models.precision import DTYPES, set_products
+from orbitune.models.token_merging import merge
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ class PlainClassifier(nn.Module):
         transform: resizing and normalisation of tiles.
         plan: dtype, and why the fast path is not used.
         patch_dropout: fraction of the patches that training leaves out, see `drop_patches`.
+        merge_after: numbers of layers, from 1, after which training merges patches, see
+            `orbitune.models.token_merging`; for models whose head reads the class token alone.
 
     Attributes:
         frozen_layers: number of first layers that get no gradient, nor do the embeddings below them; 0 to
@@ -59,12 +63,14 @@ class PlainClassifier(nn.Module):
         transform: Transform,
         plan: ComputePlan,
         patch_dropout: float = 0.0,
+        merge_after: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.model = model
         self.plan = plan
         self.transform = transform
         self._patch_dropout = patch_dropout
+        self._merge_after = merge_after
         self.frozen_layers = 0
         self._arguments = family.forward
         base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
@@ -87,6 +93,7 @@ class PlainClassifier(nn.Module):
         with (
             self._patches_dropped(size),
             self._first_layers_frozen(),
+            self._patches_merged(),
             torch.autocast(tiles.device.type, dtype, enabled=dtype != torch.float32),
         ):
             return self.model(pixel_values=pixels, **self._arguments).logits.float()
@@ -108,6 +115,23 @@ class PlainClassifier(nn.Module):
             yield
         finally:
             handle.remove()
+
+    @contextmanager
+    def _patches_merged(self) -> Iterator[None]:
+        """Merge patches before some of the layers while the model trains."""
+        if not (self._merge_after and self.training):
+            yield
+            return
+        [body] = self._body
+        layers = body.get_submodule(self._layers_name)
+        own, sizes = list(layers), _TokenSizes(len(leading_tokens(body.embeddings)))
+        try:
+            for number in range(self._merge_after[0], len(own)):
+                layers[number] = _MergedLayer(own[number], sizes, merges=number in self._merge_after)
+            yield
+        finally:
+            for number, layer in enumerate(own):
+                layers[number] = layer
 
     @contextmanager
     def _first_layers_frozen(self) -> Iterator[None]:
@@ -136,6 +160,35 @@ class PlainClassifier(nn.Module):
             for handle in handles:
                 handle.remove()
         return inputs
+
+
+@dataclasses.dataclass
+class _TokenSizes:
+    """The number of patches that each token of a batch stands for (B, N); None for 1."""
+
+    prefix_tokens: int
+    sizes: Tensor | None = None
+
+
+class _MergedLayer(nn.Module):
+    """In place of a layer of transformers: it merges patches before it, or they were merged before.
+
+    It is no hook, since transformers may recompute a layer with its hooks in the backward pass.
+    """
+
+    def __init__(self, layer: nn.Module, tokens: _TokenSizes, *, merges: bool) -> None:
+        super().__init__()
+        self.layer, self._tokens, self._merges = layer, tokens, merges
+
+    def forward(self, x: Tensor, mask: None = None, **more: Any) -> Tensor:
+        """Return the layer's output (B, N, D), with attention in proportion to the tokens' sizes."""
+        tokens = self._tokens
+        if self._merges:
+            with torch.autocast(x.device.type, enabled=False):
+                x, tokens.sizes = merge(x, tokens.sizes, prefix_tokens=tokens.prefix_tokens)
+        assert tokens.sizes is not None
+        y: Tensor = self.layer(x, tokens.sizes.log()[:, None, None], **more)
+        return y
 
 
 def plain_network(
@@ -202,7 +255,7 @@ def fast_network(
         transform: resizing and normalisation of tiles.
         dtype: dtype of activations and frozen weights.
         attention: attention kernel, `plain` or `sdpa`.
-        merge_after: numbers of layers, from 1, after which tokens are merged.
+        merge_after: numbers of layers, from 1, after which training merges tokens.
     """
     from orbitune.fastpath.classifier import FastClassifier
     from orbitune.fastpath.dispatch import plan_fast_path
@@ -266,7 +319,7 @@ def make_network(
 
     Args:
         model: classifier of transformers, wrapped by PEFT or not.
-        recipe: resolved; its precision, `fast`, `checkpointing` and `patch_dropout` count.
+        recipe: resolved; its precision, `fast`, `checkpointing`, `patch_dropout` and `merge_tokens` count.
         backbone: backbone of the model.
         transform: resizing and normalisation of tiles.
         attention: attention kernel of an earlier part of the same run; None for the faster one.
@@ -281,7 +334,12 @@ def make_network(
             # Reentrant checkpointing would give adapters no gradient.
             model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         return PlainClassifier(
-            model, backbone.family, transform=transform, plan=plan, patch_dropout=recipe.patch_dropout
+            model,
+            backbone.family,
+            transform=transform,
+            plan=plan,
+            patch_dropout=recipe.patch_dropout,
+            merge_after=recipe.merge_tokens or (),
         )
     from orbitune.fastpath.allocator import keep_freed_memory
     from orbitune.fastpath.classifier import FastClassifier
@@ -297,4 +355,5 @@ def make_network(
         plan=plan,
         checkpointing=recipe.checkpointing,
         patch_dropout=recipe.patch_dropout,
+        merge_after=recipe.merge_tokens or (),
     )
