@@ -77,10 +77,10 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             raise ContradictionError(
                 f"{{freeze_layers}} cannot be combined with {{method}} {self.method}, which {why}"
             )
-        if self.epochs == "auto" and (self.sizes or self.restarts or self.freeze_layers):
+        if self.epochs == "auto" and (self.sizes or self.restarts or self.freeze_layers or self.merge_tokens):
             raise ContradictionError(
-                "{epochs} auto cannot be combined with {sizes}, {freeze_layers} or {restarts}: pass a number "
-                "of epochs"
+                "{epochs} auto cannot be combined with {sizes}, {freeze_layers}, {merge_tokens} or "
+                "{restarts}: pass a number of epochs"
             )
         ends = [0, *(self.restarts or ()), self.max_epochs]
         if any(later <= earlier for earlier, later in pairwise(ends)):

@@ -269,9 +269,7 @@ class OptimisationSettings(Settings):
         0.0, ge=0, lt=1, description="Fraction of a training tile's patches that a step leaves out at random"
     )
     merge_tokens: Annotated[tuple[_Count, ...] | None, BeforeValidator(_split_names)] = Field(
-        None,
-        description="Blocks after which training merges half of the patches into similar ones, such as 4,8 "
-        "(ToMe, arXiv:2210.09461); later blocks are faster",
+        None, description="Blocks after which training merges half of the patches, such as 4,8 (ToMe)"
     )
     mixup: float = Field(
         0.0, ge=0, description="Mixup of training tiles with weights from Beta(x, x); 0 for none"

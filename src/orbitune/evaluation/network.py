@@ -6,7 +6,7 @@ the forward pass of transformers and PEFT is used.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from orbitune.data.augment import drop_patches
 from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
+from orbitune.evaluation.merged_layers import patches_merged
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, trained_backbone
 from orbitune.models.compute_plan import ComputePlan
@@ -24,7 +25,6 @@ from orbitune.models.families.family import Family, body_of, head_names, token_c
 from orbitune.models.inputs.positions import leading_tokens
 from orbitune.models.metadata import ModelMetadata
 from orbitune.models.precision import DTYPES, set_products
-from orbitune.models.token_merging import merge
 from orbitune.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class PlainClassifier(nn.Module):
     Attributes:
         frozen_layers: number of first layers that get no gradient, nor do the embeddings below them; 0 to
             compute all gradients.
+        merging: whether training merges patches, of a model that has `merge_after`.
     """
 
     plan: ComputePlan
@@ -71,7 +72,7 @@ class PlainClassifier(nn.Module):
         self.transform = transform
         self._patch_dropout = patch_dropout
         self._merge_after = merge_after
-        self.frozen_layers = 0
+        self.frozen_layers, self.merging = 0, True
         self._arguments = family.forward
         base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
         # Lists, because assigning modules would register them a second time.
@@ -116,22 +117,13 @@ class PlainClassifier(nn.Module):
         finally:
             handle.remove()
 
-    @contextmanager
-    def _patches_merged(self) -> Iterator[None]:
+    def _patches_merged(self) -> AbstractContextManager[None]:
         """Merge patches before some of the layers while the model trains."""
-        if not (self._merge_after and self.training):
-            yield
-            return
         [body] = self._body
-        layers = body.get_submodule(self._layers_name)
-        own, sizes = list(layers), _TokenSizes(len(leading_tokens(body.embeddings)))
-        try:
-            for number in range(self._merge_after[0], len(own)):
-                layers[number] = _MergedLayer(own[number], sizes, merges=number in self._merge_after)
-            yield
-        finally:
-            for number, layer in enumerate(own):
-                layers[number] = layer
+        if not (self._merge_after and self.training and self.merging):
+            return nullcontext()
+        layers, prefix = body.get_submodule(self._layers_name), len(leading_tokens(body.embeddings))
+        return patches_merged(layers, self._merge_after, prefix_tokens=prefix)
 
     @contextmanager
     def _first_layers_frozen(self) -> Iterator[None]:
@@ -160,35 +152,6 @@ class PlainClassifier(nn.Module):
             for handle in handles:
                 handle.remove()
         return inputs
-
-
-@dataclasses.dataclass
-class _TokenSizes:
-    """The number of patches that each token of a batch stands for (B, N); None for 1."""
-
-    prefix_tokens: int
-    sizes: Tensor | None = None
-
-
-class _MergedLayer(nn.Module):
-    """In place of a layer of transformers: it merges patches before it, or they were merged before.
-
-    It is no hook, since transformers may recompute a layer with its hooks in the backward pass.
-    """
-
-    def __init__(self, layer: nn.Module, tokens: _TokenSizes, *, merges: bool) -> None:
-        super().__init__()
-        self.layer, self._tokens, self._merges = layer, tokens, merges
-
-    def forward(self, x: Tensor, mask: None = None, **more: Any) -> Tensor:
-        """Return the layer's output (B, N, D), with attention in proportion to the tokens' sizes."""
-        tokens = self._tokens
-        if self._merges:
-            with torch.autocast(x.device.type, enabled=False):
-                x, tokens.sizes = merge(x, tokens.sizes, prefix_tokens=tokens.prefix_tokens)
-        assert tokens.sizes is not None
-        y: Tensor = self.layer(x, tokens.sizes.log()[:, None, None], **more)
-        return y
 
 
 def plain_network(

@@ -54,6 +54,7 @@ class FastClassifier(nn.Module):
         heads: classification heads.
         frozen_layers: number of first layers that get no gradient in training, nor do the embeddings below
             them; 0 to compute all gradients.
+        merging: whether training merges patches, of a model that has `merge_after`.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class FastClassifier(nn.Module):
         self.plan = plan
         self.checkpointing = checkpointing
         self._patch_dropout = patch_dropout
-        self.frozen_layers = 0
+        self.frozen_layers, self.merging = 0, True
         base, body = base_model(model), backbone_of(model, family)
         self._patches = PatchEmbedding(
             body.embeddings,
@@ -187,7 +188,7 @@ class FastClassifier(nn.Module):
         run: Callable[..., tuple[Tensor, Residual]] = self._run_group
         if recompute:
             run = partial(checkpoint, run, use_reentrant=False)
-        merging = self._merge_before if self.training else []
+        merging = self._merge_before if self.training and self.merging else []
         groups = [[layer] for layer in layers] if recompute else _one_pass_groups(layers, merging)
         for group in groups:
             if group[0] in merging:

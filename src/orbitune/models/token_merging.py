@@ -42,8 +42,8 @@ def check_merging(after: Sequence[int], backbone: "Backbone", *, patches: int | 
         )
     if patches is not None and patches >> len(after) == 0:
         raise ModelError(
-            f"Tokens cannot be merged after blocks {blocks} (--merge-tokens): an image has {patches} patches, "
-            f"too few to halve {len(after)} times."
+            f"Tokens cannot be merged after blocks {blocks} (--merge-tokens): an image has {patches} "
+            f"patches, too few to halve {len(after)} times."
         )
 
 

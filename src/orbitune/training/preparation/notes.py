@@ -8,7 +8,7 @@ from orbitune.data.tileset import TileSet
 from orbitune.recipe import Recipe
 from orbitune.training.class_balance import BALANCED_SAMPLING, describe_weights
 from orbitune.training.duration.defaults import describe_passes, steps_per_pass
-from orbitune.training.schedule import freeze_phases
+from orbitune.training.schedule import freeze_phases, merged_steps
 
 
 def training_notes(
@@ -38,16 +38,16 @@ def cheaper_steps(recipe: Recipe, tiles: int) -> Iterator[str]:
         recipe: resolved.
         tiles: number of training tiles.
     """
+    steps = recipe.max_epochs * (recipe.passes or 1) * steps_per_pass(recipe, tiles)
     if recipe.patch_dropout:
         yield f"patch dropout: a training step leaves out {recipe.patch_dropout:.0%} of a tile's patches"
     if recipe.merge_tokens:
         blocks = ", ".join(map(str, recipe.merge_tokens))
         yield (
-            f"token merging: a training step merges half of the patches after block {blocks}; validation, "
-            "test and the saved model keep all"
+            f"token merging: the first {merged_steps(recipe, steps)} of {steps} steps merge half of the "
+            f"patches after block {blocks}; the others, validation, test and the saved model keep all"
         )
     if recipe.freeze_layers:
-        steps = recipe.max_epochs * (recipe.passes or 1) * steps_per_pass(recipe, tiles)
         phases = ", ".join(f"{count} from step {first + 1}" for count, first in freeze_phases(recipe, steps))
         yield f"layer freezing: first layers that are trained no more: {phases} of {steps}"
     if recipe.cache_bits:
