@@ -35,8 +35,8 @@ def standardised_gaps(
 
     The bootstrap resamples seeds and, within each class, tiles; of S seeds S - 1 are drawn, and of n tiles of
     a class n - 1, as n draws would underestimate the variance (Rao and Wu 1988,
-    doi:10.1080/01621459.1988.10478591). As no tile of a small class may be wrong, each class has one more tile
-    that all seeds get right and one that none does, in the intervals alone (Agresti and Caffo 2000,
+    doi:10.1080/01621459.1988.10478591). As no tile of a small class may be wrong, each class has, in the
+    intervals alone, one more tile that all seeds get right and one that none does (Agresti and Caffo 2000,
     doi:10.1080/00031305.2000.10474560). The ends are percentiles, with a fixed random seed. The tiles of the
     two sets are taken as independent.
 
