@@ -33,12 +33,7 @@ DEFAULT_EPOCHS = 3
 SCRATCH_EPOCHS = 40  # of random weights
 LONGEST_AUTO = 30  # epochs of `auto`, at most
 # Settings without which the activations of frozen layers are the same in every step.
-UNCACHED: dict[str, Any] = {
-    "sizes": None,
-    "freeze_layers": None,
-    "patch_dropout": 0.0,
-    "merge_tokens": None,
-}
+UNCACHED: dict[str, Any] = {"sizes": None, "freeze_layers": None, "patch_dropout": 0.0, "merge_tokens": None}
 # What was left open in the recipe of an earlier version, which resolved it in this way.
 _IMPLIED = {"task": "single-label", "loss": "cross-entropy", "best_by": "accuracy"}
 
