@@ -96,7 +96,7 @@ def test_the_methods_name_every_family_of_several_backbones():
     arms = ("full@small", "lora@small", "full@large", "lora@large")
     results = judge(Large(arms, seeds=2, count=100), arms, ("lora@small", "full@small"))
     assert "judged together in families, of 1 and 3 comparisons." in " ".join(describe_runs(view(results)))
-    assert "LoRA on small is within 40 points of full fine-tuning on small" in headline(results)
+    assert "; on the spatial split LoRA on small is within 40 points (" in headline(results)
 
 
 # The headline

@@ -114,7 +114,7 @@ def _sections(view: ReportView, folder: Path) -> Iterator[Section]:
     styles = method_styles(view)
     yield Section("Conclusions", [BulletList(write_conclusions(view))], measured=False)
     yield Section("Verdicts", _verdicts(view))
-    yield Section("Accuracy", [accuracy_figure(view)] * bool(asked_verdicts(view)))
+    yield Section("Accuracy", [accuracy_figure(view)] if asked_verdicts(view) else [])
     yield Section("Gap between the splits", _gaps(view))
     yield Section("Accuracy against cost", [cost_figure(view, styles)] * (len(view.rows) > 1))
     yield from _sweeps(view, styles)
