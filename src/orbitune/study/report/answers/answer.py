@@ -51,11 +51,12 @@ def rows_within(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[Met
     return sorted(rows, key=lambda row: row.cost.artefact_bytes)
 
 
-def times_smaller(view: ReportView, row: MethodRow, verdict: VerdictRecord) -> float | None:
+def times_smaller(view: ReportView, verdict: VerdictRecord) -> float | None:
     """Return how many times smaller the file of a method is than that of full fine-tuning.
 
     None where the verdict on the method is against another reference.
     """
+    row = next(row for row in view.rows if row.method == verdict.method)
     full = view.full_on(row.backbone)
     if full is None or full.method != verdict.reference:
         return None
@@ -126,7 +127,7 @@ def _tested_on(verdicts: Sequence[VerdictRecord]) -> str:
 def _saving(view: ReportView, verdict: VerdictRecord) -> list[str]:
     """Return what a method saves against full fine-tuning; none against another reference."""
     row = next(row for row in view.rows if row.method == verdict.method)
-    times, reference = times_smaller(view, row, verdict), view.full_on(row.backbone)
+    times, reference = times_smaller(view, verdict), view.full_on(row.backbone)
     if times is None or reference is None:
         return []
     mine, full = row.cost, reference.cost

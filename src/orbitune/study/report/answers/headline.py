@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from orbitune.evaluation.statistics.sentences import format_points
 from orbitune.reporting import formatting as fmt
-from orbitune.study.display_names import describe_margins
+from orbitune.study.display_names import describe_margins, method_name
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.report.answers.answer import asked_verdicts, rows_within, times_smaller
 from orbitune.study.report.answers.backbone_answers import which_backbone_is_best
@@ -35,7 +35,6 @@ def write_headline(view: ReportView) -> list[str]:
 
 def _of_one(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
     """Return what one method loses on each split, and how much smaller its file is."""
-    row = next(row for row in view.rows if row.method == verdicts[0].method)
     if len({(each.outcome, _limits(each)) for each in verdicts}) == 1:
         margins = describe_margins({each.split: each.margin for each in verdicts})
         found = _loss(verdicts[0], margins)
@@ -43,7 +42,7 @@ def _of_one(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
         found = fmt.listed(
             [f"{_loss(each, format_points(each.margin))} on the {each.split} split" for each in verdicts]
         )
-    return f"{fmt.capital(row.title)}: {found}{_smaller('file', times_smaller(view, row, verdicts[0]))}"
+    return f"{fmt.capital(method_name(verdicts[0].method))}: {found}{_smaller('file', times_smaller(view, verdicts[0]))}"
 
 
 def _loss(verdict: VerdictRecord, margin: str) -> str:
@@ -58,7 +57,7 @@ def _of_many(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
         return f"None of {len(methods)} methods is shown to lose at most {margins}"
     smallest = within[0]
     verdict = next(each for each in verdicts if each.method == smallest.method)
-    file = _smaller(f"the file of {smallest.title}", times_smaller(view, smallest, verdict))
+    file = _smaller(f"the file of {smallest.title}", times_smaller(view, verdict))
     return f"{len(within)} of {len(methods)} methods: no loss above {margins}{file}"
 
 
