@@ -42,7 +42,8 @@ def _of_one(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
         found = fmt.listed(
             [f"{_loss(each, format_points(each.margin))} on the {each.split} split" for each in verdicts]
         )
-    return f"{fmt.capital(method_name(verdicts[0].method))}: {found}{_smaller('file', times_smaller(view, verdicts[0]))}"
+    title = fmt.capital(method_name(verdicts[0].method))
+    return f"{title}: {found}{_smaller('file', times_smaller(view, verdicts[0]))}"
 
 
 def _loss(verdict: VerdictRecord, margin: str) -> str:
