@@ -61,7 +61,7 @@ def classify_examples(page: Page) -> None:
 def make_map(page: Page, scene: Path) -> None:
     """Map a scene."""
     page.click("[data-view='map']")
-    page.set_input_files("#scene", str(scene))
+    page.set_input_files("#scene-file", str(scene))
     page.click("#make-map")
     page.wait_for_selector("#map-result:not([hidden])", timeout=600_000)
     frame = page.frame_locator("#viewer iframe")

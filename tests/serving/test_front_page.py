@@ -205,7 +205,7 @@ def test_a_scene_becomes_a_map_to_look_at_and_to_download(address, tmp_path):
         page.click("#make-map")
         page.wait_for_selector("#map-problem:not([hidden])")
         assert page.inner_text("#map-problem") == "Choose a GeoTIFF first."
-        page.set_input_files("#scene", tmp_path / "scene.tif")
+        page.set_input_files("#scene-file", tmp_path / "scene.tif")
         page.fill("#bands", "1,2,3")
         page.click("#make-map")
         page.wait_for_selector("#map-result:not([hidden])")

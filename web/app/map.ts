@@ -28,7 +28,7 @@ export class MapView {
     problem.hidden = true;
     button.disabled = true;
     try {
-      const [scene, points] = [chosen("scene"), chosen("points")];
+      const [scene, points] = [chosen("scene-file"), chosen("points")];
       if (!scene) throw new Error("Choose a GeoTIFF first.");
       say(`Sending ${scene.name} ...`);
       const files = [await upload(scene), points && (await upload(points))] as const;

@@ -79,7 +79,7 @@ function toVerdict(body: PredictionBody, model: ServedModel): Verdict {
   const found = new Map((body.classes ?? body.labels).map((each) => [each.label, each.probability]));
   const probabilities = model.classes.map((name) => found.get(name) ?? 0);
   const stated = { classes: model.classes, thresholds: model.thresholds, not_sure: null };
-  return { ...judge(probabilities, body.distance, stated), sure: body.sure };
+  return { ...judge(probabilities, { score: body.distance, taught: null }, stated), sure: body.sure };
 }
 
 /** Return the address of the picture that the server answers with for an image. */

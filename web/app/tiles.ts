@@ -182,5 +182,5 @@ function sentence(error: unknown): string {
 
 function shown(model: ServedModel): Shown {
   const threshold = model.ood_threshold;
-  return { classes: model.classes, not_sure: threshold === null ? null : { threshold, rate: 0 }, names: [] };
+  return { classes: model.classes, not_sure: threshold === null ? null : { threshold, rate: 0 }, names: [], taught: false };
 }

@@ -20,8 +20,9 @@ import numpy as np
 from orbitune.exporting.onnx_export import add_metadata, open_onnx, open_session
 from orbitune.exporting.vit_graph import FEATURES, INPUT, OUTPUT
 from orbitune.exporting.web.rounded_weights import add_rounded
+from orbitune.exporting.web.scene_settings import describe_scenes
 from orbitune.files import write_json
-from orbitune.inference.ood_fitting import choose_rate, compute_outputs, fit_on_features
+from orbitune.inference.ood_fitting import choose_rate, compute_outputs, fit_on_features, map_limits
 from orbitune.models.files.head_tensors import read_head
 from orbitune.models.methods import find_method
 from orbitune.progress import ProgressDisplay
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parent / "page"
 GRAPH, MODEL, FILES, LEARNING = "model.onnx.gz", "model.json", "files.js", "learning.f32"
-FORMAT = 1  # of model.json
+FORMAT = 2  # of model.json
 # Training tiles of each class that the page remembers when it learns, and of all classes.
 FEWEST_REMEMBERED, MOST_REMEMBERED, ALL_REMEMBERED = 4, 20, 1000
 
@@ -57,11 +58,20 @@ def write_web(reference: "ReferenceModel", folder: Path) -> None:
     writer = replace(reference.graph, linear=add_rounded, patches=add_rounded)
     graph = _Graph(replace(writer).write(features=True))
     rate = choose_rate(None, len(reference.setup.splits["validation"]))
-    detector = None
+    detector: OODDetector | None = None
+    limits: dict[str, float] = {}
     shutil.copytree(PAGE, folder)
     with ProgressDisplay(reference.progress) as display:
         if rate is not None:
-            detector = fit_on_features(graph, reference.setup, rate=rate, display=display)[0]
+            detector, _, held_out = fit_on_features(graph, reference.setup, rate=rate, display=display)
+            limits = map_limits(
+                graph,
+                reference.setup,
+                detector=detector,
+                held_out=held_out,
+                calibrate=lambda probabilities: probabilities,  # inside the graph
+                display=display,
+            )
         learning = _write_learning(folder, reference, graph=graph, detector=detector, display=display)
     model = replace(writer).write(features=True, detector=detector)
     threshold = {} if detector is None else {"ood_threshold": repr(detector.threshold)}
@@ -72,6 +82,7 @@ def write_web(reference: "ReferenceModel", folder: Path) -> None:
         **_describe(reference, detector=detector, rate=rate),
         "graph": {"file": GRAPH, "bytes": len(content)},
         "learning": learning,
+        "scene": describe_scenes(reference, limits),
     }
     write_json(folder / MODEL, stated)
     _write_file_list(folder)
@@ -142,12 +153,12 @@ def _describe(
         "Backbone": metadata.backbone.summary,
         "Method": find_method(metadata.method).title,
         "Tiles": metadata.data.source,
-        **{
-            f"{split.capitalize()}, {scores.count:,} tiles": ", ".join(
-                f"{name} {value:.2%}" for name, value in scores.headline().items()
-            )
-            for split, scores in metadata.scores.items()
-        },
+    }
+    scores = {
+        f"{split.capitalize()}, {each.count:,} tiles": ", ".join(
+            f"{name} {value:.2%}" for name, value in each.headline().items()
+        )
+        for split, each in metadata.scores.items()
     }
     return {
         "format": FORMAT,
@@ -161,6 +172,7 @@ def _describe(
         "not_sure": None if detector is None else {"threshold": detector.threshold, "rate": rate},
         "synthetic": metadata.data.synthetic,
         "about": about,
+        "scores": scores,
         "hashes": reference.hashes,
     }
 
