@@ -11,6 +11,8 @@ import urllib.request
 import pytest
 from commands import orbitune
 
+from orbitune import export
+
 
 def test_serving_on_a_port_that_is_taken_is_one_line(place):
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -35,11 +37,10 @@ def test_sigint_stops_the_app_and_does_not_ask_to_continue(place):
 
 
 @pytest.mark.slow
-def test_a_run_with_an_exported_graph_is_served_with_a_hint_at_the_engine_that_computes_it(place, tmp_path):
+def test_a_run_with_an_exported_graph_is_served_with_a_hint_at_the_engine_that_computes_it(run, tmp_path):
     folder = tmp_path / "run"
-    shutil.copytree(place / "run", folder)
-    exported = orbitune("export", folder, "--to", "onnx")
-    assert exported.returncode == 0, exported.stderr
+    shutil.copytree(run, folder)
+    export(folder, ["onnx"], progress=False)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "orbitune", "serve", str(folder), "--port", port]

@@ -34,7 +34,7 @@ def test_a_run_says_at_the_start_what_it_trains_on_and_how_it_is_computed(inputs
     done = orbitune("train", *inputs, "--out", tmp_path / "run", "--precision", "fp32")
     lines = done.stderr.splitlines()
     assert (
-        "lora on 36 train tiles of 3 classes, 12 validation and 12 test: random split drawn with seed 42"
+        "lora on 36 train tiles of 3 classes, 12 validation and 12 test: split drawn at random with seed 42"
         in lines
     )
     assert lines.index("computed on cpu in fp32, on the fast path") < next(

@@ -476,4 +476,5 @@ def test_a_report_of_version_0_1_is_read_and_replaced(run, tmp_path):
     (tmp_path / "gate.json").write_text(json.dumps({"hashes": hashes, "forms": {"onnx": stored}}))
     report = export(run, ["merged"], out=tmp_path, progress=False)
     assert list(report.formats) == ["onnx", "merged"] and report.formats["onnx"].accuracy == 0.9
-    assert ExportReport.load(tmp_path) == report and not (tmp_path / "gate.json").exists()
+    assert ExportReport.load(tmp_path).to_json() == report.to_json()
+    assert not (tmp_path / "gate.json").exists()
