@@ -33,7 +33,7 @@ DEFAULT_EPOCHS = 3
 SCRATCH_EPOCHS = 40  # of random weights
 LONGEST_AUTO = 30  # epochs of `auto`, at most
 # Settings without which the activations of frozen layers are the same in every step.
-UNCACHED: dict[str, Any] = {"sizes": None, "freeze_layers": None, "patch_dropout": 0.0}
+UNCACHED: dict[str, Any] = {"sizes": None, "freeze_layers": None, "patch_dropout": 0.0, "merge_tokens": None}
 # What was left open in the recipe of an earlier version, which resolved it in this way.
 _IMPLIED = {"task": "single-label", "loss": "cross-entropy", "best_by": "accuracy"}
 
@@ -72,10 +72,10 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             raise ContradictionError(
                 f"{{freeze_layers}} cannot be combined with {{method}} {self.method}, which {why}"
             )
-        if self.epochs == "auto" and (self.sizes or self.restarts or self.freeze_layers):
+        if self.epochs == "auto" and (self.sizes or self.restarts or self.freeze_layers or self.merge_tokens):
             raise ContradictionError(
-                "{epochs} auto cannot be combined with {sizes}, {freeze_layers} or {restarts}: pass a number "
-                "of epochs"
+                "{epochs} auto cannot be combined with {sizes}, {freeze_layers}, {merge_tokens} or "
+                "{restarts}: pass a number of epochs"
             )
         ends = [0, *(self.restarts or ()), self.max_epochs]
         if any(later <= earlier for earlier, later in pairwise(ends)):

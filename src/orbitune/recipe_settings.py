@@ -268,6 +268,9 @@ class OptimisationSettings(Settings):
     patch_dropout: float = Field(
         0.0, ge=0, lt=1, description="Fraction of a training tile's patches that a step leaves out at random"
     )
+    merge_tokens: Annotated[tuple[_Count, ...] | None, BeforeValidator(_split_names)] = Field(
+        None, description="Blocks after which training merges half of the patches, such as 4,8 (ToMe)"
+    )
     mixup: float = Field(
         0.0, ge=0, description="Mixup of training tiles with weights from Beta(x, x); 0 for none"
     )

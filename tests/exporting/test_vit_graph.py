@@ -75,7 +75,7 @@ def test_tokens_are_merged_as_in_the_fast_path(model_type, blocks):
         transform=replace(graph.transform, foldable=False),
         dtype=torch.float32,
         merge_after=blocks,
-    ).eval()
+    ).train()
     with torch.inference_mode():
         expected = (network(to_tensor(tiles)) / TEMPERATURE).softmax(1).numpy()
     assert np.allclose(run(graph, tiles), expected, atol=1e-5)

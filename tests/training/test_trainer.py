@@ -273,7 +273,13 @@ def test_sigint_saves_within_the_epoch_and_the_run_resumes_to_the_same_numbers(f
 
 @pytest.mark.parametrize(
     "changes",
-    [{"method": "adalora"}, {"method": "loraplus"}, {"method": "pissa"}, {"freeze_layers": "1:0.5"}],
+    [
+        {"method": "adalora"},
+        {"method": "loraplus"},
+        {"method": "pissa"},
+        {"freeze_layers": "1:0.5"},
+        {"merge_tokens": "1"},
+    ],
 )
 def test_a_run_with_more_state_than_its_weights_resumes_to_the_same_numbers(recipe, tmp_path, changes):
     recipe, out = recipe.replace(**changes), tmp_path / "run"

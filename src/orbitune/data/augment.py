@@ -84,7 +84,12 @@ def drop_patches(tokens: "Tensor", fraction: float, *, prefix_tokens: int) -> "T
 
     batch, count, width = tokens.shape
     patches = count - prefix_tokens
-    keep = max(1, round(patches * (1 - fraction)))
+    keep = kept_patches(patches, fraction)
     drawn = torch.rand(batch, patches, device=tokens.device).argsort(1)[:, :keep].sort(1).values
     kept = tokens[:, prefix_tokens:].gather(1, drawn[..., None].expand(-1, -1, width))
     return torch.cat([tokens[:, :prefix_tokens], kept], 1)
+
+
+def kept_patches(patches: int, fraction: float) -> int:
+    """Return how many patches of an image are kept if a fraction is left out."""
+    return max(1, round(patches * (1 - fraction)))

@@ -6,7 +6,7 @@ the forward pass of transformers and PEFT is used.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from orbitune.data.augment import drop_patches
 from orbitune.data.transform import Transform
 from orbitune.errors import ModelError
+from orbitune.evaluation.merged_layers import patches_merged
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, trained_backbone
 from orbitune.models.compute_plan import ComputePlan
 from orbitune.models.families.family import Family, body_of, head_names, token_count
+from orbitune.models.inputs.positions import leading_tokens
 from orbitune.models.metadata import ModelMetadata
 from orbitune.models.precision import DTYPES, set_products
 from orbitune.recipe import Recipe
@@ -42,10 +44,13 @@ class PlainClassifier(nn.Module):
         transform: resizing and normalisation of tiles.
         plan: dtype, and why the fast path is not used.
         patch_dropout: fraction of the patches that training leaves out, see `drop_patches`.
+        merge_after: numbers of layers, from 1, after which training merges patches, see
+            `orbitune.models.token_merging`; for models whose head reads the class token alone.
 
     Attributes:
         frozen_layers: number of first layers that get no gradient, nor do the embeddings below them; 0 to
             compute all gradients.
+        merging: whether training merges patches, of a model that has `merge_after`.
     """
 
     plan: ComputePlan
@@ -59,13 +64,15 @@ class PlainClassifier(nn.Module):
         transform: Transform,
         plan: ComputePlan,
         patch_dropout: float = 0.0,
+        merge_after: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.model = model
         self.plan = plan
         self.transform = transform
         self._patch_dropout = patch_dropout
-        self.frozen_layers = 0
+        self._merge_after = merge_after
+        self.frozen_layers, self.merging = 0, True
         self._arguments = family.forward
         base: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
         # Lists, because assigning modules would register them a second time.
@@ -87,6 +94,7 @@ class PlainClassifier(nn.Module):
         with (
             self._patches_dropped(size),
             self._first_layers_frozen(),
+            self._patches_merged(),
             torch.autocast(tiles.device.type, dtype, enabled=dtype != torch.float32),
         ):
             return self.model(pixel_values=pixels, **self._arguments).logits.float()
@@ -108,6 +116,14 @@ class PlainClassifier(nn.Module):
             yield
         finally:
             handle.remove()
+
+    def _patches_merged(self) -> AbstractContextManager[None]:
+        """Merge patches before some of the layers while the model trains."""
+        [body] = self._body
+        if not (self._merge_after and self.training and self.merging):
+            return nullcontext()
+        layers, prefix = body.get_submodule(self._layers_name), len(leading_tokens(body.embeddings))
+        return patches_merged(layers, self._merge_after, prefix_tokens=prefix)
 
     @contextmanager
     def _first_layers_frozen(self) -> Iterator[None]:
@@ -202,7 +218,7 @@ def fast_network(
         transform: resizing and normalisation of tiles.
         dtype: dtype of activations and frozen weights.
         attention: attention kernel, `plain` or `sdpa`.
-        merge_after: numbers of layers, from 1, after which tokens are merged.
+        merge_after: numbers of layers, from 1, after which training merges tokens.
     """
     from orbitune.fastpath.classifier import FastClassifier
     from orbitune.fastpath.dispatch import plan_fast_path
@@ -266,7 +282,7 @@ def make_network(
 
     Args:
         model: classifier of transformers, wrapped by PEFT or not.
-        recipe: resolved; its precision, `fast`, `checkpointing` and `patch_dropout` count.
+        recipe: resolved; its precision, `fast`, `checkpointing`, `patch_dropout` and `merge_tokens` count.
         backbone: backbone of the model.
         transform: resizing and normalisation of tiles.
         attention: attention kernel of an earlier part of the same run; None for the faster one.
@@ -281,7 +297,12 @@ def make_network(
             # Reentrant checkpointing would give adapters no gradient.
             model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         return PlainClassifier(
-            model, backbone.family, transform=transform, plan=plan, patch_dropout=recipe.patch_dropout
+            model,
+            backbone.family,
+            transform=transform,
+            plan=plan,
+            patch_dropout=recipe.patch_dropout,
+            merge_after=recipe.merge_tokens or (),
         )
     from orbitune.fastpath.allocator import keep_freed_memory
     from orbitune.fastpath.classifier import FastClassifier
@@ -297,4 +318,5 @@ def make_network(
         plan=plan,
         checkpointing=recipe.checkpointing,
         patch_dropout=recipe.patch_dropout,
+        merge_after=recipe.merge_tokens or (),
     )

@@ -48,7 +48,7 @@ def distil(
     dtype = torch.float32 if setup.recipe.precision in ("fp32", "tf32") else torch.bfloat16
     family, transform = setup.backbone.family, setup.transform
     teaching, learning = (
-        fast_network(model, family, transform=transform, dtype=dtype, merge_after=blocks).eval()
+        fast_network(model, family, transform=transform, dtype=dtype, merge_after=blocks)
         for model, blocks in ((teacher.requires_grad_(False), ()), (student, merge_after))
     )
     optimizer = torch.optim.AdamW(trained.values(), LEARNING_RATE, weight_decay=0.0)

@@ -50,7 +50,7 @@ def export(
             may lose, at the upper end of the interval.
         merge_tokens: blocks, counted from 1, after which formats in int8 merge half of the patch tokens. The
             blocks above the first are tuned to it on training tiles, which takes about as long as two epochs
-            of training; see `orbitune.fastpath.token_merging` and `orbitune.exporting.distillation`.
+            of training; see `orbitune.models.token_merging` and `orbitune.exporting.distillation`.
         progress: whether to show a progress bar on stderr.
         log: called with each message, one line without a line break.
 

@@ -1,4 +1,4 @@
-"""Token merging in an ONNX graph, as `orbitune.fastpath.token_merging` computes it."""
+"""Token merging in an ONNX graph, as `orbitune.models.token_merging` computes it."""
 
 import numpy as np
 

@@ -14,9 +14,10 @@ from orbitune.data.transform import Transform
 from orbitune.exporting.kept_tensors import kept_tensors
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import file_hash
-from orbitune.models.families.family import body_of, vision_config
+from orbitune.models.families.family import body_of
 from orbitune.models.files.config_files import label_settings
 from orbitune.models.inputs.positions import leading_tokens
+from orbitune.models.token_merging import check_merging
 from orbitune.training.evaluate import reopen
 from orbitune.training.setup import TrainingSetup
 
@@ -71,10 +72,8 @@ class ReferenceModel:
             from orbitune.evaluation.network import require_fast_path
 
             require_fast_path("Merging tokens (--merge-tokens)")
-            from orbitune.fastpath.token_merging import check_merging
-
-            depth = vision_config(setup.backbone.config).num_hidden_layers
-            check_merging(merge_after, setup.backbone.family, depth=depth)
+            patches = (setup.transform.size // setup.backbone.step) ** 2
+            check_merging(merge_after, setup.backbone, patches=patches)
         return cls(bundle, setup, tuple(merge_after), progress)
 
     @property

@@ -24,18 +24,21 @@ class _PlainAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, first: Tensor, rest: Tensor | None) -> Tensor:
+    def forward(ctx: Any, first: Tensor, rest: Tensor | None, sizes: Tensor | None) -> Tensor:
         """Return attention (B, N or Q, H, D), see `attend`."""
         first, rest = first.contiguous(), None if rest is None else rest.contiguous()
         q, k, v = split_qkv(first, rest)
         ctx.heads, ctx.packed = q.shape[2], rest is None
         q, k, v = (_to_batch(t) for t in (q, k, v))
-        weights = (matmul(q, k.transpose(1, 2)) * q.shape[-1] ** -0.5).softmax(-1)
+        scores = matmul(q, k.transpose(1, 2)) * q.shape[-1] ** -0.5
+        if sizes is not None:
+            scores += sizes.log().repeat_interleave(ctx.heads, 0)[:, None]
+        weights = scores.softmax(-1)
         ctx.save_for_backward(q, k, v, weights)
         return _from_batch(matmul(weights, v), ctx.heads).contiguous()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of `first` and `rest`."""
         q, k, v, weights = ctx.saved_tensors
         scale = q.shape[-1] ** -0.5
@@ -49,8 +52,8 @@ class _PlainAttention(torch.autograd.Function):
         ]
         grads = [_from_batch(grad, ctx.heads) for grad in batched]
         if ctx.packed:
-            return torch.stack(grads, 2), None
-        return torch.stack(grads[:1], 2), torch.stack(grads[1:], 2)
+            return torch.stack(grads, 2), None, None
+        return torch.stack(grads[:1], 2), torch.stack(grads[1:], 2), None
 
 
 class _CompiledAttention(torch.autograd.Function):
@@ -89,18 +92,21 @@ def _from_batch(t: Tensor, heads: int) -> Tensor:
     return t.unflatten(0, (-1, heads)).transpose(1, 2)
 
 
-def _sdpa(first: Tensor, rest: Tensor | None) -> Tensor:
+def _sdpa(first: Tensor, rest: Tensor | None, sizes: Tensor | None) -> Tensor:
     q, k, v = (t.transpose(1, 2).to(product_dtype(t)) for t in split_qkv(first, rest))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).to(first.dtype)
+    mask = None if sizes is None else sizes.log()[:, None, None].to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).to(first.dtype)
 
 
-KERNELS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
+KERNELS: dict[str, Callable[[Tensor, Tensor | None, Tensor | None], Tensor]] = {
     "plain": _PlainAttention.apply,
     "sdpa": _sdpa,
 }
 
 
-def attend(kernel: str, qkv: Sequence[Tensor], *, compiled_queries: int = 0) -> Tensor:
+def attend(
+    kernel: str, qkv: Sequence[Tensor], *, compiled_queries: int = 0, sizes: Tensor | None = None
+) -> Tensor:
     """Return softmax attention, scaled by 1 / sqrt(D), without a mask.
 
     Args:
@@ -108,11 +114,12 @@ def attend(kernel: str, qkv: Sequence[Tensor], *, compiled_queries: int = 0) -> 
         qkv: queries, keys and values as one tensor (B, N, 3, H, D); or queries (B, Q, 1, H, D), then keys and
             values (B, N, 2, H, D).
         compiled_queries: use the compiled kernel for `plain` attention of up to this number of queries.
+        sizes: number of times that each key counts (B, N), which the compiled kernel cannot; None for once.
 
     Returns:
         (B, N or Q, H, D).
     """
     first, rest = qkv[0], qkv[1] if len(qkv) > 1 else None
-    if kernel == "plain" and first.shape[1] <= compiled_queries:
+    if kernel == "plain" and sizes is None and first.shape[1] <= compiled_queries:
         return _CompiledAttention.apply(first, rest)
-    return KERNELS[kernel](first, rest)
+    return KERNELS[kernel](first, rest, sizes)

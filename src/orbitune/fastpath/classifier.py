@@ -14,7 +14,7 @@ Modules and parameters stay where they are: saving, merging and loading see plai
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import torch
@@ -30,9 +30,9 @@ from orbitune.fastpath.layer_modules import backbone_of, base_model, layer_modul
 from orbitune.fastpath.linear import FusedLinear
 from orbitune.fastpath.operations import Residual, add
 from orbitune.fastpath.patch_embedding import PatchEmbedding
-from orbitune.fastpath.token_merging import merge
 from orbitune.models.families.family import Family, head_names, last_norm_of
 from orbitune.models.precision import set_products
+from orbitune.models.token_merging import merge
 
 
 class FastClassifier(nn.Module):
@@ -46,14 +46,15 @@ class FastClassifier(nn.Module):
         plan: how the model is computed, see `orbitune.fastpath.dispatch`.
         checkpointing: keep only each layer's input for the backward pass and recompute the rest.
         patch_dropout: fraction of the patches that training leaves out, see `drop_patches`.
-        merge_after: numbers of layers, from 1, after which patches are merged, see
-            `orbitune.fastpath.token_merging`; for models whose head reads the class token alone.
+        merge_after: numbers of layers, from 1, after which training merges patches, see
+            `orbitune.models.token_merging`; for models whose head reads the class token alone.
 
     Attributes:
         plan: how the model is computed.
         heads: classification heads.
         frozen_layers: number of first layers that get no gradient in training, nor do the embeddings below
             them; 0 to compute all gradients.
+        merging: whether training merges patches, of a model that has `merge_after`.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class FastClassifier(nn.Module):
         self.plan = plan
         self.checkpointing = checkpointing
         self._patch_dropout = patch_dropout
-        self.frozen_layers = 0
+        self.frozen_layers, self.merging = 0, True
         base, body = base_model(model), backbone_of(model, family)
         self._patches = PatchEmbedding(
             body.embeddings,
@@ -119,7 +120,7 @@ class FastClassifier(nn.Module):
             (B, N, D), before the final LayerNorm.
         """
         set_products(tiles.device, self.plan.tf32)
-        return self._run(self._patches(tiles, size), self._layers[:depth])
+        return self._run(self._patches(tiles, size), self._layers[:depth])[0]
 
     def patch_states(self, tiles: Tensor, count: int) -> Tensor:
         """Return the hidden states of each patch after the first third of the layers.
@@ -157,10 +158,10 @@ class FastClassifier(nn.Module):
             frozen = self.frozen_layers if self.training else 0
             first, rest = self._layers[:frozen], self._layers[frozen:]
             with torch.set_grad_enabled(torch.is_grad_enabled() and not first):
-                x = self._run(self._tokens(inputs, size), first)
-            x = self._run(x, rest)
+                x, sizes = self._run(self._tokens(inputs, size), first)
+            x, _ = self._run(x, rest, sizes=sizes)
         else:
-            x = self._run(inputs, self._layers[self.frozen_depth :])
+            x, _ = self._run(inputs, self._layers[self.frozen_depth :])
         x = self._norm(x.float())
         if self._pooling == "class":
             return [x[:, token] for token in range(len(self.heads))]
@@ -174,23 +175,28 @@ class FastClassifier(nn.Module):
             return tokens
         return drop_patches(tokens, self._patch_dropout, prefix_tokens=self._patches.prefix_tokens)
 
-    def _run(self, x: Tensor, layers: Sequence[Layer]) -> Tensor:
-        """Return the output of layers, (B, N, D)."""
+    def _run(
+        self, x: Tensor, layers: Sequence[Layer], *, sizes: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the output of layers, (B, N, D), and the sizes of its tokens.
+
+        For the sizes, (B, N) or None, see `orbitune.models.token_merging`.
+        """
         rows: Tensor = x.flatten(0, 1)
         residual: Residual = (None, None)
-        sizes: Tensor | None = None
         recompute = self.checkpointing and self.training
         run: Callable[..., tuple[Tensor, Residual]] = self._run_group
         if recompute:
             run = partial(checkpoint, run, use_reentrant=False)
-        singly = recompute or self._merge_before
-        for group in [[layer] for layer in layers] if singly else _one_pass_groups(layers):
-            if group[0] in self._merge_before:
+        merging = self._merge_before if self.training and self.merging else []
+        groups = [[layer] for layer in layers] if recompute else _one_pass_groups(layers, merging)
+        for group in groups:
+            if group[0] in merging:
                 tokens = add(rows, residual).view(x.shape[0], -1, x.shape[-1])
                 tokens, sizes = merge(tokens, sizes, prefix_tokens=self._patches.prefix_tokens)
                 rows, residual = tokens.flatten(0, 1), (None, None)
             rows, residual = run(group, rows, residual=residual, batch=x.shape[0], sizes=sizes)
-        return add(rows, residual).view(x.shape[0], -1, x.shape[-1])
+        return add(rows, residual).view(x.shape[0], -1, x.shape[-1]), sizes
 
     def _run_group(
         self, group: Sequence[Layer], rows: Tensor, *, residual: Residual, batch: int, sizes: Tensor | None
@@ -206,6 +212,9 @@ class FastClassifier(nn.Module):
         return rows, residual
 
 
-def _one_pass_groups(layers: Sequence[Layer]) -> list[list[Layer]]:
-    """Group consecutive layers by whether they are computed in one pass."""
-    return [list(group) for _, group in groupby(layers, lambda layer: layer.one_pass is None)]
+def _one_pass_groups(layers: Sequence[Layer], merging: Sequence[Layer]) -> list[list[Layer]]:
+    """Group consecutive layers by whether they are computed in one pass; `merging` ones begin a group."""
+    merged = accumulate(layer in merging for layer in layers)
+    keyed = zip(layers, merged, strict=True)
+    groups = groupby(keyed, lambda each: (each[0].one_pass is None, each[1]))
+    return [[layer for layer, _ in group] for _, group in groups]

@@ -12,7 +12,6 @@ from orbitune.fastpath.fused_layer import FusedLayer
 from orbitune.fastpath.layer_modules import LayerModules
 from orbitune.fastpath.linear import FusedLinear, cast_frozen
 from orbitune.fastpath.operations import Residual, operations_for
-from orbitune.fastpath.token_merging import attend_merged
 
 
 class Layer:
@@ -113,11 +112,8 @@ class Layer:
         ]
         if self._rotary:
             qkv = [self._rotary(each) for each in qkv]  # one, since heads that read patches need all rows
-        if sizes is None:
-            queries = self._kernels.attention_queries
-            attended = attend(self._attention, qkv, compiled_queries=queries)
-        else:
-            attended = attend_merged(sizes, qkv)
+        queries = self._kernels.attention_queries
+        attended = attend(self._attention, qkv, compiled_queries=queries, sizes=sizes)
         added = self._out(attended.reshape(-1, width), training)
         rows, normed = operations.add_norm(
             rows, (added, self._scales[0]), norm=self._norms[1], compiled=compiled_norms[1]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from orbitune.data.augment import kept_patches
 from orbitune.errors import ModelError
 from orbitune.machine.gpu import may_have_gpu
 from orbitune.models.backbones import Backbone, empty_model, load_weights
@@ -11,6 +12,7 @@ from orbitune.models.families.family import Family, layer_names, token_count
 from orbitune.models.lineage.fine_tuned import open_backbone
 from orbitune.models.metadata import ParameterCounts
 from orbitune.models.methods import METHODS, count_parameters, find_method
+from orbitune.models.token_merging import check_merging
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import SCRATCH
 from orbitune.records import Record
@@ -104,18 +106,28 @@ def image_size(asked: int | str | None, backbone: Backbone, *, tile: Sequence[in
 
 
 def check_fit(recipe: Recipe, backbone: Backbone) -> None:
-    """Check that image sizes and layer freezing of a recipe suit the backbone.
+    """Check that image sizes, token merging and layer freezing of a recipe suit the backbone.
 
     Raises:
-        ModelError: see `check_sizes`; or layers that should be frozen do not follow one another alike.
+        ModelError: see `check_sizes` and `check_merging`; or layers that should be frozen do not follow one
+            another alike.
     """
     check_sizes(recipe, backbone)
+    sizes = [size for size in _image_sizes(recipe) if isinstance(size, int)]
+    if recipe.merge_tokens:
+        patches = kept_patches((min(sizes) // backbone.step) ** 2, recipe.patch_dropout) if sizes else None
+        check_merging(recipe.merge_tokens, backbone, patches=patches)
     family = backbone.family
     if recipe.freeze_layers and family.why_plain:
         raise ModelError(
             f"The first layers of {family.title} cannot be frozen while training (--freeze-layers): "
             f"{family.why_plain}. Leave it out."
         )
+
+
+def _image_sizes(recipe: Recipe) -> list[int | str | None]:
+    """Return all image sizes that a recipe states."""
+    return [recipe.image_size, *(size for size, _ in recipe.sizes or ())]
 
 
 def check_sizes(recipe: Recipe, backbone: Backbone) -> None:
@@ -125,7 +137,7 @@ def check_sizes(recipe: Recipe, backbone: Backbone) -> None:
         ModelError: one is no multiple of its patches, or smaller than it can read.
     """
     step, smallest = backbone.step, backbone.smallest
-    for size in (recipe.image_size, *(each for each, _ in recipe.sizes or ())):
+    for size in _image_sizes(recipe):
         if not isinstance(size, int) or (size % step == 0 and smallest <= size <= (backbone.largest or size)):
             continue
         if backbone.largest == smallest:

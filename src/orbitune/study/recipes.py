@@ -65,6 +65,7 @@ def _from_scratch(recipe: Recipe, epochs: int) -> Recipe:
         "cache_frozen",
         "cache_bits",
         "patch_dropout",
+        "merge_tokens",
         "freeze_layers",
         "patience",
         "restarts",

@@ -18,8 +18,9 @@ from orbitune.resources import make_accelerator
 from orbitune.training.callbacks import Callback, CallbackList
 from orbitune.training.duration.extension import continue_recipe
 from orbitune.training.finalise import finalise
-from orbitune.training.frozen_cache import cache_frozen_layers
 from orbitune.training.meter import reset_peak_rss
+from orbitune.training.preparation.frozen_cache import cache_frozen_layers
+from orbitune.training.preparation.notes import cheaper_steps
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.setup import TrainingSetup, prepare_training
 from orbitune.training.stored.conflict import stated_settings
@@ -112,13 +113,14 @@ class ActiveRun:
                 display=self.display,
                 callbacks=callbacks,
             )
-            device = str(self.accelerator.device)
-            for line in describe_start(
-                self.setup.data, self.setup.recipe, compute=trainer.computation(), device=device
+            data, recipe, device = self.setup.data, self.setup.recipe, str(self.accelerator.device)
+            for line in (
+                *describe_start(data, recipe, compute=trainer.computation(), device=device),
+                *cheaper_steps(recipe, len(self.setup.splits["train"])),
             ):
                 self.display.print(line)
             with trainer.interrupt:
-                if self.setup.recipe.cache_frozen:
+                if recipe.cache_frozen:
                     cache_frozen_layers(trainer)
                 trainer.callbacks.on_train_start(self.setup)
                 trainer.fit(epochs)

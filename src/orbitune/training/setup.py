@@ -4,7 +4,7 @@ Training, planning and evaluation use the same setup, so that they preprocess a 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,8 +37,9 @@ from orbitune.models.preprocessing import Preprocessing
 from orbitune.recipe import Recipe
 from orbitune.recipe_paths import is_synthetic
 from orbitune.sources.band_names import COLOURS
-from orbitune.training.class_balance import BALANCED_SAMPLING, describe_weights, loss_weights
-from orbitune.training.duration.defaults import describe_passes, resolve_length, steps_per_pass
+from orbitune.training.class_balance import loss_weights
+from orbitune.training.duration.defaults import resolve_length, steps_per_pass
+from orbitune.training.preparation.notes import training_notes
 from orbitune.training.stored.records import RunInputs
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ def prepare_training(recipe: Recipe, progress: bool = True) -> TrainingSetup:
     notes = (
         *tiles.notes,
         *notes,
-        *_training_notes(recipe, tiles, train=train, weights=weights),
+        *training_notes(recipe, tiles, train=train, weights=weights),
         *((f"not on the fast path: {why}",) if (why := backbone.family.why_plain) else ()),
         *describe_held_out(seen, backbone, splits=splits),
         f"normalisation from {preprocessing.stated_by}",
@@ -336,15 +337,3 @@ def _preprocessing(backbone: Backbone, tiles: TileSet, *, train: np.ndarray) -> 
     if colours or own:
         return stated.model_copy(update={"bands": tiles.bands})
     return stated.normalised_by(tiles.statistics(train), bands=tiles.bands, dtype=dtype)
-
-
-def _training_notes(
-    recipe: Recipe, tiles: TileSet, *, train: np.ndarray, weights: np.ndarray | None
-) -> Iterator[str]:
-    """Yield what a user should know of how the training tiles are used."""
-    if (recipe.passes or 1) > 1:
-        yield describe_passes(recipe, len(train))
-    if weights is not None:
-        yield describe_weights(weights, tiles.classes)
-    if recipe.sampling == "balanced":
-        yield BALANCED_SAMPLING

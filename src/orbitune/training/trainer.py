@@ -28,7 +28,7 @@ from orbitune.training.gradients.accumulation import sum_over_processes
 from orbitune.training.interruption import InterruptFlag
 from orbitune.training.meter import Meter, peak_rss_bytes
 from orbitune.training.run_folder import RunFolder, epoch_line
-from orbitune.training.schedule import learning_rate, step_frozen_layers, step_image_size
+from orbitune.training.schedule import learning_rate, step_frozen_layers, step_image_size, step_merges
 from orbitune.training.setup import TrainingSetup
 
 if TYPE_CHECKING:
@@ -185,6 +185,7 @@ class Trainer:
             self.replica.train()
         size = step_image_size(setup.recipe, state.step, steps=setup.steps)
         self.network.frozen_layers = step_frozen_layers(setup.recipe, state.step, steps=setup.steps)
+        self.network.merging = step_merges(setup.recipe, state.step, steps=setup.steps)
         sums = self.gradients(tiles, targets=targets, weight=weight, size=size)
         loss_sum, correct = sum_over_processes(self.accelerator, sums.tolist() if weight else [0.0, 0.0])
         loss = loss_sum / seen

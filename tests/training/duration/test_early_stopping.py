@@ -158,8 +158,9 @@ def test_a_method_with_a_schedule_of_its_own_cannot_stop_early(still, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    "settings", [{"sizes": "16:0.5,32:0.5"}, {"freeze_layers": "1:0.5"}, {"restarts": "2"}]
+    "settings",
+    [{"sizes": "16:0.5,32:0.5"}, {"freeze_layers": "1:0.5"}, {"merge_tokens": "1"}, {"restarts": "2"}],
 )
 def test_auto_is_not_combined_with_what_needs_the_number_of_epochs(settings):
-    with pytest.raises(OrbituneError, match="epochs auto cannot be combined with sizes, freeze_layers or"):
+    with pytest.raises(OrbituneError, match="cannot be combined with sizes, freeze_layers, merge_tokens or"):
         Recipe(epochs="auto", **settings)

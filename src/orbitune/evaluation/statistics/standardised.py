@@ -35,10 +35,10 @@ def standardised_gaps(
 
     The bootstrap resamples seeds and, within each class, tiles; of S seeds S - 1 are drawn, and of n tiles of
     a class n - 1, as n draws would underestimate the variance (Rao and Wu 1988,
-    doi:10.1080/01621459.1988.10478591). As no tile of a small class may be wrong, deviations are drawn from
-    its tiles with one more that all seeds get right and one that none does (Agresti and Caffo 2000,
-    doi:10.1080/00031305.2000.10474560), and added to what was observed. The ends are percentiles, with a
-    fixed random seed. The tiles of the two sets are taken as independent.
+    doi:10.1080/01621459.1988.10478591). As no tile of a small class may be wrong, each class has, in the
+    intervals alone, one more tile that all seeds get right and one that none does (Agresti and Caffo 2000,
+    doi:10.1080/00031305.2000.10474560). The ends are percentiles, with a fixed random seed. The tiles of the
+    two sets are taken as independent.
 
     Args:
         first, second: predictions on the two sets.
@@ -113,7 +113,6 @@ def _resampled_recalls(
         patterns, counts = np.unique(np.hstack([own, pseudo]), axis=1, return_counts=True)
         count, fractions = max(1, own.shape[1] - 1), counts / counts.sum()
         drawn = random.multinomial(count, fractions, size=intervals.RESAMPLES)
-        deviations = (drawn / count - fractions) @ patterns.T.astype(np.float64)
-        by_seed = own.mean(axis=1) + deviations
+        by_seed = drawn / count @ patterns.T.astype(np.float64)
         rows.append((by_seed * times).sum(axis=1) / times.sum(axis=1))
     return np.array(rows)

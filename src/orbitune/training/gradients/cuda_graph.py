@@ -84,7 +84,7 @@ class GradientGraph:
         """
         if len(tiles) < self._whole:  # the last batch of an epoch
             return self._compute(tiles, targets=targets, weight=weight, size=size)
-        key = (tiles.shape, size, self._network.frozen_layers)
+        key = (tiles.shape, size, self._network.frozen_layers, self._network.merging)
         steps = self._eager_steps[key] = self._eager_steps.get(key, 0) + 1
         if steps <= EAGER_STEPS:
             return self._eager(tiles, targets=targets, weight=weight, size=size)
