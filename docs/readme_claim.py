@@ -1,4 +1,4 @@
-"""Write the README's table, with the sentence above it, from the study.
+"""Write what the README and the first page of the docs say of the study: its answer and its table.
 
 python docs/readme_claim.py
 """
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison_table
+from orbitune.study.report.answers.answer import write_answer
 from orbitune.study.report.answers.headline import write_headline
 from orbitune.study.report.split_origins import scored_on_each, split_origins
 from orbitune.study.report.view_model import ReportView
@@ -20,13 +21,21 @@ COLUMNS = ("Method", "Test accuracy", "Trainable", "Size on disk", "CPU time")
 
 def claim(results: StudyResults) -> str:
     """Return the answer of the study, what was measured and its main columns as Markdown."""
+    view = ReportView(results)
+    return f"{answer(view)}\n\n{_caption(view)}\n\n{_table(results)}"
+
+
+def answer(view: ReportView) -> str:
+    """Return headline and answer of the study as Markdown."""
+    return "\n\n".join([*(f"**{each}.**" for each in write_headline(view)), *write_answer(view)[:1]])
+
+
+def _table(results: StudyResults) -> str:
+    """Return the main columns of the comparison."""
     header, rows = comparison_table(results)
     chosen = [at for at, name in enumerate(header) if name.startswith(COLUMNS)]
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    table = "\n".join(f"| {' | '.join(line[at] for at in chosen)} |" for line in lines)
-    view = ReportView(results)
-    answer = " ".join(write_headline(view))
-    return f"{answer}\n\n{_caption(view)}\n\n{table}"
+    return "\n".join(f"| {' | '.join(line[at] for at in chosen)} |" for line in lines)
 
 
 def _caption(view: ReportView) -> str:
@@ -47,11 +56,21 @@ def _caption(view: ReportView) -> str:
 
 
 def with_claim(readme: str) -> str:
-    """Return the README with the table between its two marks."""
-    before, _, rest = readme.partition(START)
-    return f"{before}{START}\n\n{claim(read_results(STUDY))}\n\n{END}{rest.partition(END)[2]}"
+    """Return the README with answer and table between its two marks."""
+    return _between_marks(readme, claim(read_results(STUDY)))
+
+
+def with_answer(page: str) -> str:
+    """Return the first page of the docs with the answer between its two marks."""
+    found = answer(ReportView(read_results(STUDY)))
+    return _between_marks(page, f"{found} [Report](results/eurosat-study/report.md)")
+
+
+def _between_marks(text: str, written: str) -> str:
+    before, _, rest = text.partition(START)
+    return f"{before}{START}\n\n{written}\n\n{END}{rest.partition(END)[2]}"
 
 
 if __name__ == "__main__":
-    file = ROOT / "README.md"
-    file.write_text(with_claim(file.read_text(encoding="utf-8")), encoding="utf-8")
+    for file, write in ((ROOT / "README.md", with_claim), (ROOT / "docs" / "index.md", with_answer)):
+        file.write_text(write(file.read_text(encoding="utf-8")), encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 CHROMIUM = Path("/usr/bin/chromium")
+AXE = Path(__file__).parent.parent / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @contextmanager
@@ -18,3 +19,11 @@ def open_browser(width: int, height: int):
         options = {"executable_path": str(CHROMIUM), "args": ["--no-sandbox", "--disable-gpu"]}
         with play.chromium.launch(**options) as browser:
             yield browser.new_page(viewport={"width": width, "height": height})
+
+
+def accessibility_faults(page) -> list[tuple[str, str]]:
+    """Return what axe finds wrong with a page, with how much it matters; the test skips without axe."""
+    if not AXE.exists():
+        pytest.skip("needs axe-core: npm ci in web/")
+    page.evaluate(AXE.read_text())
+    return [(each["id"], each["impact"]) for each in page.evaluate("axe.run()")["violations"]]

@@ -94,10 +94,11 @@ def test_every_public_name_is_in_the_reference():
 # Figures
 
 
-def test_the_table_in_the_readme_is_written_from_the_committed_study():
-    written = runpy.run_path(str(DOCS / "readme_claim.py"))["with_claim"]
-    readme = (ROOT / "README.md").read_text()
-    assert written(readme) == readme
+@pytest.mark.parametrize(("page", "write"), [("README.md", "with_claim"), ("docs/index.md", "with_answer")])
+def test_what_a_page_says_of_the_committed_study_is_written_from_it(page, write):
+    written = runpy.run_path(str(DOCS / "readme_claim.py"))[write]
+    text = (ROOT / page).read_text()
+    assert written(text) == text
 
 
 def test_the_committed_report_follows_from_its_results(tmp_path):

@@ -161,7 +161,7 @@ def test_an_older_comparison_that_was_not_judged_against_0_says_so():
     table = verdict_table(view)
     rows = [dict(zip(table.header, row, strict=True)) for row in table.rows]
     outcomes = [row["Outcome"] for row in rows if row["Method"] == "LoRA"]
-    assert outcomes == ["open, not judged against 0"] * 2
+    assert outcomes == ["open (not judged against 0)"] * 2
     assert (
         "within 0.5 points of full fine-tuning, and untested whether it differs ("
         in verdict_sentences(view)[2]

@@ -14,29 +14,31 @@ def verdict_sentence(compared: Comparison, names: Mapping[str, str] | None = Non
     """
     method, reference = _names(compared, names)
     found = f"{claim(compared, method=method, reference=reference)} ({_numbers(compared)})"
-    return f"{scope(compared)}, {found}{_advice(compared)}."
+    needed = advice(compared)
+    return f"{scope(compared)}, {found}{f'; {needed}' if needed else ''}."
 
 
-def claim(compared: Comparison, *, method: str, reference: str) -> str:
+def claim(compared: Comparison, *, method: str, reference: str | None = None) -> str:
     """Return what the interval of a comparison shows, without a full stop.
 
     Args:
         compared: the comparison.
-        method, reference: display names.
+        method, reference: display names; None for a reference that was named before.
     """
     points = format_points(compared.margin)
-    less = f"{method} is less accurate than {reference}"
+    than, of = (f" than {reference}", f" of {reference}") if reference else ("", "")
+    less = f"{method} is less accurate{than}"
     if compared.outcome == "better":
-        return f"{method} is more accurate than {reference}"
+        return f"{method} is more accurate{than}"
     if compared.outcome == "within margin":
         worse = compared.differs and compared.difference < 0
-        return f"{less}, by less than {points}" if worse else f"{method} is within {points} of {reference}"
+        return f"{less}, by less than {points}" if worse else f"{method} is within {points}{of}"
     if compared.outcome == "worse than margin":
         return f"{less}, by more than {points}"
     if compared.outcome == "worse":
         return f"{less}, but whether by more than {points} is open"
     untested = ", and untested whether it differs" if compared.equal is None else ""
-    return f"it is open whether {method} is within {points} of {reference}{untested}"
+    return f"it is open whether {method} is within {points}{of}{untested}"
 
 
 def difference_sentence(compared: Comparison, names: Mapping[str, str] | None = None) -> str:
@@ -103,15 +105,15 @@ def _numbers(compared: Comparison) -> str:
     return ", ".join(parts if p is None else [*parts, _p_value(p, compared)])
 
 
-def _advice(compared: Comparison) -> str:
-    """Return what it would take to decide on the margin, after a semicolon; empty if that is not known."""
+def advice(compared: Comparison) -> str:
+    """Return what it would take to decide on the margin, without a full stop; empty if that is not known."""
     needed = compared.needed
     if needed is None:
         return ""
     truth = f"a true difference of {needed.difference:+g} points" if needed.difference else "equal methods"
     seeds = min(compared.seeds, compared.reference_seeds)
     if needed.seeds is not None and needed.seeds <= seeds:
-        return f"; with {truth}, 80 % of such studies would have decided"
+        return f"with {truth}, 80 % of such studies would have decided"
     ways = [f"{needed.seeds:,} seeds on these test images"] if needed.seeds else []
     if needed.images is not None:
         own = "these seeds" if seeds > 1 else "this seed"
@@ -121,7 +123,7 @@ def _advice(compared: Comparison) -> str:
         found = f"no number of test images with {seeds:,} seeds would decide 80 % of the time"
     else:
         found = f"deciding 80 % of the time takes {' or '.join(ways)}"
-    return f"; with {truth}, {found}{limit}"
+    return f"with {truth}, {found}{limit}"
 
 
 def format_points(points: float) -> str:

@@ -21,7 +21,7 @@ def comparison_columns(view: ReportView) -> list[Column]:
         *([("Image size", _image_size)] if view.backbones else []),
         ("Trainable parameters", _parameters),
         *_cost_columns(view),
-        ("Cost of one run", lambda row: describe_cost(row.cost.cpu_seconds, row.cost.energy_joules)),
+        *([("Energy of a run", _energy)] if _measured_energy(view) else []),
     ]
 
 
@@ -48,9 +48,7 @@ def table_notes(view: ReportView) -> list[str]:
             "Several runs shared the machine, so their wall-clock times are not comparable and are left out."
             + cpu * view.costs_comparable
         ]
-    if any(row.cost.energy_joules is None for row in view.rows):
-        lines += ["A core-minute is one processor core that is busy for one minute. Energy was not measured."]
-    elif view.rows:
+    if _measured_energy(view):
         source = view.results.done[0].finished.cost.energy_source
         lines += [f"Energy is that of one run, in {source}."]
     return lines
@@ -124,6 +122,15 @@ def _macro_f1_column(view: ReportView, split: str) -> Column:
 
 def _image_size(row: MethodRow) -> str:
     return f"{row.image_size} px"
+
+
+def _measured_energy(view: ReportView) -> bool:
+    """Return whether the energy of every run is known."""
+    return bool(view.rows) and all(row.cost.energy_joules is not None for row in view.rows)
+
+
+def _energy(row: MethodRow) -> str:
+    return describe_cost(row.cost.cpu_seconds, row.cost.energy_joules)
 
 
 def _parameters(row: MethodRow) -> str:

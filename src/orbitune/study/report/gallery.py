@@ -1,16 +1,28 @@
 """Gallery of the test tiles on which methods disagree most."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from orbitune.errors import counted
 from orbitune.reporting import formatting as fmt
-from orbitune.reporting.components import Gallery, GalleryTile
+from orbitune.reporting.components import Collapsible, Component, Gallery, GalleryTile
 from orbitune.reporting.tile_gallery import png_uri
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import DisagreementRecord, DisputedTile
 
 
-def disagreement_gallery(record: DisagreementRecord, folder: Path) -> Gallery:
+def disagreements(records: Sequence[DisagreementRecord], folder: Path) -> list[Component]:
+    """Return the disputed tiles of each split; where their image is missing, as text in a fold.
+
+    Args:
+        records: one for each split.
+        folder: holds the images.
+    """
+    galleries = [_gallery(record, folder) for record in records]
+    return [each if each.image else Collapsible(each.caption, [each]) for each in galleries]
+
+
+def _gallery(record: DisagreementRecord, folder: Path) -> Gallery:
     """Return the disputed tiles of one split with the prediction of each method.
 
     Args:

@@ -13,15 +13,18 @@ from orbitune.reporting.components import (
     Collapsible,
     Component,
     DescriptionList,
+    Figure,
     Section,
     Table,
 )
 from orbitune.reporting.drawing import report_style
 from orbitune.reporting.page import WARNING, Page
 from orbitune.reporting.reliability import too_few
+from orbitune.study.arms import crosses_backbones
 from orbitune.study.display_names import fold_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import run_details, tables
+from orbitune.study.report.answers.answer import asked_verdicts, write_answer
 from orbitune.study.report.answers.conclusions import write_conclusions, write_title
 from orbitune.study.report.answers.corruption_losses import loss_sentences
 from orbitune.study.report.answers.headline import write_headline
@@ -34,20 +37,26 @@ from orbitune.study.report.comparison import (
     table_notes,
 )
 from orbitune.study.report.figures.accuracy import accuracy_figure
-from orbitune.study.report.figures.classes import class_figure
+from orbitune.study.report.figures.classes import LEAST_SUPPORT, class_figure
 from orbitune.study.report.figures.confusion import confusion_figure
 from orbitune.study.report.figures.costs import cost_figure
 from orbitune.study.report.figures.curves import curve_figure
+from orbitune.study.report.figures.differences import difference_figure
 from orbitune.study.report.figures.reliability_diagram import reliability_figure
 from orbitune.study.report.figures.severity_curves import robustness_figure
 from orbitune.study.report.figures.styles import Styles, method_styles
 from orbitune.study.report.figures.sweeps import SWEEPS, sweep_figure, sweep_lines
-from orbitune.study.report.gallery import disagreement_gallery
+from orbitune.study.report.gallery import disagreements
 from orbitune.study.report.leakage import leakage_components
 from orbitune.study.report.methods import methodology, tuning
 from orbitune.study.report.methods.prose import write_methods
 from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.view_model import ReportView
+
+_FEW_TILES = (
+    f"No class has {LEAST_SUPPORT} or more test tiles, so the differences between methods are not drawn: one "
+    "tile would change an F1 by several points."
+)
 
 
 def build_page(results: StudyResults, folder: Path) -> Page:
@@ -69,14 +78,21 @@ def build_page(results: StudyResults, folder: Path) -> Page:
             warning=WARNING if results.data.synthetic else "",
             headline=write_headline(view),
             cautions=[*warn_seen(view), *tuning.warn_edges(view)],
-            conclusions=[],
+            conclusions=write_answer(view),
             comparison=Table(table_caption(view), header, comparison_rows(view, columns)),
             notes=table_notes(view),
-            picture=accuracy_figure(view) if view.rows else None,
+            picture=_picture(view),
             sections=[section for section in _sections(view, folder) if section.components],
             reproduction="Run the study, or write the report from its results alone",
             commands=[results.command, _report_command(results.command)],
         )
+
+
+def _picture(view: ReportView) -> Figure | None:
+    """Draw the answer: the differences that were asked for, else the accuracies."""
+    if asked := asked_verdicts(view):
+        return difference_figure(view, asked, name="differences")
+    return accuracy_figure(view) if view.rows else None
 
 
 def _backbone_line(results: StudyResults) -> str:
@@ -98,13 +114,13 @@ def _sections(view: ReportView, folder: Path) -> Iterator[Section]:
     styles = method_styles(view)
     yield Section("Conclusions", [BulletList(write_conclusions(view))], measured=False)
     yield Section("Verdicts", _verdicts(view))
+    yield Section("Accuracy", [accuracy_figure(view)] if asked_verdicts(view) else [])
     yield Section("Gap between the splits", _gaps(view))
     yield Section("Accuracy against cost", [cost_figure(view, styles)] * (len(view.rows) > 1))
     yield from _sweeps(view, styles)
     yield Section("Classes", _classes(view))
     yield Section("Confusion on the test split", [confusion_figure(view, styles)] * bool(view.rows))
-    galleries = [disagreement_gallery(record, folder) for record in view.results.disagreements]
-    yield Section("Where the methods disagree", [*galleries])
+    yield Section("Where the methods disagree", disagreements(view.results.disagreements, folder))
     yield Section("Calibration", _calibration(view, styles))
     yield Section("Robustness", _robustness(view, styles))
     yield Section("Leakage checks", leakage_components(view))
@@ -128,7 +144,11 @@ def _verdicts(view: ReportView) -> list[Component]:
     if not view.results.verdicts:
         return []
     sentences = BulletList(tables.verdict_sentences(view))
+    asked = asked_verdicts(view)
+    found = [each for each in view.results.verdicts if not crosses_backbones(each.method, each.reference)]
+    every = [difference_figure(view, found, name="all-differences")] if 0 < len(asked) < len(found) else []
     return [
+        *every,
         tables.verdict_table(view),
         Collapsible("Verdicts in sentences", [sentences]),
     ]
@@ -156,8 +176,14 @@ def _classes(view: ReportView) -> list[Component]:
     found: list[Component] = [tables.class_table(view, split) for split in view.splits]
     if view.reference is None or len(view.rows) < 2:
         return found
-    figure = class_figure(view, view.reference)
+    figure = class_figure(view, view.reference) if _compares_classes(view) else BulletList([_FEW_TILES])
     return [figure, Collapsible("Numbers", found)]
+
+
+def _compares_classes(view: ReportView) -> bool:
+    """Return whether some class has enough test tiles to compare its F1."""
+    supports = [row.support for group in view.groups for row in group.summary.per_class]
+    return max(supports) >= LEAST_SUPPORT
 
 
 def _calibration(view: ReportView, styles: Styles) -> list[Component]:

@@ -17,8 +17,8 @@ from orbitune.study.verdicts import comparison_sentences
 _OUTCOMES: dict[Outcome, str] = {
     "better": "better",
     "within margin": "within the margin",
-    "worse than margin": "worse by more than the margin",
-    "worse": "worse, by how much is open",
+    "worse than margin": "worse (by more than the margin)",
+    "worse": "worse (by how much is open)",
     "open": "open",
 }
 
@@ -42,9 +42,9 @@ def verdict_table(view: ReportView) -> Table:
         "p, within the margin",
         "p, worse by more",
         "p, equal",
-        "p, McNemar of these trained models",
-        "Only this method correct / only the reference",
-        "Needed for 80 %: seeds / test images",
+        "p, McNemar (these trained models)",
+        "Right alone: method / reference",
+        "Needed for 80 % (seeds / test images)",
     ]
     rows = [
         [
@@ -93,7 +93,7 @@ def _difference(verdict: VerdictRecord, *, names_interval: bool) -> str:
 def _outcome(verdict: VerdictRecord) -> str:
     """Return the outcome; that of an earlier version may be of the margin alone."""
     untested = verdict.outcome == "open" and verdict.equal is None
-    return _OUTCOMES[verdict.outcome] + (", not judged against 0" if untested else "")
+    return _OUTCOMES[verdict.outcome] + (" (not judged against 0)" if untested else "")
 
 
 def _p_equal(verdict: VerdictRecord) -> str:

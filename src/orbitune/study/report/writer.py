@@ -9,6 +9,7 @@ from orbitune.reporting.page import WARNING
 from orbitune.study.display_names import fold_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison
+from orbitune.study.report.answers.answer import write_answer
 from orbitune.study.report.answers.conclusions import write_conclusions
 from orbitune.study.report.answers.headline import write_headline
 from orbitune.study.report.methods.tuning import terminal_searches, warn_edges
@@ -116,5 +117,6 @@ def conclusions_text(results: StudyResults) -> str:
     """Return headline and conclusions of the study, one paragraph per line."""
     warning = [WARNING] if results.data.synthetic else []
     view = ReportView(results)
-    headline = write_headline(view) if results.verdicts else []
-    return "\n".join([*warning, *warn_seen(view), *warn_edges(view), *headline, *write_conclusions(view)])
+    headline = [f"{each}." for each in write_headline(view)] if results.verdicts else []
+    answer = [*headline, *write_answer(view)]
+    return "\n".join([*warning, *warn_seen(view), *warn_edges(view), *answer, *write_conclusions(view)])

@@ -24,7 +24,8 @@ from orbitune.study.report.view_model import ReportView
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SPLITS = (("#0072b2", "o"), ("#d55e00", "D"), ("#009e73", "s"), ("#cc79a7", "^"))
+SPLITS = (("#0072b2", "o"), ("#d55e00", "D"), ("#009e73", "s"), ("#cc79a7", "^"))
+"""Colour and marker of each split, in the order of the study."""
 
 
 def accuracy_figure(view: ReportView) -> Figure:
@@ -45,7 +46,7 @@ def accuracy_figure(view: ReportView) -> Figure:
     axes.grid(False, axis="y")
     entries = [
         (f"{split} split", {"color": colour, "marker": marker, "linestyle": "-"})
-        for split, (colour, marker) in zip(view.splits, _SPLITS, strict=False)
+        for split, (colour, marker) in zip(view.splits, SPLITS, strict=False)
     ]
     if _colour_baselines(view, *view.splits):
         entries += [
@@ -75,7 +76,7 @@ def _dots(axes: "Axes", view: ReportView, *, places: list[int]) -> list[float]:
     apart = 0.16 if len(view.splits) > 1 else 0.0
     for place, row in zip(places, view.rows, strict=True):
         middles = []
-        for number, (split, (colour, marker)) in enumerate(zip(view.splits, _SPLITS, strict=False)):
+        for number, (split, (colour, marker)) in enumerate(zip(view.splits, SPLITS, strict=False)):
             if split not in row.groups:
                 continue
             group = row.groups[split]
@@ -95,7 +96,7 @@ def _dots(axes: "Axes", view: ReportView, *, places: list[int]) -> list[float]:
 def _baselines(axes: "Axes", view: ReportView) -> list[float]:
     """Draw the accuracy of colour statistics and of chance; return their positions."""
     places = []
-    for split, (colour, _) in zip(view.splits, _SPLITS, strict=False):
+    for split, (colour, _) in zip(view.splits, SPLITS, strict=False):
         for baseline in _colour_baselines(view, split):
             for fraction, dash in ((baseline.accuracy, "--"), (baseline.chance, ":")):
                 place = to_error_scale(fraction, baseline.count)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _STRONG = 5.0  # points of F1 that have the full colour
 _FEW_TILES = 50
+LEAST_SUPPORT = 20
+"""Test tiles that some class needs for a comparison of classes."""
 _WIDE = 9  # methods that fit half the page
 
 

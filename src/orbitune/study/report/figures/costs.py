@@ -134,6 +134,8 @@ def _names(figure: "Canvas", groups: Sequence[RunGroup], *, costs: Sequence[floa
                 va="bottom" if above else "top",
                 color=styles[group.title]["color"],
                 fontsize=12,
+                # Over the front, a name stays readable.
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             )
         )
         bars.append(((cost, low), (cost, high)))

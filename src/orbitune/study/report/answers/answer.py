@@ -1,0 +1,192 @@
+"""The answer of a study in two sentences: what a method loses against the reference, and what it saves."""
+
+from collections.abc import Sequence
+
+from orbitune.errors import counted
+from orbitune.evaluation.statistics.sentences import advice, claim, format_points, interval_name
+from orbitune.reporting import formatting as fmt
+from orbitune.study.arms import split_arm
+from orbitune.study.display_names import describe_margins, method_name
+from orbitune.study.findings import VerdictRecord
+from orbitune.study.report.answers.backbone_answers import intervals, role
+from orbitune.study.report.view_model import MethodRow, ReportView
+
+_ASKED = "lora"  # without a named primary comparison, a study that has it among its methods is about this one
+
+
+def write_answer(view: ReportView) -> list[str]:
+    """Return two sentences that can be quoted alone, and what they rest on; none without a comparison."""
+    verdicts = asked_verdicts(view)
+    if not verdicts:
+        return []
+    if len({each.method for each in verdicts}) == 1:
+        sentences = [_answer(view, verdicts), *_saving(view, verdicts[0])]
+    else:
+        sentences = _summary(view, verdicts)
+    return [" ".join(sentences), *_basis(view, verdicts)]
+
+
+def asked_verdicts(view: ReportView) -> list[VerdictRecord]:
+    """Return the verdicts that answer the question of a study.
+
+    They are those on the primary comparison that was named; else those on LoRA; else on all methods. Those
+    that were fixed beforehand come first, if any was. A study of backbones asks another question.
+    """
+    design, found = view.results.design, view.results.verdicts
+    primary = design.primary if design and len(design.primary) < len(design.comparisons) else ()
+    if named := [each for each in found if (each.method, each.reference) in primary]:
+        return named
+    if view.backbones:
+        return []
+    fixed = {each.method for each in found if each.role == "primary"}
+    found = [each for each in found if each.method in fixed] or found
+    return [each for each in found if split_arm(each.method)[0] == _ASKED] or [*found]
+
+
+def rows_within(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[MethodRow]:
+    """Return the methods that are within the margin on every split, the smallest file first."""
+    outside = {each.method for each in verdicts if not each.is_within}
+    asked = {each.method for each in verdicts} - outside
+    rows = [row for row in view.rows if row.method in asked]
+    return sorted(rows, key=lambda row: row.cost.artefact_bytes)
+
+
+def times_smaller(view: ReportView, verdict: VerdictRecord) -> float | None:
+    """Return how many times smaller the file of a method is than that of full fine-tuning.
+
+    None where the verdict on the method is against another reference.
+    """
+    row = next(row for row in view.rows if row.method == verdict.method)
+    full = view.full_on(row.backbone)
+    if full is None or full.method != verdict.reference:
+        return None
+    return full.cost.artefact_bytes / row.cost.artefact_bytes
+
+
+def _answer(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
+    """Return what one method loses against the reference, splits of the same claim together."""
+    method, reference = method_name(verdicts[0].method), method_name(verdicts[0].reference)
+    claims: dict[str, list[VerdictRecord]] = {}
+    for each in verdicts:
+        claims.setdefault(claim(each, method=method, reference=reference), []).append(each)
+    clauses = []
+    for number, (found, alike) in enumerate(claims.items()):
+        if number and len({each.reference for each in verdicts}) == 1:
+            found = claim(alike[0], method=method)
+        where = f"on {_splits(view, alike)} " if len(view.splits) > 1 else ""
+        clauses.append(f"{where}{found} ({_numbers(alike, of=verdicts)})")
+    return fmt.capital(f"{'; '.join(clauses)}{_tested_on(verdicts)}.")
+
+
+def _splits(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
+    """Return the splits of some verdicts, such as "both splits"."""
+    splits = [each.split for each in verdicts]
+    if len(splits) == len(view.splits) == 2:
+        return "both splits"
+    return f"the {fmt.listed(splits)} split{'s' if len(splits) > 1 else ''}"
+
+
+def _numbers(alike: Sequence[VerdictRecord], *, of: Sequence[VerdictRecord]) -> str:
+    """Return the differences with their intervals, for brackets.
+
+    Args:
+        alike: verdicts, of several splits where there are several.
+        of: all verdicts of the sentence; each says its seeds and tiles where they differ.
+    """
+    parts, named = [], ""
+    for each in alike:
+        split = f"{each.split} " if len(alike) > 1 else ""
+        own = f"; {_scope(each)}" if len({*map(_scope, of)}) > 1 else ""
+        parts.append(f"{split}{_interval(each).replace(named, '') if named else _interval(each)}{own}")
+        named = f"{interval_name(each)} "
+    return "; ".join(parts)
+
+
+def _interval(verdict: VerdictRecord) -> str:
+    """Return a difference with its interval, the margin where the claim does not name it, and the role."""
+    margin = f"; margin {format_points(verdict.margin)}" if verdict.outcome == "better" else ""
+    return f"{fmt.signed(verdict.difference)} points, {intervals(verdict)}{margin}{role(verdict)}"
+
+
+def _scope(verdict: VerdictRecord) -> str:
+    """Return the seeds and test tiles that a verdict rests on."""
+    seeds = min(verdict.seeds, verdict.reference_seeds)
+    return f"{counted(seeds, 'seed')}, {verdict.images:,} test tiles"
+
+
+def _tested_on(verdicts: Sequence[VerdictRecord]) -> str:
+    """Return the end of a sentence with what all its verdicts rest on; empty where they differ in it."""
+    if len({*map(_scope, verdicts)}) > 1:
+        return ""
+    seeds = min(verdicts[0].seeds, verdicts[0].reference_seeds)
+    over = f"over {seeds} seeds" if seeds > 1 else "for these models of one seed"
+    each_split = " of each split" * (len({each.split for each in verdicts}) > 1)
+    return f", {over} and {verdicts[0].images:,} test tiles{each_split}"
+
+
+def _saving(view: ReportView, verdict: VerdictRecord) -> list[str]:
+    """Return what a method saves against full fine-tuning; none against another reference."""
+    row = next(row for row in view.rows if row.method == verdict.method)
+    times, reference = times_smaller(view, verdict), view.full_on(row.backbone)
+    if times is None or reference is None:
+        return []
+    mine, full = row.cost, reference.cost
+    stores = (
+        f"stores {fmt.size(mine.artefact_bytes)} instead of {fmt.size(full.artefact_bytes)}"
+        + f", {times:,.0f} times less" * (times >= 2)
+    )
+    trains = f"{fmt.capital(row.title)} trains {fmt.trained_percentage(row.parameters)} of the parameters"
+    if not view.costs_comparable:
+        return [f"{trains} and {stores}."]
+    time, memory = mine.cpu_seconds / full.cpu_seconds, mine.peak_memory / full.peak_memory
+    return [
+        f"{trains}, takes {fmt.percent(time, 0)} of the CPU time and {fmt.percent(memory, 0)} of the peak "
+        f"memory of {reference.title}, and {stores}."
+    ]
+
+
+def _summary(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
+    """Return how many of many methods are within the margin on every split, and the smallest of them."""
+    methods = {each.method for each in verdicts}
+    within = rows_within(view, verdicts)
+    explored = len({each.method for each in verdicts if each.role == "exploratory"})
+    note = f" ({explored} of them exploratory)" if explored else ""
+    where = " on every split" if len(view.splits) > 1 else ""
+    found = (
+        f"{len(within)} of {len(methods)} methods{note} are within {_margins(verdicts)} of "
+        f"{_reference(verdicts)}{where}{_tested_on(verdicts)}"
+    )
+    if not within:
+        return [f"{found}."]
+    own = [each for each in verdicts if each.method == within[0].method]
+    smallest = f"the smallest is {within[0].title} ({_numbers(own, of=verdicts)})"
+    return [f"{found}; {smallest}.", *_saving(view, own[0])]
+
+
+def _margins(verdicts: Sequence[VerdictRecord]) -> str:
+    """Return the margin, of each split where they differ."""
+    margins = {each.split: each.margin for each in verdicts}
+    named = describe_margins(margins)
+    return named if len({*margins.values()}) == 1 else f"the margin ({named})"
+
+
+def _reference(verdicts: Sequence[VerdictRecord]) -> str:
+    """Return the title of the reference; on some split it may be another one."""
+    references = {each.reference for each in verdicts}
+    return method_name(verdicts[0].reference) if len(references) == 1 else "the reference"
+
+
+def _basis(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
+    """Return what was fixed beforehand, and what it would take where a margin stays open; often nothing."""
+    sentences = []
+    if view.results.design and {each.role for each in verdicts} == {"primary"}:
+        margins = "margins" if len({each.margin for each in verdicts}) > 1 else "margin"
+        sentences.append(f"Comparison, {margins} and seeds were fixed before the test split was read.")
+    if len({each.method for each in verdicts}) == 1:
+        several = len(view.splits) > 1
+        sentences += [
+            fmt.capital(f"on the {each.split} split, {found}." if several else f"{found}.")
+            for each in verdicts
+            if (found := advice(each))
+        ]
+    return [" ".join(sentences)] if sentences else []
