@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from orbitune.serving.served_model import TimedPrediction
 
@@ -26,7 +27,7 @@ class ClassBody(LabelBody):
     threshold: Probability = Field(description="Probability from which an image has the label")
 
 
-_PREDICTION = {
+_PREDICTION: JsonDict = {
     "labels": [{"label": "Forest", "probability": 0.98}, {"label": "Pasture", "probability": 0.01}],
     "sure": True,
     "distance": 11.2,
