@@ -77,6 +77,16 @@ def test_the_graph_gives_features_and_the_score_that_the_detector_gives_them(exp
     assert (scores > limit["threshold"]).mean() <= limit["rate"]
 
 
+def test_the_model_states_its_scores_and_what_maps_of_scenes_need(exported, run):
+    stated = read_json(exported[0] / "model.json")
+    assert [name.partition(",")[0] for name in stated["scores"]] == ["Validation", "Test"]
+    scene, data = stated["scene"], ReferenceModel.open(run, progress=False).bundle.metadata.data
+    assert scene["dark"] == list(data.statistics.low)
+    assert len(scene["colours"]) == len(stated["classes"])
+    assert not {*map(tuple, scene["colours"])} & {*map(tuple, scene["spare"])}
+    assert scene["threshold"] is None  # this run was trained without views of other sensors
+
+
 @pytest.mark.parametrize(
     ("model_type", "settings"), [("vit", {}), ("deit", {"distilled": True}), ("dinov2", {}), ("siglip", {})]
 )

@@ -21,8 +21,9 @@ from orbitune.exporting.onnx_export import add_metadata, open_onnx, open_session
 from orbitune.exporting.ood_nodes import add_ood_score
 from orbitune.exporting.vit_graph import FEATURES, INPUT, OOD_SCORE, OUTPUT
 from orbitune.exporting.web.rounded_weights import add_rounded
+from orbitune.exporting.web.scene_settings import describe_scenes
 from orbitune.files import write_json
-from orbitune.inference.ood_fitting import choose_rate, compute_outputs, fit_on_features
+from orbitune.inference.ood_fitting import choose_rate, compute_outputs, fit_on_features, map_limits
 from orbitune.models.files.head_tensors import read_head
 from orbitune.models.methods import find_method
 from orbitune.progress import ProgressDisplay
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parent / "page"
 GRAPH, MODEL, FILES, LEARNING = "model.onnx.gz", "model.json", "files.js", "learning.f32"
-FORMAT = 1  # of model.json
+FORMAT = 2  # of model.json
 # Training tiles of each class that the page remembers when it learns, and of all classes.
 FEWEST_REMEMBERED, MOST_REMEMBERED, ALL_REMEMBERED = 4, 20, 1000
 
@@ -58,12 +59,21 @@ def write_web(reference: "ReferenceModel", folder: Path) -> None:
     model = replace(reference.graph, linear=add_rounded, patches=add_rounded).write(features=True)
     graph = _Graph(model)
     rate = choose_rate(None, len(reference.setup.splits["validation"]))
-    detector, fitted = None, np.empty(0, np.int64)
+    detector: OODDetector | None = None
+    fitted, limits = np.empty(0, np.int64), dict[str, float]()
     shutil.copytree(PAGE, folder)
     with ProgressDisplay(reference.progress) as display:
         if rate is not None:
-            detector, fitted, _ = fit_on_features(graph, reference.setup, rate=rate, display=display)
+            detector, fitted, held_out = fit_on_features(graph, reference.setup, rate=rate, display=display)
             add_ood_score(model, FEATURES, detector=detector, output=OOD_SCORE)
+            limits = map_limits(
+                graph,
+                reference.setup,
+                detector=detector,
+                held_out=held_out,
+                calibrate=lambda probabilities: probabilities,  # inside the graph
+                display=display,
+            )
         learning = _write_learning(
             folder, reference, graph=graph, detector=detector, fitted=fitted, display=display
         )
@@ -75,6 +85,7 @@ def write_web(reference: "ReferenceModel", folder: Path) -> None:
         **_describe(reference, detector=detector, rate=rate),
         "graph": {"file": GRAPH, "bytes": len(content)},
         "learning": learning,
+        "scene": describe_scenes(reference, limits),
     }
     write_json(folder / MODEL, stated)
     _write_file_list(folder)
@@ -154,12 +165,12 @@ def _describe(
         "Backbone": metadata.backbone.summary,
         "Method": find_method(metadata.method).title,
         "Tiles": metadata.data.source,
-        **{
-            f"{split.capitalize()}, {scores.count:,} tiles": ", ".join(
-                f"{name} {value:.2%}" for name, value in scores.headline().items()
-            )
-            for split, scores in metadata.scores.items()
-        },
+    }
+    scores = {
+        f"{split.capitalize()}, {each.count:,} tiles": ", ".join(
+            f"{name} {value:.2%}" for name, value in each.headline().items()
+        )
+        for split, each in metadata.scores.items()
     }
     return {
         "format": FORMAT,
@@ -173,6 +184,7 @@ def _describe(
         "not_sure": None if detector is None else {"threshold": detector.threshold, "rate": rate},
         "synthetic": metadata.data.synthetic,
         "about": about,
+        "scores": scores,
         "hashes": reference.hashes,
     }
 
