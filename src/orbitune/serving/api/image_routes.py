@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from orbitune.resources import core_count
 from orbitune.serving.api.schemas import ErrorBody
+from orbitune.serving.api.sent_images import check_parameters
 from orbitune.serving.engines.micro_batches import QueueFullError
 from orbitune.serving.error_handling import ApiError
 from orbitune.serving.images import attribution_layer, encode_png, encode_preview
@@ -23,6 +24,11 @@ _BODY = {
 _PNG: dict[str, Any] = {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
 
 
+def code_samples(*commands: str) -> dict[str, Any]:
+    """Return commands of the shell as a part of an OpenAPI operation."""
+    return {"x-codeSamples": [{"lang": "Shell", "source": command} for command in commands]}
+
+
 def add_image_routes(app: "FastAPI", service: PredictionService, errors: dict[int | str, Any]) -> None:
     """Add the routes /api/preview and /api/attribution.
 
@@ -38,8 +44,13 @@ def add_image_routes(app: "FastAPI", service: PredictionService, errors: dict[in
     name = Annotated[str | None, Query(description="Name of the model; the first one by default")]
 
     async def answer(
-        request: Request, model: str | None, draw: Callable[[ServedModel, bytes], bytes]
+        request: Request,
+        model: str | None,
+        draw: Callable[[ServedModel, bytes], bytes],
+        *,
+        parameters: tuple[str, ...] = ("model",),
     ) -> Response:
+        check_parameters(request, parameters)
         data = await request.body()
 
         def work(chosen: ServedModel) -> bytes:
@@ -62,10 +73,14 @@ def add_image_routes(app: "FastAPI", service: PredictionService, errors: dict[in
     @app.post(
         "/api/preview",
         summary="Show an image as the model's decoder reads it",
+        description="Formats that browsers do not know, such as TIFF, and 16-bit values become visible.",
         response_class=Response,
         response_description="PNG of at most 640 pixels a side",
         responses={**errors, 200: _PNG},
-        openapi_extra={"requestBody": _BODY},
+        openapi_extra={
+            "requestBody": _BODY,
+            **code_samples("curl --data-binary @tile.tif -o preview.png $URL/api/preview"),
+        },
     )
     async def preview(request: Request, model: name = None) -> Response:
         return await answer(request, model, lambda chosen, data: encode_preview(chosen.preview(data)))
@@ -73,6 +88,7 @@ def add_image_routes(app: "FastAPI", service: PredictionService, errors: dict[in
     @app.post(
         "/api/attribution",
         summary="Show which pixels support a class",
+        description="Attention weighted by its gradient (Chefer et al. 2021, arXiv:2103.15679).",
         response_class=Response,
         response_description="PNG with transparency, to lay over the image: yellow where pixels support the "
         "class most, violet where they do least",
@@ -81,7 +97,10 @@ def add_image_routes(app: "FastAPI", service: PredictionService, errors: dict[in
             200: _PNG,
             404: {"model": ErrorBody, "description": "The model has no attribution maps"},
         },
-        openapi_extra={"requestBody": _BODY},
+        openapi_extra={
+            "requestBody": _BODY,
+            **code_samples("curl --data-binary @tile.png -o layer.png '$URL/api/attribution?label=Forest'"),
+        },
     )
     async def attribution(
         request: Request,
@@ -93,4 +112,4 @@ def add_image_routes(app: "FastAPI", service: PredictionService, errors: dict[in
                 raise ApiError(400, f"Unknown class. Choose from: {', '.join(chosen.classes)}.")
             return encode_png(attribution_layer(chosen.compute_attribution(data, label)[1]))
 
-        return await answer(request, model, draw)
+        return await answer(request, model, draw, parameters=("model", "label"))
