@@ -29,7 +29,7 @@ def code_samples(*commands: str) -> dict[str, Any]:
     return {"x-codeSamples": [{"lang": "Shell", "source": command} for command in commands]}
 
 
-def add_image_routes(app: "FastAPI", service: PredictionService, errors: dict[int | str, Any]) -> None:
+def add_image_routes(app: "FastAPI", service: PredictionService, *, errors: dict[int | str, Any]) -> None:
     """Add the routes /api/preview and /api/attribution.
 
     Args:

@@ -160,7 +160,7 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
             raise ApiError(422, body.error, kind="unreadable_image")
         return _respond(body)
 
-    add_image_routes(app, service, errors)
+    add_image_routes(app, service, errors=errors)
 
     @app.get(
         "/api/models",
