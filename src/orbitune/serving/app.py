@@ -65,7 +65,7 @@ def create_app(
     add_api_routes(app, service, root_path=root_path)
     add_file_routes(app, storage)
     add_map_routes(app, storage)
-    add_page_routes(app, service, storage, root_path=root_path)
+    add_page_routes(app, service, storage=storage, root_path=root_path)
     with storage.as_gradio_cache():
         gradio = _mount_gradio(
             app, service, storage=storage, authenticator=authenticator, root_path=root_path

@@ -17,7 +17,7 @@ _BASE = '<base href="/" />'  # of the page; behind a proxy its path
 
 
 def add_page_routes(
-    app: "FastAPI", service: PredictionService, storage: Storage, *, root_path: str = ""
+    app: "FastAPI", service: PredictionService, *, storage: Storage, root_path: str = ""
 ) -> None:
     """Add the routes of the page: itself, its files, and what only the page needs.
 
