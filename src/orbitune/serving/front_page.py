@@ -74,7 +74,7 @@ def add_page_routes(
 @cache
 def _read_asset(name: str) -> bytes:
     """Return a file of the built page."""
-    return files("orbitune.serving").joinpath("assets", "page", *name.split("/")).read_bytes()
+    return files("orbitune.serving").joinpath("assets").joinpath("page").joinpath(name).read_bytes()
 
 
 @cache

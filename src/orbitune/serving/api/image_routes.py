@@ -16,6 +16,7 @@ from orbitune.sources.decode import BadImageError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+_MODEL = "Name of the model; the first one by default"
 _BODY = {
     "required": True,
     "description": "One image.",
@@ -41,7 +42,6 @@ def add_image_routes(app: "FastAPI", service: PredictionService, *, errors: dict
     from fastapi import Query, Request, Response
 
     limiter = anyio.CapacityLimiter(core_count())
-    name = Annotated[str | None, Query(description="Name of the model; the first one by default")]
 
     async def answer(
         request: Request,
@@ -82,7 +82,10 @@ def add_image_routes(app: "FastAPI", service: PredictionService, *, errors: dict
             **code_samples("curl --data-binary @tile.tif -o preview.png $URL/api/preview"),
         },
     )
-    async def preview(request: Request, model: name = None) -> Response:
+    async def preview(
+        request: Request,
+        model: Annotated[str | None, Query(description=_MODEL)] = None,
+    ) -> Response:
         return await answer(request, model, lambda chosen, data: encode_preview(chosen.preview(data)))
 
     @app.post(
@@ -105,7 +108,7 @@ def add_image_routes(app: "FastAPI", service: PredictionService, *, errors: dict
     async def attribution(
         request: Request,
         label: Annotated[str, Query(description="Class to explain")],
-        model: name = None,
+        model: Annotated[str | None, Query(description=_MODEL)] = None,
     ) -> Response:
         def draw(chosen: ServedModel, data: bytes) -> bytes:
             if label not in chosen.classes:
