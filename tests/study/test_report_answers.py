@@ -185,7 +185,7 @@ def test_a_method_that_is_judged_on_one_of_two_splits_is_not_within_the_margin_o
     results = judged(four, *[("within margin", -0.05, 0.5)] * 6)
     results["verdicts"] = [e for e in results["verdicts"] if (e["method"], e["split"]) != ("vera", "spatial")]
     [line] = headline(results)
-    assert line.startswith("2 of 3 methods: no loss above 0.5 points; the file of Linear probe ")
+    assert line.startswith("2 of 3 methods: no loss above 0.5 points; the file of linear probing ")
     assert answer(results)[0].startswith("2 of 3 methods are within 0.5 points of full fine-tuning on every ")
 
 
