@@ -16,18 +16,26 @@ from orbitune.study.results import read_results
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "docs" / "results" / "eurosat-study"
 START, END = "<!-- written by docs/readme_claim.py -->", "<!-- end -->"
+ALT = "The difference to full fine-tuning on each split with its interval, beside the margin"
 COLUMNS = ("Method", "Test accuracy", "Trainable", "Size on disk", "CPU time")
 
 
 def claim(results: StudyResults) -> str:
     """Return the answer of the study, what was measured and its main columns as Markdown."""
     view = ReportView(results)
-    return f"{answer(view)}\n\n{_caption(view)}\n\n{_table(results)}"
+    return f"{answer(view, 'docs/')}\n\n{_caption(view)}\n\n{_table(results)}"
 
 
-def answer(view: ReportView) -> str:
-    """Return headline and answer of the study as Markdown."""
-    return "\n\n".join([*(f"**{each}.**" for each in write_headline(view)), *write_answer(view)[:1]])
+def answer(view: ReportView, docs: str) -> str:
+    """Return headline, answer and picture of the study as Markdown.
+
+    Args:
+        view: of the study.
+        docs: path of the docs from the page.
+    """
+    headline = [f"**{each}.**" for each in write_headline(view)]
+    picture = f"![{ALT}]({docs}results/eurosat-study/figures/differences.svg)"
+    return "\n\n".join([*headline, *write_answer(view)[:1], picture])
 
 
 def _table(results: StudyResults) -> str:
@@ -62,8 +70,8 @@ def with_claim(readme: str) -> str:
 
 def with_answer(page: str) -> str:
     """Return the first page of the docs with the answer between its two marks."""
-    found = answer(ReportView(read_results(STUDY)))
-    return _between_marks(page, f"{found} [Report](results/eurosat-study/report.md)")
+    found = answer(ReportView(read_results(STUDY)), "")
+    return _between_marks(page, f"{found}\n\n[The whole report](results/eurosat-study/report.md)")
 
 
 def _between_marks(text: str, written: str) -> str:

@@ -15,6 +15,17 @@ const out = process.argv[2] ?? join(root, "../src/orbitune/exporting/web/page");
 const runtime = join(root, "node_modules/onnxruntime-web");
 const names = { entryFileNames: "[name].js", chunkFileNames: "[name].js", assetFileNames: "[name][extname]" };
 
+/** Parts of geotiff.js that the page never runs: decoders of compressions that it refuses, and workers of its own. */
+const UNUSED = /\/(jpeg|lerc|webimage|zstd|create|remote)\.js$/;
+const leaveOut = {
+  name: "leave-out",
+  enforce: "pre",
+  resolveId: (source, importer) => (importer?.includes("/geotiff/") && UNUSED.test(source) ? "\0unused" : null),
+  load: (id) => (id === "\0unused" ? "export default null; export const makeRemoteSource = null, makeCustomSource = null;" : null),
+};
+// The reader of TIFFs is one file, which the worker loads when the first one arrives.
+const codeSplitting = { groups: [{ name: "geotiff", test: /node_modules\/(?!onnxruntime)/ }] };
+
 await build({
   root,
   base: "./",
@@ -29,7 +40,7 @@ await build({
     assetsInlineLimit: 0,
     rollupOptions: { input: { index: join(root, "index.html"), sw: join(root, "src/sw.ts") }, output: names },
   },
-  worker: { format: "es", rollupOptions: { output: names } },
+  worker: { format: "es", plugins: () => [leaveOut], rollupOptions: { output: { ...names, codeSplitting } } },
 });
 
 // The plain build for the CPU: those with WebGPU are twice as large.

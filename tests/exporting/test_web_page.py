@@ -1,103 +1,20 @@
 """The exported page in a browser, from a picture to its answer, with the network cut off."""
 
-import base64
-import csv
 import gzip
-import io
 import shutil
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
 from browser import accessibility_faults, open_browser
 from PIL import Image
+from typing_extensions import override
+from web_pages import OFFLINE, READY, QuietHandler, classify, served, visit
 
-from orbitune.adapters.head_import import import_head
-from orbitune.exporting.exporter import export
 from orbitune.exporting.onnx_export import open_session
-from orbitune.exporting.web.web_export import _write_file_list
-from orbitune.inference.classifier import Classifier
 from orbitune.integrity import read_json
 from orbitune.sources.decode import read_pixels, to_uint8_tile
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("short_timing")]
-
-READY = "body[data-ready]"
-OFFLINE = "body[data-offline]"
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    """As `python -m http.server`, without its log."""
-
-    def log_message(self, *_):
-        pass
-
-
-@contextmanager
-def served(folder, handler=QuietHandler):
-    """Serve a folder; yield its address and a function that ends the server."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder))
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-
-    def stop():
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    try:
-        yield f"http://localhost:{server.server_port}/", stop
-    finally:
-        stop()
-
-
-@pytest.fixture(scope="module")
-def folder(run, tmp_path_factory):
-    """The exported page."""
-    out = tmp_path_factory.mktemp("web") / "out"
-    export(run, ["web"], out=out, progress=False)
-    return out / "web"
-
-
-@pytest.fixture(scope="module")
-def pictures(tiles, tmp_path_factory):
-    """Tiles of each class, larger ones, one as JPEG, and photographs that a browser would turn."""
-    place = tmp_path_factory.mktemp("pictures")
-    names = [file for each in sorted(tiles.iterdir()) for file in sorted(each.iterdir())[:3]]
-    for file in names:
-        shutil.copy(file, place / file.name)
-    with Image.open(names[0]) as tile:
-        larger = tile.convert("RGB").resize((150, 90), Image.Resampling.BICUBIC)
-    larger.save(place / "larger.png")
-    larger.save(place / "picture.jpg", quality=90)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the orientation
-    larger.save(place / "turned.jpg", quality=90, exif=exif)
-    larger.save(place / "turned.png", exif=exif)
-    return sorted(place.iterdir())
-
-
-def visit(page, address):
-    """Open the page; return the list of errors, to which later ones are added."""
-    errors = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(address)
-    return errors
-
-
-def classify(page, files):
-    """Give files to the page; return the rows of its CSV file by name."""
-    page.set_input_files("#files", files)
-    page.wait_for_selector("#session:not([hidden]) #batch[hidden]", state="attached")
-    with page.expect_download() as saving:
-        page.click("#save")
-    text = Path(saving.value.path()).read_text()
-    return {row["input"]: row for row in csv.DictReader(io.StringIO(text))}
 
 
 def test_a_picture_is_classified_as_in_python_with_the_network_cut_off(folder, pictures):
@@ -147,6 +64,7 @@ def test_what_is_no_usable_picture_gets_a_sentence(folder, pictures, tmp_path):
         rows = classify(page, sorted(tmp_path.iterdir()))
         page.click("#entries li:last-child button")
         shown = page.inner_text("#verdict")
+        reasons = page.locator("#entries .reason").all_inner_texts()
     assert {name: row["error"] for name, row in rows.items()} == {
         "bomb.png": "has 60,000 x 60,000 pixels, too many for a browser: cut it into tiles first",
         "clear.png": "is transparent in places: save it without transparency",
@@ -157,6 +75,7 @@ def test_what_is_no_usable_picture_gets_a_sentence(folder, pictures, tmp_path):
         "small.png": rows["small.png"]["error"],
     }
     assert rows["small.png"]["error"].startswith("is 3x3 pixels, too small beside tiles of")
+    assert reasons == [f"It {row['error']}." for row in rows.values()]
     assert "Cannot be classified" in shown and "It is 3x3 pixels" in shown
 
 
@@ -209,6 +128,7 @@ class HotelHandler(QuietHandler):
 
     logged_in = False
 
+    @override
     def do_GET(self):
         if self.path.endswith(".onnx.gz") and not type(self).logged_in:
             self.path = "/index.html"
@@ -226,35 +146,6 @@ def test_what_a_network_sends_in_place_of_the_model_is_not_kept(folder, pictures
         page.reload()
         page.wait_for_selector(READY)
         assert page.is_hidden("#problem")
-
-
-def test_an_open_page_teaches_its_own_model_when_a_newer_one_arrives(folder, pictures, tmp_path):
-    place = tmp_path / "page"
-    shutil.copytree(folder, place)
-    with open_browser(1280, 800) as page, served(place) as (address, _):
-        visit(page, address)
-        page.wait_for_selector(OFFLINE)
-        page.reload()
-        page.wait_for_selector(OFFLINE)
-        # The same classes and width, and other weights.
-        newer = np.frombuffer((place / "learning.f32").read_bytes(), "<f4") + 1
-        (place / "learning.f32").write_bytes(newer.tobytes())
-        (place / "files.js").unlink()
-        _write_file_list(place)
-        page.evaluate("navigator.serviceWorker.getRegistration().then((each) => each.update())")
-        page.wait_for_selector("#update:not([hidden])")
-        classify(page, pictures[:1])
-        page.click("#teach summary")
-        page.select_option("#truth", index=1)
-        page.click("#learn")
-        page.wait_for_selector("#save-head:not([hidden])")
-        with page.expect_download() as saving:
-            page.click("#save-head")
-        start = read_json(saving.value.path())["start_bias"]
-    classes = len(read_json(folder / "model.json")["classes"])
-    width = read_json(folder / "model.json")["learning"]["width"]
-    own = np.frombuffer((folder / "learning.f32").read_bytes(), "<f4")[classes * width :][:classes]
-    assert start == base64.b64encode(own.tobytes()).decode()
 
 
 def test_a_graph_that_is_no_graph_is_one_sentence(folder, tmp_path):
@@ -288,6 +179,8 @@ def test_the_page_is_accessible_and_fits_a_phone(folder, pictures, scheme):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         visit(page, address)
         classify(page, pictures)
+        page.click("#explain")
+        page.wait_for_selector("#explained:not(:empty)")
         page.click("#about summary")
         assert accessibility_faults(page) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -305,52 +198,18 @@ def test_pictures_can_be_chosen_and_cleared_by_keyboard(folder, pictures):
         assert page.inner_text("#verdict .headline") == "What is on this tile?"
 
 
-def striped(number):
-    """A tile of a class that the model does not know."""
-    tile = np.zeros((32, 32, 3), np.uint8)
-    tile[:, ::2] = (230, 20, 200)
-    return tile + np.random.default_rng(number).integers(0, 20, tile.shape, np.uint8)
-
-
-def test_a_class_is_taught_kept_saved_and_imported_as_a_bundle(folder, pictures, bundle, tmp_path):
-    lessons = []
-    for number in range(14):
-        Image.fromarray(striped(number)).save(tmp_path / f"stripes_{number:02}.png")
-        lessons.append(tmp_path / f"stripes_{number:02}.png")
-    learned, new = lessons[:12], lessons[12:]
+def test_attribution_is_computed_on_request_and_laid_over_the_picture(folder, pictures):
     with open_browser(1280, 800) as page, served(folder) as (address, _):
-        errors = visit(page, address)
-        before = classify(page, pictures)
-        page.click("#teach summary")
-        page.fill("#class-name", "Stripes")
-        page.set_input_files("#lesson-files", learned)
-        page.wait_for_selector("#batch[hidden]", state="attached")
-        assert page.inner_text("#lessons") == "Stripes: 12 pictures."
-        page.click("#learn")
-        page.wait_for_selector("#save-head:not([hidden])")
-        assert "12 got the right class, and 0 before" in page.inner_text("#lessons")
-        after = classify(page, new)
-        page.reload()  # what was learned is kept in the browser
-        page.wait_for_selector(READY)
-        kept = classify(page, new)
-        page.click("#teach summary")
-        page.select_option("#truth", kept[new[0].name]["label_1"])  # a further lesson
-        page.click("#learn")
-        page.wait_for_selector("text=Of 13 pictures")
-        with page.expect_download() as saving:
-            page.click("#save-head")
-        shutil.copy(saving.value.path(), tmp_path / "head.json")
-        page.click("#forget")
-        assert page.is_hidden("#save-head")
-        assert errors == []
-    assert [after[file.name]["label_1"] for file in new] == ["Stripes", "Stripes"]
-    assert [kept[file.name]["label_1"] for file in new] == ["Stripes", "Stripes"]
-    assert all(after[name]["label_1"] == row["label_1"] for name, row in before.items())
-    imported = import_head(tmp_path / "head.json", bundle.folder, out=tmp_path / "taught")
-    assert imported.classes == (*bundle.classes, "Stripes")
-    found = {each.input: each for each in Classifier(tmp_path / "taught").predict([*new, *pictures])}
-    assert [found[str(file)].labels[0][0] for file in new] == ["Stripes", "Stripes"]
-    # The mean of the taught pictures is one of the detector's now.
-    distances = {each.input: each.distance for each in Classifier(bundle.folder).predict(new)}
-    assert all(found[str(file)].distance < distances[str(file)] for file in new)
-    assert all(found[str(file)].labels[0][0] == before[file.name]["label_1"] for file in pictures)
+        visit(page, address)
+        label = classify(page, pictures[:1])[pictures[0].name]["label_1"]
+        assert page.is_hidden("#overlay")
+        page.click("#explain")
+        page.wait_for_selector("#overlay", state="visible")
+        assert page.inner_text("#explained").endswith(f"lowers the probability of {label} most.")
+        assert page.evaluate("canvas => canvas.getBoundingClientRect()", page.query_selector("#overlay")) == (
+            page.evaluate("image => image.getBoundingClientRect()", page.query_selector("#picture"))
+        )
+        page.fill("#overlay-opacity", "20")
+        assert page.evaluate("document.getElementById('overlay').style.opacity") == "0.2"
+        classify(page, pictures[1:2])
+        assert page.is_hidden("#overlay")

@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 
 import orbitune as api
 from orbitune.cli.main import app
+from orbitune.errors import RunError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.recipe import Recipe
 from orbitune.reporting import formatting as fmt
+from orbitune.study.report_files import check_results
 from orbitune.training.run_report.details import public_recipe
 from orbitune.training.run_report.writer import write_run_report
 
@@ -122,6 +124,12 @@ def test_a_folder_without_results_is_one_clear_error(tmp_path):
     assert done.returncode == 2
     assert "no results of a finished run (result.json) or a study (results.json)" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_study_that_is_not_finished_has_no_report_yet(tmp_path):
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(RunError, match=r"is not finished: results\.json is written after its last run"):
+        check_results(tmp_path)
 
 
 def test_without_matplotlib_a_run_ends_with_one_line_and_without_a_report(finished, tmp_path, monkeypatch):

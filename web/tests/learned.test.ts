@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest";
 
 import type { LearningData } from "../src/learn/data";
 import { gather, Learned, type Lesson } from "../src/learn/learned";
+import { judgeFit } from "../src/learn/outcome";
+import { teach } from "../src/learn/teaching";
 import type { ModelDescription } from "../src/model/description";
 
 const width = 3;
@@ -21,7 +23,7 @@ const lessons: Lesson[] = Array.from({ length: 10 }, (_, n) => ({ features: [0.2
 const model = { name: "m", hashes: { recipe: "1" } } as unknown as ModelDescription;
 
 describe("what was learned", () => {
-  const learned = Learned.teach(data, lessons);
+  const learned = new Learned(data, teach(data, lessons));
 
   it("has the new class after the old ones, and finds all", () => {
     expect(learned.head.classes).toEqual(["A", "B", "C"]);
@@ -37,9 +39,10 @@ describe("what was learned", () => {
   });
 
   it("takes pictures like the taught ones as known, and others as before", () => {
-    expect(learned.score([0.2, 0.2, 1.05], 40)).toBeLessThan(1);
-    expect(learned.score([1, 0.1, 0], 3)).toBe(3);
-    expect(learned.score([1, 0.1, 0], null)).toBeNull();
+    const near = learned.distance([0.2, 0.2, 1.05], 40);
+    expect([near.taught, near.score! < 1]).toEqual(["C", true]);
+    expect(learned.distance([1, 0.1, 0], 3)).toEqual({ score: 3, taught: null });
+    expect(learned.distance([1, 0.1, 0], null)).toEqual({ score: null, taught: null });
   });
 
   it("is the same after it was saved, and is refused by another model", () => {
@@ -65,6 +68,26 @@ describe("what was learned", () => {
     ];
     const all = gather(kept.lessons, further);
     expect(all.map((lesson) => lesson.label)).toEqual([...Array<string>(9).fill("C"), "B"]);
-    expect(Learned.teach(data, all).head.classes).toEqual(["A", "B", "C"]);
+    expect(teach(data, all).head.classes).toEqual(["A", "B", "C"]);
+  });
+});
+
+describe("what is said of a fit", () => {
+  const counts = (pictures: number, right_before: number, right_after: number) => ({ pictures, right_before, right_after });
+  const kept = counts(200, 199, 198);
+
+  it.each([
+    [counts(12, 0, 12), kept, "good", "It learned."],
+    [counts(12, 5, 3), kept, "bad", "It became worse."],
+    [counts(12, 0, 4), kept, "bad", "It did not learn this."],
+    [counts(12, 9, 9), kept, "open", "It made no difference."],
+    [counts(12, 12, 12), kept, "open", "All were right already."],
+    [counts(2, 0, 2), kept, "open", "Learned, but 2 pictures cannot tell"],
+    [counts(12, 0, 12), counts(200, 199, 150), "bad", "It forgets: 49 of 200 training tiles"],
+  ])("%o is a success only where it is one", (heldOut, remembered, state, start) => {
+    const outcome = judgeFit(heldOut, remembered);
+    expect(outcome.state).toBe(state);
+    expect(outcome.text).toContain(start);
+    expect(outcome.text).toContain(`${heldOut.right_after} got the right class, and ${heldOut.right_before} before`);
   });
 });

@@ -1,6 +1,8 @@
 """Fitting of a bundle's OOD detector, with thresholds that the validation tiles can hold."""
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from math import ceil
 from typing import Protocol
 
@@ -89,12 +91,12 @@ def fit_detector(
     detector, train, held_out = fit_on_features(model, setup, rate=rate, display=display)
     detector.save(bundle.folder / OOD_DETECTOR_FILE)
     return OODThreshold(
-        **_map_limits(
+        **map_limits(
             model,
             setup,
             detector=detector,
             held_out=held_out,
-            temperature=bundle.temperature,
+            calibrate=partial(probabilities, temperature=bundle.temperature),
             display=display,
         ),
         measure=MEASURE,
@@ -130,19 +132,27 @@ def fit_on_features(
     return OODDetector.fit(features, groups[train], held_out=new, false_alarm_rate=rate), train, held_out
 
 
-def _map_limits(
-    model: BundleModel,
+def map_limits(
+    model: FeatureModel,
     setup: TrainingSetup,
     *,
     detector: OODDetector,
     held_out: np.ndarray,
-    temperature: float,
+    calibrate: Callable[[np.ndarray], np.ndarray],
     display: ProgressDisplay,
 ) -> dict[str, float]:
     """Return the limits for cells of a map, from views of held-out tiles.
 
     They are empty where the model was trained without views. Views of a tile are no further tiles, so there
     is one of each; few tiles have limits for the smallest rate that they hold, as in `choose_rate`.
+
+    Args:
+        model: whose outputs are measured.
+        setup: tiles of the run.
+        detector: fitted to the features of the model.
+        held_out: indices of the validation tiles, int (N,).
+        calibrate: returns calibrated probabilities, float (B, C), of the model's outputs (B, C).
+        display: shows the progress.
     """
     if setup.recipe.augment != "sensor":
         return {}
@@ -155,10 +165,10 @@ def _map_limits(
             100 * VIEW_ALARM_RATE,
             len(held_out),
         )
-    logits, features = compute_outputs(
+    outputs, features = compute_outputs(
         model, setup, indices=held_out, title="views of validation tiles", display=display, views=True
     )
-    predicted = probabilities(logits, temperature)
+    predicted = calibrate(outputs)
     correct = predicted.argmax(1) == setup.tiles.labels[held_out]
     confidence = predicted.max(1)
     lowest = lower_threshold(confidence, rate)

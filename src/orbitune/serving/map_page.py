@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from orbitune.data.georeference import RESOLUTION
 from orbitune.errors import OrbituneError
 from orbitune.extras import missing_modules
 from orbitune.mapping.areas.class_map import ClassMap
@@ -20,7 +21,6 @@ from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.legend import class_colours
 from orbitune.mapping.outputs.table import OUTPUTS
 from orbitune.mapping.scene.radiometry import MATCH
-from orbitune.mapping.scene.reader import RESOLUTION
 from orbitune.progress import OnProgress
 from orbitune.serving.error_handling import as_gradio_errors, hide_folders
 from orbitune.serving.map_viewer import write_view

@@ -143,7 +143,8 @@ def _fit_memory(fit: BudgetFit, limit: int) -> None:
         fit.shrink_images(size, "memory")
     if fit.memory > MEMORY_MARGIN * limit:
         raise RunError(
-            f"No plan fits into {_gigabytes(limit)} of memory: the smallest needs {_gigabytes(fit.memory)}."
+            f"No plan fits into --memory-budget {_gigabytes(limit)}: the smallest needs "
+            f"{_gigabytes(fit.memory)}."
         )
 
 
@@ -189,7 +190,9 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
     epochs = fit.affordable_epochs(limit)
     if epochs < 1:
         least = fit.seconds - (requested - 1) * fit.plan.epoch_seconds
-        raise RunError(f"No plan fits into {_duration(limit)}: one epoch takes {_duration(least)}.")
+        raise RunError(
+            f"No plan fits into --time-budget {_duration(limit)}: one epoch takes {_duration(least)}."
+        )
     seconds = fit.seconds
     restarts = tuple(epoch for epoch in fit.resolved.restarts or () if epoch < epochs) or None
     fit.change(epochs=epochs, passes=fit.resolved.passes, patience=fit.resolved.patience, restarts=restarts)

@@ -17,7 +17,7 @@ from orbitune.records import RecordError, StoredRecord
 from orbitune.study.design.fixed import Design
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
-from orbitune.study.layout import PLANS, RECIPES, plan_file, recipe_file, trials_folder
+from orbitune.study.layout import PLANS, RECIPES, SETTINGS, plan_file, recipe_file, trials_folder
 from orbitune.study.records import Plan
 from orbitune.study.renaming import Renaming, find_renamings
 from orbitune.training.checkpoint import read_state
@@ -28,7 +28,6 @@ from orbitune.training.stored.record import relocate
 from orbitune.training.stored.records import RunInputs
 from orbitune.yaml_files import read_yaml
 
-_SETTINGS = "study.json"
 _SEARCH = 2  # see `StudySettings.search`
 
 
@@ -199,7 +198,7 @@ class StudyFolder:
     def store(self, jobs: int, design: Design | None = None) -> None:
         """Store the number of trials, the most parallel runs and the design in study.json."""
         settings = StudySettings(tune=self.trials, jobs=max(jobs, self.max_jobs), design=design)
-        settings.write(self.path / _SETTINGS)
+        settings.write(self.path / SETTINGS)
 
     @property
     def design(self) -> Design | None:
@@ -218,7 +217,7 @@ class StudyFolder:
         return self._settings().jobs
 
     def _settings(self) -> StudySettings:
-        file = self.path / _SETTINGS
+        file = self.path / SETTINGS
         try:
             return StudySettings.read(file)
         except OrbituneError:  # not stored yet, or damaged

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 RECIPES, PLANS, TRIALS = "recipes", "plans", "trials"
+SETTINGS = "study.json"
 
 
 def recipe_file(study: Path, run: str) -> Path:

@@ -8,6 +8,7 @@ from orbitune.evaluation.run_result import FILE as RUN_FILE
 from orbitune.evaluation.saved_outputs import holds_predictions, read_predictions
 from orbitune.extras import require
 from orbitune.study.analysis import compare_runs
+from orbitune.study.layout import SETTINGS
 from orbitune.study.records import StudyResults
 from orbitune.study.report import write_report
 from orbitune.study.results import FILE as STUDY_FILE
@@ -85,5 +86,11 @@ def check_results(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise RunError(missing("folder", folder, advice="pass that of a finished run or a study"))
-    if not any((folder / file).is_file() for file in (RUN_FILE, STUDY_FILE)):
-        raise RunError(f"{folder} holds no results of a finished run ({RUN_FILE}) or a study ({STUDY_FILE}).")
+    if any((folder / file).is_file() for file in (RUN_FILE, STUDY_FILE)):
+        return
+    if (folder / SETTINGS).is_file():
+        raise RunError(
+            f"The study in {folder} is not finished: {STUDY_FILE} is written after its last run. "
+            "The command that started it continues it."
+        )
+    raise RunError(f"{folder} holds no results of a finished run ({RUN_FILE}) or a study ({STUDY_FILE}).")

@@ -38,6 +38,12 @@ export function softmax(logits: Float64Array): Float64Array {
   return raised.map((each) => each / total);
 }
 
+/** Return whether the most probable class of a sample is its own. */
+export function isRight(head: Head, { features, label }: Sample): boolean {
+  const logits = logitsOf(head, features);
+  return logits.indexOf(Math.max(...logits)) === label;
+}
+
 /** Return a head with further classes, which start without weights. */
 export function extend(head: Head, classes: string[]): Head {
   const weight = new Float64Array(classes.length * head.width);

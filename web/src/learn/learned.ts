@@ -1,9 +1,10 @@
 /** A head that was taught on the device, with what it knows of pictures unlike the training tiles. */
 
 import type { ModelDescription } from "../model/description";
+import type { Distance } from "../model/verdict";
 import type { Entry } from "../session";
 import type { LearningData } from "./data";
-import { extend, fitHead, type Head, logitsOf, type Sample, softmax } from "./fit";
+import { type Head, isRight, logitsOf, softmax } from "./fit";
 
 /** A picture whose class the user has stated. */
 export interface Lesson {
@@ -44,35 +45,43 @@ export interface KeptHead extends HeadFile {
 
 /** So many pictures of a class make pictures like them no longer unlike the training tiles. */
 export const FEWEST_OF_A_MEAN = 5;
-const FOLDS = 5;
+
+/** What a fit gives, see `teaching.teach`. */
+export interface Taught {
+  head: Head;
+  /** Of the features, of length 1, of each class with enough pictures, in the order of the classes. */
+  means: Float64Array[];
+  pictures: Record<string, number>;
+  heldOut: HeldOut;
+  lessons: Lesson[];
+}
 
 export class Learned {
-  private readonly whitened: Float64Array[];
+  private readonly whitened: [string, Float64Array][];
 
-  private constructor(
-    readonly head: Head,
+  constructor(
     private readonly data: LearningData,
-    private readonly means: Float64Array[],
-    readonly pictures: Record<string, number>,
-    readonly heldOut: HeldOut,
-    readonly lessons: Lesson[],
+    private readonly taught: Taught,
   ) {
-    this.whitened = data.whitening ? means.map((mean) => whiten(mean, data.whitening!)) : [];
+    const names = this.head.classes.filter((name) => (this.pictures[name] ?? 0) >= FEWEST_OF_A_MEAN);
+    const { whitening } = data;
+    this.whitened = whitening ? taught.means.map((mean, row) => [names[row]!, whiten(mean, whitening)]) : [];
   }
 
-  /** Fit a head to lessons, and to the training tiles that the page remembers. */
-  static teach(data: LearningData, lessons: Lesson[]): Learned {
-    const known = data.start.classes;
-    const taught = [...new Set(lessons.map((lesson) => lesson.label))].filter((label) => !known.includes(label)).sort();
-    const start = extend(data.start, [...known, ...taught]);
-    const samples = lessons.map(({ features, label }) => ({ features, label: start.classes.indexOf(label) }));
-    const counts = start.classes.map((_, index) => samples.filter((sample) => sample.label === index).length);
-    const means = counts.flatMap((count, index) =>
-      count < FEWEST_OF_A_MEAN ? [] : [meanOf(samples.filter((sample) => sample.label === index))],
-    );
-    const pictures = Object.fromEntries(start.classes.map((name, index) => [name, counts[index]!]).filter(([, count]) => count));
-    const head = fitHead(start, [...data.memory, ...samples]);
-    return new Learned(head, data, means, pictures, validate(start, data.memory, samples), lessons);
+  get head(): Head {
+    return this.taught.head;
+  }
+
+  get pictures(): Record<string, number> {
+    return this.taught.pictures;
+  }
+
+  get heldOut(): HeldOut {
+    return this.taught.heldOut;
+  }
+
+  get lessons(): Lesson[] {
+    return this.taught.lessons;
   }
 
   /** Open a file that `toKept` made. @throws Error if it is not of this model. */
@@ -88,7 +97,7 @@ export class Learned {
     );
     const lessons = file.lessons.map(([features, label]) => ({ features: unpack(features), label }));
     const head = { classes: file.classes, weight, bias, width: file.width };
-    return new Learned(head, data, rows, file.pictures, file.held_out, lessons);
+    return new Learned(data, { head, means: rows, pictures: file.pictures, heldOut: file.held_out, lessons });
   }
 
   toFile(model: ModelDescription): HeadFile {
@@ -101,7 +110,7 @@ export class Learned {
       width: this.head.width,
       weight: pack(this.head.weight),
       bias: pack(this.head.bias),
-      means: pack(Float64Array.from(this.means.flatMap((mean) => [...mean]))),
+      means: pack(Float64Array.from(this.taught.means.flatMap((mean) => [...mean]))),
       pictures: this.pictures,
       held_out: this.heldOut,
       start_bias: pack(this.data.start.bias),
@@ -118,50 +127,30 @@ export class Learned {
     return softmax(logitsOf(this.head, features).map((each) => each / temperature));
   }
 
-  /** Return the OOD score: the distance to the nearest class of the training tiles, or of the taught pictures. */
-  score(features: ArrayLike<number>, trained: number | null): number | null {
-    if (trained === null || !this.data.whitening || !this.whitened.length) return trained;
+  /** Return the distance to the nearest class of the training tiles, or of the taught pictures. */
+  distance(features: ArrayLike<number>, trained: number | null): Distance {
+    const nearest: Distance = { score: trained, taught: null };
+    if (trained === null || !this.data.whitening || !this.whitened.length) return nearest;
     const found = whiten(unit(features), this.data.whitening);
-    const distances = this.whitened.map((mean) => Math.hypot(...mean.map((each, place) => each - found[place]!)));
-    return Math.min(trained, ...distances);
+    for (const [taught, mean] of this.whitened) {
+      const score = Math.hypot(...mean.map((each, place) => each - found[place]!));
+      if (score < nearest.score!) Object.assign(nearest, { score, taught });
+    }
+    return nearest;
+  }
+
+  /** Count the training tiles that the page remembers, and those that get the right class now and did before. */
+  get remembered(): HeldOut {
+    const { memory, start } = this.data;
+    const right = (head: Head) => memory.filter((sample) => isRight(head, sample)).length;
+    return { pictures: memory.length, right_before: right(start), right_after: right(this.head) };
   }
 }
 
-/** Count the pictures that a head labels rightly which was fitted without them, and that of the model. */
-function validate(start: Head, memory: Sample[], samples: Sample[]): HeldOut {
-  const right = (head: Head, { features, label }: Sample) => {
-    const logits = logitsOf(head, features);
-    return logits.indexOf(Math.max(...logits)) === label;
-  };
-  // A class that the model does not know has no logit of its own before.
-  const before = { ...start, bias: start.bias.map((bias, row) => (isNew(start, row) ? -Infinity : bias)) };
-  const folds = Math.min(FOLDS, samples.length);
-  let after = 0;
-  for (let fold = 0; fold < folds; fold++) {
-    const held = samples.filter((_, place) => place % folds === fold);
-    const head = fitHead(start, [...memory, ...samples.filter((_, place) => place % folds !== fold)]);
-    after += held.filter((sample) => right(head, sample)).length;
-  }
-  return {
-    pictures: samples.length,
-    right_before: samples.filter((sample) => right(before, sample)).length,
-    right_after: after,
-  };
-}
-
-function isNew(head: Head, row: number): boolean {
-  return head.weight.subarray(row * head.width, (row + 1) * head.width).every((each) => each === 0);
-}
-
-function unit(features: ArrayLike<number>): Float64Array {
+export function unit(features: ArrayLike<number>): Float64Array {
   const values = Float64Array.from(features);
   const length = Math.max(Math.hypot(...values), 1e-12);
   return values.map((each) => each / length);
-}
-
-function meanOf(samples: Sample[]): Float64Array {
-  const units = samples.map((sample) => unit(sample.features));
-  return units[0]!.map((_, column) => units.reduce((sum, each) => sum + each[column]!, 0) / units.length);
 }
 
 function whiten(values: Float64Array, whitening: Float32Array): Float64Array {

@@ -2,6 +2,7 @@
 
 import { byId, counted, make } from "../view/elements";
 import { FEWEST_OF_A_MEAN, type Learned, type Lesson } from "./learned";
+import { judgeFit, type Outcome } from "./outcome";
 
 export interface Actions {
   /** Classify pictures whose class the user has stated. */
@@ -12,6 +13,9 @@ export interface Actions {
 }
 
 export class TeachPanel {
+  private busy = false;
+  private failure: string | null = null;
+
   constructor(
     private readonly known: string[],
     actions: Actions,
@@ -33,6 +37,21 @@ export class TeachPanel {
     byId("forget").addEventListener("click", actions.forget);
   }
 
+  /** Show that a fit runs. @param fraction of it that is done. */
+  progress(fraction: number): void {
+    const bar = byId<HTMLProgressElement>("learning");
+    [bar.hidden, bar.value] = [false, fraction];
+    [this.busy, this.failure] = [true, null];
+    for (const id of ["learn", "save-head", "forget"]) byId<HTMLButtonElement>(id).disabled = true;
+    this.say({ state: "open", text: "Learning ..." });
+  }
+
+  /** Show that a fit has ended. @param failure why it learned nothing; null where it did. */
+  ended(failure: string | null): void {
+    byId("learning").hidden = true;
+    [this.busy, this.failure] = [false, failure];
+  }
+
   /** Say what was taught, and what was learned. */
   show(lessons: Lesson[], learned: Learned | null, names: string[]): void {
     byId("class-names").replaceChildren(...names.map((name) => make("option", { value: name })));
@@ -42,18 +61,21 @@ export class TeachPanel {
     const listed = [...counts].map(([name, count]) => `${name}: ${counted(count, "picture")}`).join(", ");
     const parts = [listed && `${listed}.`];
     if (few) parts.push(`A new class needs ${FEWEST_OF_A_MEAN} pictures, and a dozen teach more.`);
-    if (learned) parts.push(describe(learned));
     byId("lessons").textContent = parts.filter(Boolean).join(" ");
+    if (this.busy) return;
     byId<HTMLButtonElement>("learn").disabled = !counts.size || few !== undefined;
-    byId("save-head").hidden = !learned;
-    byId("forget").hidden = !learned;
+    for (const id of ["save-head", "forget"]) {
+      byId(id).hidden = !learned;
+      byId<HTMLButtonElement>(id).disabled = false;
+    }
+    if (this.failure) this.say({ state: "bad", text: this.failure });
+    else this.say(learned && judgeFit(learned.heldOut, learned.remembered));
   }
-}
 
-function describe({ heldOut, pictures }: Learned): string {
-  const { pictures: count, right_after: after, right_before: before } = heldOut;
-  return (
-    `Learned ${Object.keys(pictures).join(", ")}. Of ${counted(count, "picture")}, each left out of what it was ` +
-    `learned from, ${after} got the right class, and ${before} before.`
-  );
+  private say(outcome: Outcome | null): void {
+    const line = byId("outcome");
+    line.hidden = !outcome;
+    if (line.textContent !== (outcome?.text ?? "")) line.textContent = outcome?.text ?? ""; // else it is read out again
+    line.dataset.state = outcome?.state ?? "";
+  }
 }

@@ -1,7 +1,7 @@
 /** The model, as the page calls it: a worker that answers one picture after the other. */
 
 import type { ModelDescription } from "./description";
-import type { Answer, Reply, Request } from "./messages";
+import type { Answer, Job, Jobs, Reply, Request } from "./messages";
 import { Refusal } from "../refusal";
 
 /** The names of all files of the page with their sizes in bytes, from files.js. */
@@ -22,8 +22,9 @@ function threadCount(): number {
 }
 
 interface Waiting {
-  resolve: (answer: Answer) => void;
+  resolve: (returned: Jobs[keyof Jobs]["returned"]) => void;
   reject: (error: Error) => void;
+  step: (fraction: number) => void;
 }
 
 export class Model {
@@ -66,17 +67,30 @@ export class Model {
   }
 
   /** Classify a picture. @throws Refusal if it cannot be used. */
-  classify(file: Blob): Promise<Answer> {
-    const id = this.asked++;
+  async classify(file: Blob): Promise<Answer> {
     const start = performance.now();
-    return new Promise<Answer>((resolve, reject) => {
-      this.waiting.set(id, { resolve, reject });
-      this.send({ kind: "classify", id, file });
-    }).then((answer) => {
-      // Seen in the browser's developer tools, and by benchmarks/web_page.py.
-      performance.measure("picture", { start });
-      performance.measure("graph", { start, duration: answer.milliseconds });
-      return answer;
+    const answer = await this.ask("classify", file);
+    // Seen in the browser's developer tools, and by benchmarks/web_page.py.
+    performance.measure("picture", { start });
+    performance.measure("graph", { start, duration: answer.milliseconds });
+    return answer;
+  }
+
+  /**
+   * Ask the worker for something.
+   *
+   * @param step called with the fraction that is done.
+   * @throws Refusal if a file cannot be used.
+   */
+  ask<Kind extends keyof Jobs>(
+    kind: Kind,
+    given: Jobs[Kind]["given"],
+    step: (fraction: number) => void = () => {},
+  ): Promise<Jobs[Kind]["returned"]> {
+    const id = this.asked++;
+    return new Promise((resolve, reject) => {
+      this.waiting.set(id, { resolve: resolve as Waiting["resolve"], reject, step });
+      this.send({ kind, id, given } as Job);
     });
   }
 
@@ -86,8 +100,12 @@ export class Model {
 
   private answered(reply: Extract<Reply, { id: number }>): void {
     const waiting = this.waiting.get(reply.id);
+    if (reply.kind === "step") {
+      waiting?.step(reply.fraction);
+      return;
+    }
     this.waiting.delete(reply.id);
-    if (reply.kind === "answer") waiting?.resolve(reply.answer);
+    if (reply.kind === "done") waiting?.resolve(reply.returned);
     else waiting?.reject(new Refusal(reply.message));
   }
 }

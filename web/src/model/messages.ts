@@ -1,22 +1,34 @@
 /** What the page and the worker that computes tell each other. */
 
 import type { TileSize } from "../pixels/decode";
+import type { CellBlock, Classified, LabelledCells, PreparedScene, SceneChoice, SceneInfo } from "../scene/messages";
+import type { SceneSettings } from "./description";
 
-export type Request =
-  | { kind: "load"; tile: TileSize; graph: string; runtime: string; bytes: number; version: string; threads: number }
-  | { kind: "classify"; id: number; file: Blob };
-
-export interface Answer {
-  probabilities: number[];
-  score: number | null;
-  features: Float32Array;
+export interface Answer extends Classified {
   /** Of the graph alone. */
   milliseconds: number;
 }
+
+/** What the worker is asked for: name, what it is given, what it returns. */
+export interface Jobs {
+  classify: { given: Blob; returned: Answer };
+  /** The answers with a part of the picture covered, see `occlusion.occluded`. */
+  occlude: { given: Blob; returned: Classified[] };
+  openScene: { given: { file: Blob; settings: SceneSettings }; returned: SceneInfo };
+  prepareScene: { given: SceneChoice; returned: PreparedScene };
+  labelCells: { given: { block: CellBlock; canBeUnsure: boolean }; returned: LabelledCells };
+}
+
+export type Job<K extends keyof Jobs = keyof Jobs> = { [Each in K]: { kind: Each; id: number; given: Jobs[Each]["given"] } }[K];
+
+export type Request =
+  | { kind: "load"; tile: TileSize; graph: string; runtime: string; bytes: number; version: string; threads: number }
+  | Job;
 
 export type Reply =
   | { kind: "progress"; fraction: number }
   | { kind: "ready" }
   | { kind: "failed"; message: string }
-  | { kind: "answer"; id: number; answer: Answer }
+  | { kind: "step"; id: number; fraction: number }
+  | { kind: "done"; id: number; returned: Jobs[keyof Jobs]["returned"] }
   | { kind: "refused"; id: number; message: string };

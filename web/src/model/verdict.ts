@@ -2,6 +2,12 @@
 
 import type { ModelDescription } from "./description";
 
+/** OOD score of a picture, and the class whose taught pictures are the nearest; null where training tiles are. */
+export interface Distance {
+  score: number | null;
+  taught: string | null;
+}
+
 export interface Ranked {
   label: string;
   probability: number;
@@ -9,12 +15,11 @@ export interface Ranked {
   chosen: boolean;
 }
 
-export interface Verdict {
+export interface Verdict extends Distance {
   /** The most probable labels first. */
   ranked: Ranked[];
   /** Whether it is like the training tiles; null where the model cannot tell. */
   sure: boolean | null;
-  score: number | null;
 }
 
 type Stated = Pick<ModelDescription, "classes" | "thresholds" | "not_sure">;
@@ -23,11 +28,11 @@ type Stated = Pick<ModelDescription, "classes" | "thresholds" | "not_sure">;
  * Return the verdict on a picture.
  *
  * @param probabilities calibrated, one for each class.
- * @param score OOD score of the picture, or null.
+ * @param distance OOD score of the picture, and what it is the distance to.
  * @param most number of labels of a model with one label a picture; of others, all that reach their thresholds are
  *   returned, and as many as `most` at least.
  */
-export function judge(probabilities: ArrayLike<number>, score: number | null, model: Stated, most = 3): Verdict {
+export function judge(probabilities: ArrayLike<number>, distance: Distance, model: Stated, most = 3): Verdict {
   const { thresholds } = model;
   const order = model.classes.map((_, index) => index).sort((a, b) => probabilities[b]! - probabilities[a]!);
   const chosen = (index: number) =>
@@ -39,8 +44,9 @@ export function judge(probabilities: ArrayLike<number>, score: number | null, mo
     probability: probabilities[index]!,
     chosen: chosen(index),
   }));
+  const { score, taught } = distance;
   const sure = model.not_sure && score !== null ? score <= model.not_sure.threshold : null;
-  return { ranked, sure, score };
+  return { ranked, sure, score, taught };
 }
 
 /** Return the labels of a verdict in one line. */

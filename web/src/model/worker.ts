@@ -2,20 +2,43 @@
 
 import { env, InferenceSession, Tensor } from "onnxruntime-web/wasm";
 
+import { occluded, PASSES } from "../attribution/occlusion";
 import { readTile, type TileSize } from "../pixels/decode";
 import { Refusal } from "../refusal";
+import type { SceneService } from "../scene/service";
 import { download, keep } from "./download";
-import type { Answer, Reply, Request } from "./messages";
+import type { Answer, Job, Jobs, Reply, Request } from "./messages";
 
 const BANDS = 3;
 let session: InferenceSession;
 let tile: TileSize;
+let scene: SceneService;
 let last: Promise<void> = Promise.resolve();
 
 self.onmessage = (event: MessageEvent<Request>) => {
   const asked = event.data;
   // One after the other, in order.
-  last = last.then(() => (asked.kind === "load" ? load(asked) : classify(asked.id, asked.file)));
+  last = last.then(() => (asked.kind === "load" ? load(asked) : work(asked)));
+};
+
+/** What the worker does when it is asked; `step` tells the fraction that is done. */
+const WORK: { [Kind in keyof Jobs]: (given: Jobs[Kind]["given"], step: (fraction: number) => void) => Promise<Jobs[Kind]["returned"]> } = {
+  classify: async (file) => compute(await readTile(file, tile)),
+  occlude: async (file, step) => {
+    const found: Answer[] = [];
+    for (const covered of occluded(await readTile(file, tile), tile.width, tile.height)) {
+      found.push(await compute(covered));
+      step(found.length / PASSES);
+    }
+    return found;
+  },
+  openScene: async ({ file, settings }) => {
+    const { SceneService } = await import("../scene/service"); // with the reader of TIFFs, which is large
+    scene = await SceneService.open(file, settings, tile.width);
+    return scene.info;
+  },
+  prepareScene: (choice, step) => scene.prepare(choice, step),
+  labelCells: ({ block, canBeUnsure }) => scene.label(block, canBeUnsure, compute),
 };
 
 function reply(message: Reply): void {
@@ -63,16 +86,17 @@ async function named<T>(what: string, done: Promise<T>): Promise<T> {
   }
 }
 
-async function classify(id: number, file: Blob): Promise<void> {
+async function work({ kind, id, given }: Job): Promise<void> {
+  const step = (fraction: number) => reply({ kind: "step", id, fraction });
   try {
-    reply({ kind: "answer", id, answer: await compute(await readTile(file, tile)) });
+    reply({ kind: "done", id, returned: await WORK[kind](given as never, step) });
   } catch (error) {
     if (!(error instanceof Refusal)) console.error(error);
     reply({ kind: "refused", id, message: error instanceof Refusal ? error.message : "cannot be read" });
   }
 }
 
-async function compute(pixels: Uint8Array): Promise<Answer> {
+async function compute(pixels: Uint8Array<ArrayBuffer>): Promise<Answer> {
   const start = performance.now();
   const found = await session.run({ tiles: new Tensor("uint8", pixels, [1, tile.height, tile.width, BANDS]) });
   return {

@@ -36,6 +36,7 @@ export class SessionList {
       readable ? make("img", { src: entry.url, alt: "", loading: "lazy" }) : make("span", { className: "blank" }, "!"),
       make("span", { className: "label" }, label),
       make("span", { className: "faint" }, detail || entry.name.split("/").at(-1)!),
+      ...(entry.message ? [make("span", { className: "reason" }, `It ${entry.message}.`)] : []),
     );
   }
 

@@ -9,6 +9,8 @@ import { byId, make, percent } from "./elements";
 export type Shown = Pick<ModelDescription, "classes" | "not_sure"> & {
   /** Names that a user may state; empty where the model cannot learn. */
   names: string[];
+  /** Whether the model was taught on this device. */
+  taught: boolean;
 };
 
 /** @param state called with the class that the user states. */
@@ -39,8 +41,9 @@ function content(entry: Entry, model: Shown): Node[] {
   if (unsure) shown.push(explanation(verdict, model));
   shown.push(bars(verdict));
   if (verdict.sure) {
+    const what = verdict.taught === null ? "the tiles that the model was trained on" : `the pictures of ${verdict.taught} that it was taught`;
     const distances = `distance ${verdict.score!.toFixed(1)}, limit ${model.not_sure!.threshold.toFixed(1)}`;
-    shown.push(make("p", { className: "faint note" }, `Like the tiles that the model was trained on: ${distances}.`));
+    shown.push(make("p", { className: "faint note" }, `Like ${what}: ${distances}.`));
   }
   return shown;
 }
@@ -57,7 +60,7 @@ function explanation(verdict: Verdict, model: Shown): Node {
   return make(
     "p",
     {},
-    "This picture is unlike the tiles that the model was trained on: ",
+    `This picture is unlike the tiles that the model was trained on${model.taught ? ", and the pictures that it was taught" : ""}: `,
     `its distance is ${verdict.score!.toFixed(1)}, and the limit ${limit.toFixed(1)}. `,
     "The classes below are the nearest, not an answer.",
   );

@@ -12,6 +12,7 @@ from orbitune.serving.engines.micro_batches import QueueFullError
 from orbitune.serving.error_handling import ApiError, error_body
 from orbitune.serving.service import PredictionService, UnknownModelError
 from orbitune.settings_errors import describe_fields
+from orbitune.suggestions import unknown
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
@@ -46,8 +47,26 @@ _ERRORS = {
 }
 _DESCRIPTION = (
     "Classify satellite image tiles. Every response has the header `X-Request-ID`: that of the request, or a "
-    "new one. Errors are one sentence, `detail`, and one word for programs, `kind`."
+    "new one. Errors are one sentence, `detail`, and one word for programs, `kind`. In examples, `$URL` is "
+    "the address of the service."
 )
+_PARAMETERS = ("model", "top_k")
+_RESTARTING = "A process that computes has ended; another one takes its place"
+# Commands by path, as an extension of OpenAPI that other readers know too.
+_EXAMPLES = {
+    "/api/predict": (
+        "curl --data-binary @tile.png $URL/api/predict",
+        "curl -F file=@tile.png '$URL/api/predict?top_k=1'",
+        "curl -F files=@a.png -F files=@b.png $URL/api/predict",
+    ),
+    "/api/health": ("curl --fail $URL/api/health",),
+    "/api/metrics": ("curl $URL/api/metrics",),
+}
+
+
+def _example(path: str) -> dict[str, Any]:
+    """Return the commands of a path as a part of its OpenAPI operation."""
+    return {"x-codeSamples": [{"lang": "Shell", "source": command} for command in _EXAMPLES[path]]}
 
 
 def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str = "") -> None:
@@ -86,10 +105,13 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
     @app.post(
         "/api/predict",
         summary="Classify images",
+        description="Images of any size and of the formats that tiles may have, such as PNG, JPEG and TIFF. "
+        "They are resized to the size of the training tiles. Tiles of concurrent requests are computed "
+        "together.",
         response_model=PredictionBody | PredictionsBody,
         response_description="Of one image a `PredictionBody`, of several a `PredictionsBody`",
         responses=errors,
-        openapi_extra={"requestBody": _REQUEST_BODY},
+        openapi_extra={"requestBody": _REQUEST_BODY, **_example("/api/predict")},
     )
     async def predict(
         request: Request,
@@ -104,6 +126,8 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
             ),
         ] = None,
     ) -> Response:
+        if foreign := [name for name in request.query_params if name not in _PARAMETERS]:
+            raise ApiError(422, unknown("parameter", foreign[0], known=_PARAMETERS))
         try:
             chosen = service.get_model(model)
             sent = await read_images(request, address_of(request))
@@ -122,14 +146,30 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
         return _respond(body)
 
     @app.head("/api/health", include_in_schema=False)
-    @app.get("/api/health", summary="State of the service", response_description="It answers")
-    def health() -> HealthBody:
-        models = {name: list(model.classes) for name, model in service.models.items()}
-        return HealthBody(status="ok", version=version("orbitune"), engine=service.engine, models=models)
+    @app.get(
+        "/api/health",
+        summary="State of the service",
+        description="For monitors and load balancers; HEAD is answered too.",
+        response_model=HealthBody,
+        response_description="It answers, and all processes that compute live",
+        responses={503: {"model": HealthBody, "description": _RESTARTING}},
+        openapi_extra=_example("/api/health"),
+    )
+    def health() -> JSONResponse:
+        intact = service.check_workers()
+        body = HealthBody(
+            status="ok" if intact else "restarting",
+            version=version("orbitune"),
+            engine=service.engine,
+            models={name: list(model.classes) for name, model in service.models.items()},
+        )
+        return JSONResponse(body.model_dump(), 200 if intact else 503)
 
     @app.get(
         "/api/metrics",
         summary="Metrics in the format of Prometheus",
+        description="Text, to be scraped.",
+        openapi_extra=_example("/api/metrics"),
         response_class=PlainTextResponse,
         response_description="Requests, predictions, batches, waiting images, memory",
     )
@@ -144,7 +184,7 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
         from fastapi.openapi.utils import get_openapi
 
         return get_openapi(
-            title="Orbitune",
+            title="Orbitune API",
             version=version("orbitune"),
             description=_DESCRIPTION,
             routes=app.routes,

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from orbitune.serving.served_model import TimedPrediction
 
@@ -26,8 +27,18 @@ class ClassBody(LabelBody):
     threshold: Probability = Field(description="Probability from which an image has the label")
 
 
+_PREDICTION: JsonDict = {
+    "labels": [{"label": "Forest", "probability": 0.98}, {"label": "Pasture", "probability": 0.01}],
+    "sure": True,
+    "distance": 11.2,
+    "seconds": 0.031,
+}
+
+
 class PredictionBody(_Body):
     """The prediction for one image."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_PREDICTION]})
 
     file: str | None = Field(default=None, description="Name of the file, in answers to several files")
     labels: list[LabelBody] = Field(
@@ -80,13 +91,32 @@ class PredictionBody(_Body):
 class PredictionsBody(_Body):
     """The predictions for several images, in the order of the files."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"predictions": [{"file": "a.png", **_PREDICTION}]}]}
+    )
+
     predictions: list[PredictionBody] = Field(description="One for each file")
 
 
 class HealthBody(_Body):
     """The state of the service."""
 
-    status: str = Field(description="`ok` while it answers", examples=["ok"])
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "ok",
+                    "version": "0.2.0",
+                    "engine": "torch",
+                    "models": {"land-cover": ["Forest", "Pasture"]},
+                }
+            ]
+        }
+    )
+
+    status: str = Field(
+        description="`ok`, or `restarting` while a process that computes is replaced", examples=["ok"]
+    )
     version: str = Field(description="Version of Orbitune", examples=["0.2.0"])
     engine: str = Field(description="What computes the models: torch or onnx", examples=["torch"])
     models: dict[str, list[str]] = Field(description="Class names by model; the first model is the default")
@@ -94,6 +124,12 @@ class HealthBody(_Body):
 
 class ErrorBody(_Body):
     """An error."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"detail": "top_k: must be at least 1, not '0'.", "kind": "invalid_parameter"}]
+        }
+    )
 
     detail: str = Field(
         description="One sentence for people", examples=["top_k: must be at least 1, not '0'."]

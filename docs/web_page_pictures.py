@@ -1,0 +1,118 @@
+"""Write the pictures of the page of `orbitune export --to web`, and a sheet of all.
+
+python docs/web_page_pictures.py PAGE TILES SCENE  # needs Debian's chromium
+
+PAGE is the exported folder, TILES a folder of pictures to classify, SCENE a GeoTIFF to map. The pictures are
+as wide as a desktop, a tablet and a phone, light and dark.
+"""
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+IMAGES = Path(__file__).parent / "images"
+SIZES = {1280: 800, 768: 1000, 390: 844}  # CSS pixels
+SCHEMES = ("light", "dark")
+COLOURS = 96
+SHEET_HEIGHT, GAP = 620, 16
+PATIENCE = 300_000  # milliseconds, on a machine that does other things
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder, and yield its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=folder))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://localhost:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+def take_pictures(
+    browser: Browser, address: str, tiles: list[Path], scene: Path, *, width: int, scheme: str
+) -> tuple[Image.Image, Image.Image]:
+    """Return the page with a tile and its attribution, and with the map of a scene."""
+    page = browser.new_page(
+        viewport={"width": width, "height": SIZES[width]}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page.goto(address)
+    page.set_input_files("#files", tiles)
+    page.wait_for_selector("#session:not([hidden]) #batch[hidden]", state="attached", timeout=PATIENCE)
+    page.click("#explain")
+    page.wait_for_selector("#explained:not(:empty)", timeout=PATIENCE)
+    page.evaluate("scrollTo(0, 0)")
+    tile = page.screenshot()
+    page.click("#clear")
+    page.set_input_files("#files", scene)
+    page.wait_for_selector("#scene-map:enabled")
+    page.select_option("#scene-stride", index=1)
+    page.click("#scene-map")
+    page.wait_for_selector("#scene-done:not(:empty)", timeout=PATIENCE)
+    # On a phone the map lies below what is chosen.
+    shown = "#scene" if width > min(SIZES) else "#scene-result"
+    page.evaluate(f"document.querySelector('{shown}').scrollIntoView({{block: 'start'}})")
+    mapped = page.screenshot()
+    page.close()
+    return tuple(Image.open(io.BytesIO(each)).convert("RGB") for each in (tile, mapped))  # type: ignore[return-value]
+
+
+def save(picture: Image.Image, name: str) -> None:
+    """Write a picture with few colours."""
+    path = IMAGES / name
+    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def sheet(rows: list[list[Image.Image]]) -> Image.Image:
+    """Return pictures in rows, all of one height."""
+    scaled = [
+        [each.resize((round(each.width * SHEET_HEIGHT / each.height), SHEET_HEIGHT)) for each in row]
+        for row in rows
+    ]
+    width = max(sum(each.width + GAP for each in row) for row in scaled) + GAP
+    found = Image.new("RGB", (width, len(rows) * (SHEET_HEIGHT + GAP) + GAP), (128, 136, 142))
+    for number, row in enumerate(scaled):
+        left = GAP
+        for each in row:
+            found.paste(each, (left, GAP + number * (SHEET_HEIGHT + GAP)))
+            left += each.width + GAP
+    return found
+
+
+def main() -> None:
+    """Take all pictures of the page that the command line names."""
+    folder, tiles, scene = map(Path, sys.argv[1:])
+    files = sorted(file for file in tiles.iterdir() if file.is_file())
+    rows: dict[str, list[Image.Image]] = {scheme: [] for scheme in SCHEMES}
+    with served(folder) as address, sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+        )
+        for scheme in SCHEMES:
+            for width in SIZES:
+                tile, mapped = take_pictures(browser, address, files, scene, width=width, scheme=scheme)
+                save(tile, f"web-page-{width}-{scheme}.png")
+                save(mapped, f"web-page-scene-{width}-{scheme}.png")
+                rows[scheme] += [tile, mapped]
+        browser.close()
+    save(sheet(list(rows.values())), "web-page-sheet.png")
+
+
+if __name__ == "__main__":
+    main()

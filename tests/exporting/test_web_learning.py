@@ -1,0 +1,130 @@
+"""The exported page learns further classes in a browser, and says whether it did."""
+
+import base64
+import shutil
+
+import numpy as np
+import pytest
+from browser import open_browser
+from PIL import Image
+from web_pages import OFFLINE, READY, classify, served, visit
+
+from orbitune.adapters.head_import import import_head
+from orbitune.exporting.web.web_export import _write_file_list
+from orbitune.inference.classifier import Classifier
+from orbitune.integrity import read_json
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("short_timing")]
+
+
+def striped(number):
+    """A tile of a class that the model does not know."""
+    tile = np.zeros((32, 32, 3), np.uint8)
+    tile[:, ::2] = (230, 20, 200)
+    return tile + np.random.default_rng(number).integers(0, 20, tile.shape, np.uint8)
+
+
+def test_a_class_is_taught_kept_saved_and_imported_as_a_bundle(folder, pictures, bundle, tmp_path):
+    lessons = []
+    for number in range(14):
+        Image.fromarray(striped(number)).save(tmp_path / f"stripes_{number:02}.png")
+        lessons.append(tmp_path / f"stripes_{number:02}.png")
+    learned, new = lessons[:12], lessons[12:]
+    with open_browser(1280, 800) as page, served(folder) as (address, _):
+        errors = visit(page, address)
+        before = classify(page, pictures)
+        page.click("#teach summary")
+        page.fill("#class-name", "Stripes")
+        page.set_input_files("#lesson-files", learned)
+        page.wait_for_selector("#batch[hidden]", state="attached")
+        assert page.inner_text("#lessons") == "Stripes: 12 pictures."
+        page.click("#learn")
+        page.wait_for_selector("#save-head:not([hidden])")
+        assert page.get_attribute("#outcome", "data-state") == "good"
+        assert "12 got the right class, and 0 before" in page.inner_text("#outcome")
+        after = classify(page, new)
+        page.reload()  # what was learned is kept in the browser
+        page.wait_for_selector(READY)
+        kept = classify(page, new)
+        page.click("#teach summary")
+        page.select_option("#truth", kept[new[0].name]["label_1"])  # a further lesson
+        page.click("#learn")
+        page.wait_for_selector("text=Of 13 pictures")
+        with page.expect_download() as saving:
+            page.click("#save-head")
+        shutil.copy(saving.value.path(), tmp_path / "head.json")
+        page.click("#forget")
+        assert page.is_hidden("#save-head")
+        assert errors == []
+    assert [after[file.name]["label_1"] for file in new] == ["Stripes", "Stripes"]
+    assert [kept[file.name]["label_1"] for file in new] == ["Stripes", "Stripes"]
+    assert all(after[name]["label_1"] == row["label_1"] for name, row in before.items())
+    imported = import_head(tmp_path / "head.json", bundle.folder, out=tmp_path / "taught")
+    assert imported.classes == (*bundle.classes, "Stripes")
+    found = {each.input: each for each in Classifier(tmp_path / "taught").predict([*new, *pictures])}
+    assert [found[str(file)].labels[0][0] for file in new] == ["Stripes", "Stripes"]
+    # The mean of the taught pictures is one of the detector's now.
+    distances = {each.input: each.distance for each in Classifier(bundle.folder).predict(new)}
+    assert all(found[str(file)].distance < distances[str(file)] for file in new)
+    assert all(found[str(file)].labels[0][0] == before[file.name]["label_1"] for file in pictures)
+
+
+def test_learning_that_failed_is_no_success_and_the_scores_are_those_of_the_parent(folder, tiles):
+    known = sorted(tiles.rglob("*.png"))[::10][:12]  # of all classes, which the model tells apart
+    with open_browser(1280, 800) as page, served(folder) as (address, _):
+        visit(page, address)
+        page.click("#about summary")
+        assert "before it was taught" not in page.inner_text("#facts")
+        page.click("#teach summary")
+        page.fill("#class-name", "Anything")
+        page.set_input_files("#lesson-files", known)
+        page.wait_for_selector("#learn:enabled")
+        page.click("#learn")
+        page.wait_for_selector("#outcome[data-state=bad]")
+        assert page.inner_text("#taught") == "Taught on this device: Anything (12 pictures)"
+        assert "Validation, 24 tiles, before it was taught" in page.inner_text("#facts")
+        page.click("#forget")
+        assert page.is_hidden("#outcome") and page.is_hidden("#taught")
+        assert "before it was taught" not in page.inner_text("#facts")
+
+
+def test_a_fit_that_stops_is_said_and_changes_nothing(folder, pictures):
+    with open_browser(1280, 800) as page, served(folder) as (address, _):
+        page.route("**/fit_worker.js", lambda route: route.fulfill(body="throw new Error('no memory')"))
+        page.goto(address)
+        classify(page, pictures[:1])
+        page.click("#teach summary")
+        page.select_option("#truth", index=1)
+        page.click("#learn")
+        page.wait_for_selector("#outcome[data-state=bad]")
+        assert page.inner_text("#outcome").startswith("The fit stopped")
+        assert page.is_hidden("#save-head") and page.is_enabled("#learn")
+
+
+def test_an_open_page_teaches_its_own_model_when_a_newer_one_arrives(folder, pictures, tmp_path):
+    place = tmp_path / "page"
+    shutil.copytree(folder, place)
+    with open_browser(1280, 800) as page, served(place) as (address, _):
+        visit(page, address)
+        page.wait_for_selector(OFFLINE)
+        page.reload()
+        page.wait_for_selector(OFFLINE)
+        # The same classes and width, and other weights.
+        newer = np.frombuffer((place / "learning.f32").read_bytes(), "<f4") + 1
+        (place / "learning.f32").write_bytes(newer.tobytes())
+        (place / "files.js").unlink()
+        _write_file_list(place)
+        page.evaluate("navigator.serviceWorker.getRegistration().then((each) => each.update())")
+        page.wait_for_selector("#update:not([hidden])")
+        classify(page, pictures[:1])
+        page.click("#teach summary")
+        page.select_option("#truth", index=1)
+        page.click("#learn")
+        page.wait_for_selector("#save-head:not([hidden])")
+        with page.expect_download() as saving:
+            page.click("#save-head")
+        start = read_json(saving.value.path())["start_bias"]
+    classes = len(read_json(folder / "model.json")["classes"])
+    width = read_json(folder / "model.json")["learning"]["width"]
+    own = np.frombuffer((folder / "learning.f32").read_bytes(), "<f4")[classes * width :][:classes]
+    assert start == base64.b64encode(own.tobytes()).decode()

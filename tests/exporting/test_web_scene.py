@@ -1,0 +1,234 @@
+"""The exported page maps a window of a scene as `orbitune map` does."""
+
+import gzip
+import re
+
+import numpy as np
+import pytest
+from browser import accessibility_faults, open_browser
+from PIL import Image
+from scenes import mosaic, write_scene
+from web_pages import OFFLINE, served, visit
+
+from orbitune.exporting.onnx_export import open_session
+from orbitune.integrity import read_json
+from orbitune.mapping.grid import NODATA, NOT_SURE, encode_cells, select_cells
+from orbitune.mapping.map_plan import plan_map
+from orbitune.mapping.options import MapOptions
+from orbitune.mapping.worker import Worker
+
+pytest.importorskip("rasterio", reason="needs the extra geo")
+pytestmark = pytest.mark.browser
+
+TILE = 16
+BLOCKS = {"tiled": True, "blockxsize": 32, "blockysize": 32}
+READ = """() => {
+  const canvas = document.getElementById("labels");
+  const { width, height } = canvas;
+  return [height, width, ...canvas.getContext("2d").getImageData(0, 0, width, height).data];
+}"""
+
+
+@pytest.fixture(scope="module")
+def pixels(tiles):
+    """uint8 (80, 96, 3): training tiles, the classes mixed."""
+    files = sorted(tiles.rglob("*.png"))
+    chosen = np.random.default_rng(0).permutation(len(files))[:30]
+    return mosaic(np.stack([np.asarray(Image.open(files[n])) for n in chosen]).reshape(5, 6, TILE, TILE, 3))
+
+
+def open_scene(page, scene):
+    """Give a scene to the page, and wait until it can be mapped."""
+    page.set_input_files("#files", scene)
+    page.wait_for_selector("#scene-map:enabled")
+
+
+def map_window(page, folder):
+    """Map the window; return the codes that the page paints, and its legend."""
+    page.click("#scene-map")
+    page.wait_for_selector("#scene-done:not(:empty)")
+    height, width, *values = page.evaluate(READ)
+    colours = read_json(folder / "model.json")["scene"]
+    table = {tuple(colour): code for code, colour in enumerate(colours["colours"], 1)}
+    table |= {tuple(colours["not_sure"]): NOT_SURE}
+    painted = np.array(values).reshape(height * width, 4)
+    codes = [table[tuple(pixel[:3])] if pixel[3] else NODATA for pixel in painted.tolist()]
+    return np.array(codes).reshape(height, width), page.inner_text("#legend")
+
+
+def expected(folder, bundle, scene, tmp_path, **options):
+    """The codes of `orbitune map` tile by tile, with the page's graph in place of PyTorch's bf16."""
+    paths = {"map": tmp_path / "map.tif"}
+    plan = plan_map(bundle.folder, [scene], paths=paths, options=MapOptions(mode="tiles", **options))
+    worker = Worker(plan.spec)
+    window = worker.read_cells(0, 0, rows=plan.spec.cells.rows, columns=plan.spec.cells.columns)
+    worker.close()
+    where = select_cells(window)
+    session = open_session(gzip.decompress((folder / "model.onnx.gz").read_bytes()))
+    known, scores = session.run(["probabilities", "ood_score"], {"tiles": window.tiles(where)})
+    outside = scores > read_json(folder / "model.json")["not_sure"]["threshold"]
+    predicted = np.column_stack([known * ~outside[:, None], outside])
+    return encode_cells(window, where, predicted=predicted)[0]
+
+
+def scenes(folder, pixels):
+    """Scenes of each encoding that the page reads, with gaps, and one whose edge cuts tiles."""
+    hole = pixels.copy()
+    hole[:30, :40] = 255  # saturated
+    numbers = pixels.astype(np.uint16) * 10
+    numbers[0, 0] = 5
+    return [
+        write_scene(folder / "plain.tif", pixels, compress="deflate"),
+        write_scene(
+            folder / "edge.tif", pixels[:70, :90], tiled=True, blockxsize=32, blockysize=32, compress="lzw"
+        ),
+        write_scene(folder / "hole.tif", hole, interleave="band"),
+        write_scene(folder / "nodata.tif", np.where(hole == 255, 7, np.maximum(hole, 8)), nodata=7),
+        write_scene(folder / "numbers.tif", numbers, compress="deflate", predictor=2),
+        write_scene(folder / "offset.tif", numbers + 1000),
+        write_scene(folder / "floats.tif", (numbers / 10_000).astype(np.float32), compress="deflate"),
+    ]
+
+
+def test_a_window_is_labelled_as_by_orbitune_map(folder, bundle, pixels, tmp_path):
+    files = scenes(tmp_path, pixels)
+    with open_browser(1280, 900) as page, served(folder) as (address, _):
+        errors = visit(page, address)
+        for scene in files:
+            open_scene(page, scene)
+            codes, legend = map_window(page, folder)
+            assert codes.tolist() == expected(folder, bundle, scene, tmp_path).tolist(), scene.name
+            shares = [float(found) for found in re.findall(r"([\d.]+) %", legend)]
+            assert sum(shares) == pytest.approx(100, abs=0.3)
+        assert errors == []
+
+
+def test_bands_are_found_by_their_names_or_chosen(folder, bundle, pixels, tmp_path):
+    import rasterio
+
+    scene = write_scene(tmp_path / "bands.tif", np.dstack([pixels[..., ::-1], pixels[..., :1]]))
+    with rasterio.open(scene, "r+") as file:
+        file.descriptions = ("B02", "B03", "B04", "B08")
+    with open_browser(1280, 900) as page, served(folder) as (address, _):
+        visit(page, address)
+        open_scene(page, scene)
+        assert page.inner_text("#scene-status").startswith("Bands 3, 2, 1 (by their descriptions).")
+        codes = map_window(page, folder)[0]
+        assert codes.tolist() == expected(folder, bundle, scene, tmp_path).tolist()
+        page.click("#scene-reading summary")
+        page.select_option("#scene-red", "0")
+        page.wait_for_selector("text=Bands 1, 2, 1 (as given)")
+        codes = map_window(page, folder)[0]
+        assert codes.tolist() == expected(folder, bundle, scene, tmp_path, bands=(1, 2, 1)).tolist()
+
+
+def test_a_window_is_chosen_stopped_and_mapped_without_a_network(folder, bundle, pixels, tmp_path):
+    scene = write_scene(tmp_path / "scene.tif", np.tile(pixels, (4, 4, 1)))
+    with open_browser(1280, 900) as page, served(folder) as (address, stop):
+        visit(page, address)
+        page.wait_for_selector(OFFLINE)
+        stop()
+        page.reload()
+        open_scene(page, scene)
+        for name, value in (("side", 3), ("left", 2), ("top", 1)):
+            page.fill(f"#scene-{name}", str(value))
+        page.dispatch_event("#scene-top", "change")
+        codes = map_window(page, folder)[0]
+        assert codes.tolist() == expected(folder, bundle, scene, tmp_path)[1:4, 2:5].tolist()
+        page.fill("#scene-side", "20")
+        page.evaluate("for (const id of ['scene-map', 'scene-stop']) document.getElementById(id).click()")
+        page.wait_for_selector("text=/Stopped after [0-9,]+ of/")
+        page.click("#overview", position={"x": 5, "y": 5})
+        assert page.input_value("#scene-left") == "0"
+
+
+def test_a_scene_that_cannot_be_mapped_gets_a_sentence(folder, pixels, tmp_path):
+    bare = np.full((64, 64, 3), 2500, np.uint16) + np.arange(64, dtype=np.uint16)[:, None] * 30
+    files = {
+        "text.tif": None,
+        "cut.tif": None,
+        "small.tif": pixels[:10, :10],
+        "two.tif": pixels[..., :2],
+        "degrees.tif": pixels,
+        "mercator.tif": pixels,
+        "coarse.tif": pixels,
+        "jpeg.tif": pixels,
+        "bare.tif": bare,
+    }
+    profiles = {
+        "degrees.tif": {"crs": "EPSG:4326"},
+        "mercator.tif": {"crs": "EPSG:3857"},
+        "coarse.tif": {"metres": 30.0},
+        "jpeg.tif": {"compress": "jpeg"},
+    }
+    for name, content in files.items():
+        if content is not None:
+            write_scene(tmp_path / name, content, **profiles.get(name, {}))
+    (tmp_path / "text.tif").write_text("not a picture")
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "coarse.tif").read_bytes()[:900])
+    said = {}
+    with open_browser(1280, 900) as page, served(folder) as (address, _):
+        visit(page, address)
+        for name in files:
+            page.set_input_files("#files", tmp_path / name)
+            page.wait_for_selector("#scene-problem:not([hidden])")
+            said[name] = page.inner_text("#scene-problem")
+            assert page.is_disabled("#scene-map")
+            page.click("#scene-close")
+    assert said["text.tif"] == "text.tif is damaged, or no GeoTIFF."
+    assert "damaged" in said["cut.tif"]
+    assert said["small.tif"] == "small.tif is 10x10 pixels, smaller than one tile of 16."
+    assert said["two.tif"] == "two.tif has fewer than three bands: red, green and blue are needed."
+    for name in ("degrees.tif", "mercator.tif"):
+        assert said[name].startswith(f"{name} has pixels that are not measured in metres on the ground: ")
+    assert said["coarse.tif"].startswith("Its pixels have 30 m, and those of the training tiles 10 m: ")
+    assert "compression (7)" in said["jpeg.tif"]
+    assert "no dark pixels" in said["bare.tif"]
+
+
+def test_values_that_nothing_tells_can_be_given(folder, bundle, pixels, tmp_path):
+    scene = write_scene(tmp_path / "bare.tif", pixels.astype(np.uint16) * 20 + 3000)
+    with open_browser(1280, 900) as page, served(folder) as (address, _):
+        visit(page, address)
+        page.set_input_files("#files", scene)
+        page.wait_for_selector("#scene-problem:not([hidden])")
+        page.fill("#scene-low", "3000")
+        page.fill("#scene-high", "8100")
+        page.dispatch_event("#scene-high", "change")
+        page.wait_for_selector("#scene-map:enabled")
+        codes = map_window(page, folder)[0]
+        assert codes.tolist() == expected(folder, bundle, scene, tmp_path, scale="3000:8100").tolist()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_map_is_accessible_and_fits_a_phone(folder, pixels, tmp_path, scheme):
+    scene = write_scene(tmp_path / "scene.tif", pixels)
+    with open_browser(390, 844) as page, served(folder) as (address, _):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        visit(page, address)
+        open_scene(page, scene)
+        map_window(page, folder)
+        page.click("#scene-reading summary")
+        assert re.match("Map of the window: .+ %", page.get_attribute("#layers", "aria-label"))
+        assert accessibility_faults(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "name",
+    ["sentinel2_l1c_beaufort_utm18n_10m.tif", "switzerland_vaumarcus_offset1000/concise.tif"],
+)
+def test_a_real_scene_is_labelled_as_by_orbitune_map(folder, bundle, shared, tmp_path, name):
+    scene = shared / "scenes" / name
+    with open_browser(1280, 900) as page, served(folder) as (address, _):
+        visit(page, address)
+        open_scene(page, scene)
+        page.fill("#scene-side", "32")
+        page.dispatch_event("#scene-side", "change")
+        left, top = (int(page.input_value(f"#scene-{edge}")) for edge in ("left", "top"))
+        codes = map_window(page, folder)[0]
+    wanted = expected(folder, bundle, scene, tmp_path)[
+        top : top + codes.shape[0], left : left + codes.shape[1]
+    ]
+    assert (codes == wanted).mean() > 0.995

@@ -1,0 +1,17 @@
+/** The worker that fits a head, so that the page stays responsive. */
+
+import type { LearningData } from "./data";
+import type { Lesson, Taught } from "./learned";
+import { teach } from "./teaching";
+
+export interface Task {
+  data: LearningData;
+  lessons: Lesson[];
+}
+
+export type Report = { fraction: number } | { taught: Taught };
+
+self.onmessage = ({ data: { data, lessons } }: MessageEvent<Task>) => {
+  const report = (message: Report) => self.postMessage(message);
+  report({ taught: teach(data, lessons, (fraction) => report({ fraction })) });
+};

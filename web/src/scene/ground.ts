@@ -1,0 +1,36 @@
+/** Size of a pixel on the ground, where the file tells it without a projection library. */
+
+import type { GeoTIFFImage } from "geotiff";
+
+import { Refusal } from "../refusal";
+
+const PROJECTED = 1;
+const METRE = 9001;
+/** Their metres are not those on the ground: 0.64 of them at 50 degrees north. */
+const MERCATOR = new Set([3857, 3395, 3785, 3832, 3994, 41001, 54004, 102100, 102113, 900913]);
+const MERCATOR_METHOD = 7; // of ProjCoordTransGeoKey
+const ADVICE = "project it first, such as with gdalwarp -t_srs EPSG:32632 -tr 10 10 in the UTM zone of the scene";
+
+/** Return the metres of a pixel. @throws Refusal where they are not known, or differ between row and column. */
+export function groundSize(image: GeoTIFFImage): number {
+  const keys = image.getGeoKeys();
+  if (!keys) throw new Refusal("states no place on Earth: a scene has to be georeferenced");
+  const code = Number(keys.ProjectedCSTypeGeoKey ?? 0);
+  const mercator = MERCATOR.has(code) || Number(keys.ProjCoordTransGeoKey ?? 0) === MERCATOR_METHOD;
+  if (Number(keys.GTModelTypeGeoKey) !== PROJECTED || mercator) {
+    throw new Refusal(`has pixels that are not measured in metres on the ground: ${ADVICE}`);
+  }
+  if (Number(keys.ProjLinearUnitsGeoKey ?? METRE) !== METRE) throw new Refusal(`has pixels that are not measured in metres: ${ADVICE}`);
+  const [across, down] = sides(image);
+  if (Math.abs(across / down - 1) > 0.02) throw new Refusal(`has pixels of ${across} x ${down} m: ${ADVICE}`);
+  return Math.sqrt(across * down);
+}
+
+/** Return the length of a pixel's sides, which may be turned. */
+function sides(image: GeoTIFFImage): [number, number] {
+  const matrix = image.fileDirectory.getValue("ModelTransformation") as ArrayLike<number> | undefined;
+  if (matrix) return [Math.hypot(matrix[0]!, matrix[4]!), Math.hypot(matrix[1]!, matrix[5]!)];
+  const scale = image.fileDirectory.getValue("ModelPixelScale") as ArrayLike<number> | undefined;
+  if (!scale) throw new Refusal("states no size of its pixels: a scene has to be georeferenced");
+  return [Math.abs(scale[0]!), Math.abs(scale[1]!)];
+}

@@ -1,0 +1,192 @@
+/** GeoTIFF scenes, read in windows: pixels, and where they are data, as `orbitune.mapping.scene.band_reader`. */
+
+import { fromBlob, type GeoTIFFImage } from "geotiff";
+
+import { Refusal } from "../refusal";
+import type { Rgb, SceneInfo } from "./messages";
+import { groundSize } from "./ground";
+import { chooseBands, GdalTags } from "./tags";
+
+export type Values = Uint8Array | Uint16Array | Int16Array | Uint32Array | Int32Array | Float32Array | Float64Array;
+
+/** Red, green and blue of a window. */
+export interface Window {
+  width: number;
+  height: number;
+  bands: [Values, Values, Values];
+  /** 1 where the scene has data. */
+  valid: Uint8Array;
+}
+
+/** None, LZW, deflate (two numbers) and PackBits: JPEG has other values in each decoder. See `build.mjs`. */
+const COMPRESSIONS = new Set([1, 5, 8, 32773, 32946]);
+/** What a browser can decode at a time. */
+const MOST_BLOCK_BYTES = 256e6;
+/** A smaller picture of the scene in its file may have this many times fewer pixels along a side than asked for. */
+const OVERVIEW = 1.2;
+const MASK = 4; // bits of NewSubfileType
+const REDUCED = 1;
+
+export class Raster {
+  private constructor(
+    private readonly image: GeoTIFFImage,
+    private readonly overviews: GeoTIFFImage[],
+    readonly tags: GdalTags,
+    readonly info: SceneInfo,
+    private readonly alpha: number | null,
+  ) {}
+
+  /** Open a file. @throws Refusal if it cannot be read, or not as Python reads it. */
+  static async open(file: Blob): Promise<Raster> {
+    const tiff = await fromBlob(file).catch(() => {
+      throw new Refusal("is damaged, or no GeoTIFF");
+    });
+    const images: GeoTIFFImage[] = [];
+    for (let place = 0; place < (await tiff.getImageCount()); place++) images.push(await tiff.getImage(place));
+    const [image, ...others] = images as [GeoTIFFImage, ...GeoTIFFImage[]];
+    const kinds = others.map((each) => Number(each.fileDirectory.getValue("NewSubfileType") ?? 0));
+    if (kinds.some((kind) => kind & MASK)) throw new Refusal(`has a mask of its own, which this page does not read: ${ELSEWHERE}`);
+    const overviews = others.filter((_, place) => kinds[place]! & REDUCED);
+    await check(image);
+    const tags = new GdalTags(((await image.fileDirectory.loadValue("GDAL_METADATA")) as string | undefined) ?? "");
+    const count = image.getSamplesPerPixel();
+    const extra = [...((await image.fileDirectory.loadValue("ExtraSamples")) ?? [])] as number[];
+    const alpha = extra.findIndex((kind) => kind === 1 || kind === 2);
+    const bands = Array.from({ length: count }, (_, band) => tags.description(band));
+    const isRgb = Number(image.fileDirectory.getValue("PhotometricInterpretation")) === 2;
+    const { chosen, source } = chooseBands(bands, isRgb);
+    const info: SceneInfo = {
+      width: image.getWidth(),
+      height: image.getHeight(),
+      bands: bands.map((name, band) => name || (isRgb && band < 3 ? ["red", "green", "blue"][band]! : "")),
+      chosen,
+      source,
+      metres: groundSize(image),
+      dtype: dtypeOf(image),
+    };
+    return new Raster(image, overviews, tags, info, alpha < 0 ? null : count - extra.length + alpha);
+  }
+
+  /**
+   * Read a window of the scene.
+   *
+   * @param bands red, green and blue, counted from 0.
+   */
+  read(bands: Rgb, left: number, top: number, width: number, height: number): Promise<Window> {
+    return this.readFrom(this.image, bands, [left, top, width, height]);
+  }
+
+  /**
+   * Read the whole scene with fewer pixels, each the nearest of the scene, as GDAL does.
+   *
+   * @param longest side in pixels.
+   * @param step called with the fraction that has been read.
+   */
+  async sample(bands: Rgb, longest: number, step: (fraction: number) => void): Promise<Window> {
+    const factor = Math.min(1, longest / Math.max(this.info.width, this.info.height));
+    const width = Math.max(1, Math.round(this.info.width * factor));
+    const height = Math.max(1, Math.round(this.info.height * factor));
+    const enough = (each: GeoTIFFImage) => this.info.width / each.getWidth() < OVERVIEW / factor;
+    const found = this.overviews.filter(enough).sort((a, b) => a.getWidth() - b.getWidth())[0];
+    const image = found && factor < 1 ? found : this.image;
+    const columns = nearest(width, image.getWidth());
+    const rows = nearest(height, image.getHeight());
+    const sampled: Window = { width, height, bands: [0, 1, 2].map(() => this.array(width * height)) as Window["bands"], valid: new Uint8Array(width * height) };
+    const block = blockRows(image);
+    for (let row = 0; row < height; ) {
+      const top = rows[row]! - (rows[row]! % block);
+      const end = Math.min(top + block, image.getHeight());
+      const part = await this.readFrom(image, bands, [0, top, image.getWidth(), end - top]);
+      for (; row < height && rows[row]! < end; row++) {
+        const start = (rows[row]! - top) * part.width;
+        columns.forEach((column, place) => {
+          sampled.valid[row * width + place] = part.valid[start + column]!;
+          part.bands.forEach((values, band) => (sampled.bands[band as 0]![row * width + place] = values[start + column]!));
+        });
+      }
+      step(row / height);
+    }
+    return sampled;
+  }
+
+  private async readFrom(image: GeoTIFFImage, bands: Rgb, [left, top, width, height]: number[]): Promise<Window> {
+    const samples = this.alpha === null || bands.includes(this.alpha) ? [...bands] : [...bands, this.alpha];
+    const window = [left!, top!, left! + width!, top! + height!];
+    const unique = [...new Set(samples)];
+    const read = (await image.readRasters({ window, samples: unique, interleave: false }).catch((error: unknown) => {
+      console.error(error);
+      throw new Refusal(`is damaged near row ${top}`);
+    })) as unknown as Values[];
+    const found = samples.map((band) => read[unique.indexOf(band)]!);
+    const valid = validity(found.slice(0, 3) as Window["bands"], this.nodata, found[3]);
+    return { width: width!, height: height!, bands: found.slice(0, 3) as Window["bands"], valid };
+  }
+
+  private get nodata(): number | null {
+    return this.image.getGDALNoData();
+  }
+
+  private array(size: number): Values {
+    const kinds = { uint8: Uint8Array, uint16: Uint16Array, int16: Int16Array, uint32: Uint32Array, int32: Int32Array, float32: Float32Array, float64: Float64Array };
+    return new kinds[this.info.dtype as keyof typeof kinds](size);
+  }
+}
+
+export const ELSEWHERE = "map it with `orbitune map`";
+
+/**
+ * Return where pixels are data: no band has the nodata value, and not all are saturated or, but for 8 bits, 0.
+ *
+ * @param alpha of the same pixels; 0 where there is none.
+ */
+export function validity(bands: Window["bands"], nodata: number | null, alpha?: Values): Uint8Array {
+  const [first] = bands;
+  const isFloat = first instanceof Float32Array || first instanceof Float64Array;
+  const most = isFloat ? Infinity : 2 ** (8 * first.BYTES_PER_ELEMENT - (first instanceof Int16Array || first instanceof Int32Array ? 1 : 0)) - 1;
+  const missing = nodata !== null && first instanceof Float32Array ? Math.fround(nodata) : nodata;
+  return Uint8Array.from({ length: first.length }, (_, place) => {
+    const values = bands.map((band) => band[place]!);
+    if (missing !== null) {
+      // 0 is a common nodata value, and a valid value of a single band.
+      const gaps = values.filter((value) => value === missing).length;
+      if (gaps === values.length || (gaps && missing !== 0)) return 0;
+    } else if (alpha && !alpha[place]) return 0;
+    if (first.BYTES_PER_ELEMENT > 1 && values.every((value) => value === 0)) return 0;
+    if (isFloat ? !values.every(Number.isFinite) : values.every((value) => value >= most)) return 0;
+    return 1;
+  });
+}
+
+async function check(image: GeoTIFFImage): Promise<void> {
+  const compression = Number((await image.fileDirectory.loadValue("Compression")) ?? 1);
+  if (!COMPRESSIONS.has(compression)) {
+    throw new Refusal(`has a compression (${compression}) that this page does not read: write it with gdal_translate -co COMPRESS=DEFLATE, or ${ELSEWHERE}`);
+  }
+  if (image.getSamplesPerPixel() < 3) throw new Refusal("has fewer than three bands: red, green and blue are needed");
+  if (!dtypeOf(image)) throw new Refusal(`has values of a kind that this page does not read: ${ELSEWHERE}`);
+  const bytes = image.getTileWidth() * image.getTileHeight() * image.getBytesPerPixel();
+  if (bytes > MOST_BLOCK_BYTES) {
+    throw new Refusal(`is stored in blocks of ${(bytes / 1e6).toFixed(0)} MB: write it with gdal_translate -co TILED=YES first`);
+  }
+}
+
+/** Return the name of the type of the values; empty for one that is not read, or where bands differ. */
+function dtypeOf(image: GeoTIFFImage): string {
+  const kinds = Array.from({ length: image.getSamplesPerPixel() }, (_, band) => {
+    const format = { 1: "uint", 2: "int", 3: "float" }[image.getSampleFormat(band)];
+    return `${format}${image.getBitsPerSample(band)}`;
+  });
+  const read = ["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64"];
+  return kinds.every((kind) => kind === kinds[0]) && read.includes(kinds[0]!) ? kinds[0]! : "";
+}
+
+/** Return rows of whole blocks that are read at a time. */
+function blockRows(image: GeoTIFFImage): number {
+  const rows = image.getTileHeight();
+  return rows * Math.max(1, Math.floor(64 / rows));
+}
+
+/** Return for each of `count` pixels the nearest of `from`. */
+function nearest(count: number, from: number): number[] {
+  return Array.from({ length: count }, (_, place) => Math.min(from - 1, Math.floor((place + 0.5) * (from / count) + 1e-10)));
+}

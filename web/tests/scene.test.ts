@@ -1,0 +1,131 @@
+import { describe, expect, it } from "vitest";
+
+import type { SceneSettings } from "../src/model/description";
+import { cutCell, mirrored, type Patch, strides } from "../src/scene/cells";
+import { recognise } from "../src/scene/encoding";
+import { MapState, shares } from "../src/scene/map_state";
+import { percentiles } from "../src/scene/percentiles";
+import { validity } from "../src/scene/raster";
+import { chooseScaling, matchAtmosphere, toBytes } from "../src/scene/scaling";
+import { type BandTags, chooseBands, GdalTags } from "../src/scene/tags";
+
+const settings = {
+  white: 0.275,
+  scale_max: null,
+  dark: null,
+  path: [0.02, 0.05, 0.08],
+  transmittance: [0.95, 0.9, 0.85],
+} as unknown as SceneSettings;
+const untagged: BandTags = { scale: 1, offset: 0, offsetStated: false };
+const names = ["B04", "B03", "B02"];
+
+/** Values from a dark edge to `bright`, not in steps. */
+const ramp = (dark: number, bright: number) => Array.from({ length: 1000 }, (_, n) => dark + Math.round((bright - dark) * (Math.max(0, n - 80) / 919) ** 2) + (n % 3));
+const scene = (...bands: number[][]) => recognise([untagged, untagged, untagged], "uint16", bands, bands, names, 0.275);
+
+describe("the encoding of a scene", () => {
+  it("is that of 8 bits as it is", () => {
+    const bands = [ramp(0, 250), ramp(0, 250), ramp(0, 250)];
+    const encoding = recognise([untagged, untagged, untagged], "uint8", bands, bands, names, 0.275);
+    expect(chooseScaling(encoding, settings)).toMatchObject({ low: [0, 0, 0], high: [255, 255, 255], source: "8 bits, as they are" });
+  });
+
+  it("has the offset of baseline 04.00 where no pixel is dark without it", () => {
+    expect(chooseScaling(scene(ramp(300, 4000), ramp(400, 4000), ramp(500, 4000)), settings)).toMatchObject({ low: [0, 0, 0], high: [2750, 2750, 2750] });
+    expect(chooseScaling(scene(ramp(1150, 5000), ramp(1200, 5000), ramp(1250, 5000)), settings)).toMatchObject({ low: [1000, 1000, 1000], high: [3750, 3750, 3750] });
+  });
+
+  it("is that of its tags", () => {
+    const tags = new GdalTags('<GDALMetadata><Item name="BOA_ADD_OFFSET">-1000</Item><Item name="QUANTIFICATION_VALUE">10000</Item></GDALMetadata>').band(0, false);
+    expect(tags).toEqual({ scale: 1e-4, offset: -0.1, offsetStated: true });
+    const bands = [ramp(2000, 5000), ramp(2000, 5000), ramp(2000, 5000)];
+    const encoding = recognise([tags, tags, tags], "uint16", bands, bands, names, 0.275);
+    expect(chooseScaling(encoding, settings)).toMatchObject({ low: [1000, 1000, 1000], high: [3750, 3750, 3750] });
+  });
+
+  it.each([
+    ["bare ground or an offset", [ramp(2000, 6000), ramp(2000, 6000), ramp(2000, 6000)], "no dark pixels"],
+    ["classes", [ramp(0, 20), ramp(0, 20), ramp(0, 20)], "no reflectance has"],
+    ["dark water or 8 bits", [ramp(0, 200), ramp(0, 200), ramp(0, 200)], "may be 8 bits or dark water"],
+    ["nothing", [[0, 0], [0, 0], [0, 0]], "no pixel with data"],
+  ])("is asked for where it may be %s", (_, bands, message) => {
+    expect(() => scene(...bands)).toThrow(message);
+  });
+});
+
+describe("the scaling", () => {
+  it("rounds as NumPy does, in single precision", () => {
+    expect([...toBytes(Uint16Array.from([0, 1000, 1005, 2375, 3750, 65535]), 1000, 3750)]).toEqual([0, 0, 0, 128, 255, 255]);
+    expect([...toBytes(Float32Array.from([Number.NaN, 0.5, 2.5, 3.5]), 0, 255)]).toEqual([0, 0, 2, 4]);
+  });
+
+  it("adds the atmosphere that the scene lacks beside the training tiles, and takes none away", () => {
+    const bands = [ramp(100, 4000), ramp(100, 4000), ramp(100, 4000)];
+    const plain = chooseScaling(scene(...bands), settings);
+    const brighter = matchAtmosphere(plain, bands, { ...settings, dark: [30, 50, 80] });
+    expect(brighter.source).toContain("of a clear atmosphere added");
+    expect(brighter.low.every((each, band) => each < plain.low[band]!)).toBe(true);
+    expect(matchAtmosphere(plain, bands, { ...settings, dark: [1, 1, 1] })).toBe(plain);
+    expect(matchAtmosphere(plain, bands, settings)).toBe(plain);
+  });
+
+  it("takes percentiles between values, as NumPy does", () => {
+    expect(percentiles([4, 1, 3, 2], [0, 50, 100])).toEqual([1, 2.5, 4]);
+    expect(percentiles([1, 2, 3, 4, 5], [1])[0]).toBeCloseTo(1.04);
+  });
+});
+
+describe("bands and pixels", () => {
+  it("are found by descriptions, whatever their order", () => {
+    expect(chooseBands(["T32_B02_10m", "B03", "B04 (665 nm)", "B08"], false).chosen).toEqual([2, 1, 0]);
+    expect(chooseBands(["blue", "green", "red"], true).chosen).toEqual([2, 1, 0]);
+    expect(chooseBands(["", "", "", ""], false)).toEqual({ chosen: [0, 1, 2], source: "the first three: nothing states them" });
+    expect(new GdalTags('<Item name="DESCRIPTION" sample="1" role="description">a &amp; b</Item>').description(1)).toBe("a & b");
+  });
+
+  it("are no data where all are 0 or saturated, one has the nodata value, or alpha is 0", () => {
+    const bands = (...values: number[][]) => [0, 1, 2].map((band) => Uint16Array.from(values, (each) => each[band]!)) as never;
+    expect([...validity(bands([0, 0, 0], [0, 5, 5], [65535, 65535, 65535], [9, 5, 5]), null)]).toEqual([0, 1, 0, 1]);
+    expect([...validity(bands([9, 5, 5], [5, 5, 5]), 9)]).toEqual([0, 1]);
+    expect([...validity(bands([0, 5, 5], [0, 0, 0]), 0)]).toEqual([1, 0]);
+    expect([...validity(bands([5, 5, 5], [5, 5, 5]), null, Uint16Array.from([0, 1]))]).toEqual([0, 1]);
+  });
+});
+
+describe("grid cells", () => {
+  const patch = (side: number, gaps: number): Patch => ({
+    width: side,
+    height: side,
+    pixels: new Uint8Array(3 * side * side).fill(100),
+    valid: Uint8Array.from({ length: side * side }, (_, place) => Number(place >= gaps)),
+  });
+
+  it("have strides that divide the tile, and lie in its centre", () => {
+    expect(strides(64)).toEqual([64, 32, 16]);
+    expect(strides(45)).toEqual([45]);
+  });
+
+  it("are mirrored beyond the scene", () => {
+    expect([-2, -1, 0, 3, 4, 5].map((place) => mirrored(place, 4))).toEqual([1, 0, 0, 3, 3, 2]);
+  });
+
+  it("have no class without enough data, and their gaps are filled with the mean", () => {
+    expect(cutCell(patch(10, 60), 0, 10, 10, true)).toBe("nodata");
+    expect(cutCell(patch(10, 20), 0, 10, 10, true)).toBe("not sure");
+    expect(typeof cutCell(patch(10, 20), 0, 10, 10, false)).toBe("object");
+    const gap = patch(10, 5);
+    gap.pixels.fill(0, 0, 15);
+    expect([...(cutCell(gap, 0, 10, 10, true) as Uint8Array)].every((each) => each === 100)).toBe(true);
+  });
+
+  it("of a window are asked for row by row, on the grid of the scene", () => {
+    const map = new MapState({ left: 1, top: 2, side: 2 }, { width: 170, height: 230 }, 64, 32);
+    expect([map.rows, map.columns, map.span]).toEqual([4, 4, [2, 6]]);
+    const edge = new MapState({ left: 2, top: 3, side: 2 }, { width: 170, height: 230 }, 64, 32);
+    expect([edge.rows, edge.columns, edge.steps()[0]]).toEqual([2, 2, { row: 6, column: 4, count: 2 }]);
+    edge.add(edge.steps()[1]!, ["nodata", { probabilities: [1, 0], score: null, features: new Float32Array() }]);
+    const labels = edge.labels(() => 0);
+    expect(labels).toEqual([null, null, "nodata", 0]);
+    expect(shares([...labels, "not sure", 0, 0])).toEqual([[0, 0.75], ["not sure", 0.25]]);
+  });
+});
