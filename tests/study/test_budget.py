@@ -110,6 +110,12 @@ def test_the_last_resort_are_the_top_layers_over_cached_activations(recipe):
     assert "adapters on the last 4 layers" in "".join(fit.choices)
 
 
+def test_settings_that_a_cache_excludes_are_said_to_be_dropped(recipe):
+    fit = fit_budget(recipe.replace(merge_tokens="4", mixup=0.2), Budget(seconds=40), measure=machine)
+    assert (fit.recipe.merge_tokens, fit.recipe.mixup) == (None, 0)
+    assert "over cached activations, without --merge-tokens, --mixup: with all layers" in "".join(fit.choices)
+
+
 def test_a_time_budget_below_one_epoch_is_an_error_with_its_duration(recipe):
     with pytest.raises(RunError, match="--time-budget 10 s: one epoch takes"):
         fit_budget(recipe, Budget(seconds=10), measure=machine)

@@ -14,6 +14,7 @@ from typing import Any
 from orbitune.errors import OrbituneError, RunError
 from orbitune.processes.launcher import ForkServer
 from orbitune.recipe import UNCACHED, Recipe
+from orbitune.recipe_settings import option_of
 from orbitune.records import RecordError, unreadable
 from orbitune.study.budget_records import Budget, StoredFit
 from orbitune.study.plan import plan_apart
@@ -176,10 +177,13 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
         seconds = fit.seconds
         top = fit.resolved.lora.top_layers or TOP_LAYERS
         lora = {**fit.resolved.lora.model_dump(), "top_layers": top}
-        fit.change(lora=lora, cache_frozen=True, **UNCACHED, mixup=0.0, tta="none")
+        excluded = {**UNCACHED, "mixup": 0.0, "tta": "none"}
+        dropped = [option_of(name) for name, off in excluded.items() if getattr(fit.resolved, name) != off]
+        without = f", without {', '.join(dropped)}" if dropped else ""
+        fit.change(lora=lora, cache_frozen=True, **excluded)
         fit.choices.append(
-            f"adapters on the last {top} layers only, over cached activations: with all layers the run would "
-            f"take {_duration(seconds)}; accuracy will drop"
+            f"adapters on the last {top} layers only, over cached activations{without}: with all layers the "
+            f"run would take {_duration(seconds)}; accuracy will drop"
         )
     if fit.seconds <= limit:
         return
