@@ -66,7 +66,6 @@ def make_map(page: Page, scene: Path) -> None:
     page.wait_for_selector("#map-result:not([hidden])", timeout=600_000)
     frame = page.frame_locator("#viewer iframe")
     frame.locator("body[data-ready]").wait_for()
-    page.wait_for_timeout(2000)  # tiles fade in
 
 
 def save(page: Page, folder: Path, name: str) -> None:
@@ -77,6 +76,10 @@ def save(page: Page, folder: Path, name: str) -> None:
         page.wait_for_timeout(1000)
         page.mouse.wheel(0, -5000)
         page.wait_for_timeout(600)
+        for frame in page.frames[1:]:  # the viewer of maps loads tiles for the new width
+            frame.wait_for_selector(".leaflet-tile-loaded", timeout=60_000)
+            frame.wait_for_selector(".leaflet-tile:not(.leaflet-tile-loaded)", state="detached", timeout=60_000)
+            page.wait_for_timeout(2000)  # tiles fade in
         picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
         quantised = picture.convert("RGB").quantize(_COLOURS, method=Image.Quantize.MEDIANCUT)
         quantised.save(folder / f"{name}-{width}.png", optimize=True)
