@@ -25,7 +25,9 @@ def page_with_table(text: str) -> str:
 def page_with_families(text: str, link: str) -> str:
     """Return a page with the names of the families, and a link to the table."""
     *titles, last = dict.fromkeys(each.title for each in describe_backbones())
-    sentence = f"Backbones of the families {', '.join(titles)} and {last}, from the hub or a folder"
+    sentence = (
+        f"Backbones of the families {', '.join(titles)}, and any other {last}, from the hub or a folder"
+    )
     return _replaced(text, textwrap.fill(f"{sentence} ([which one]({link})).", 120) + "\n")
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,31 @@ STORED = Path(__file__).parent / "stored" / "0.1"
 pytestmark = pytest.mark.install
 
 
+FILES = ("pyproject.toml", "README.md", "LICENSE", "CMakeLists.txt")
+
+
+def copy_sources(target):
+    """Copy what is built: a build leaves files in its folder, which the next one would pack."""
+    shutil.copytree(ROOT / "src", target / "src", ignore=shutil.ignore_patterns("*.egg-info"))
+    for name in FILES:
+        shutil.copy(ROOT / name, target / name)
+
+
+def test_the_sdist_has_the_package_alone_whatever_lies_beside_it(tmp_path):
+    pytest.importorskip("build", reason="needs build")
+    copy_sources(tmp_path / "copy")
+    for other in ("tests/test_a.py", "runs/model.bin", "notes.txt", "src/orbitune/__pycache__/a.pyc"):
+        (tmp_path / "copy" / other).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "copy" / other).write_text("")
+    command = [sys.executable, "-m", "build", "--sdist", "-o", tmp_path, tmp_path / "copy"]
+    subprocess.run(command, check=True, capture_output=True)
+    [archive] = tmp_path.glob("orbitune-*.tar.gz")
+    with tarfile.open(archive) as packed:
+        names = [Path(each).parts[1:] for each in packed.getnames()]
+    assert {parts[0] for parts in names} == {*FILES, "PKG-INFO", "src"}
+    assert not [parts for parts in names if "__pycache__" in parts]
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     """A function that runs programs of an environment with the wheel, no extras and no compiler."""
@@ -26,10 +52,7 @@ def environment(tmp_path_factory):
     def start(*words, **more):
         return subprocess.run(list(map(str, words)), **{"text": True, "env": clean, "cwd": place, **more})
 
-    # Of a copy: a build leaves files in its folder, which the next one would pack.
-    shutil.copytree(ROOT / "src", place / "copy" / "src", ignore=shutil.ignore_patterns("*.egg-info"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "CMakeLists.txt"):
-        shutil.copy(ROOT / name, place / "copy" / name)
+    copy_sources(place / "copy")
     start(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "./copy", check=True)
     [wheel] = place.glob("orbitune-*.whl")
     start(sys.executable, "-m", "venv", "environment", check=True)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orbitune.errors import ModelError, OrbituneError, first_line
+from orbitune.errors import ModelError, OrbituneError, as_written, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,7 @@ def parse_bytes(text: str) -> int:
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError:
-        raise OrbituneError(f"{text} is not an amount of memory, such as 1.5GB or 800MB.") from None
+        raise OrbituneError(f"--memory-budget takes bytes such as 1.5GB, not {as_written(text)}.") from None
 
 
 def parse_seconds(text: str) -> float:
@@ -37,7 +37,7 @@ def parse_seconds(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h)", text)
     if not match:
-        raise OrbituneError(f"{text} is not a duration, such as 90s, 30min or 2h.")
+        raise OrbituneError(f"--time-budget takes a duration such as 90s or 2h, not {as_written(text)}.")
     return float(match[1]) * _SECONDS[match[2]]
 
 

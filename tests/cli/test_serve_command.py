@@ -1,6 +1,7 @@
 """`serve`."""
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +10,8 @@ import urllib.request
 
 import pytest
 from commands import orbitune
+
+from orbitune import export
 
 
 def test_serving_on_a_port_that_is_taken_is_one_line(place):
@@ -31,6 +34,22 @@ def test_sigint_stops_the_app_and_does_not_ask_to_continue(place):
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=60)
     assert (process.returncode, message.strip().splitlines()[-1]) == (130, "Stopped.")
+
+
+@pytest.mark.slow
+def test_a_run_with_an_exported_graph_is_served_with_a_hint_at_the_engine_that_computes_it(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    export(folder, ["onnx"], progress=False)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "orbitune", "serve", str(folder), "--port", port]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    graph = folder / "export" / "model.onnx"
+    assert process.stdout.readline() == f"{graph} is an export of it: --engine onnx serves that file\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
 
 
 def test_a_login_without_a_password_is_one_line(place):

@@ -30,6 +30,24 @@ def test_invalid_input_is_one_line_on_stderr_and_exit_code_2(inputs, tmp_path, a
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_run_says_at_the_start_what_it_trains_on_and_how_it_is_computed(inputs, tmp_path):
+    done = orbitune("train", *inputs, "--out", tmp_path / "run", "--precision", "fp32")
+    lines = done.stderr.splitlines()
+    assert (
+        "lora on 36 train tiles of 3 classes, 12 validation and 12 test: split drawn at random with seed 42"
+        in lines
+    )
+    assert lines.index("computed on cpu in fp32, on the fast path") < next(
+        place for place, line in enumerate(lines) if line.startswith("epoch 1/1")
+    )
+
+
+def test_a_run_that_is_refused_leaves_no_folder(inputs, tmp_path):
+    done = orbitune("train", *inputs, "--out", tmp_path / "run", "--method", "full", "--cache-frozen")
+    assert done.returncode == 2 and "no frozen layers below the trained ones" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_with_json_an_error_is_json_too(inputs, tmp_path):
     done = orbitune("train", *inputs, "--method", "lorra", "--out", tmp_path / "run", "--json")
     assert done.returncode == 2

@@ -64,6 +64,12 @@ def test_a_family_that_transformers_computes_is_exported_to_onnx_in_fp32(runs, t
     assert session.run(None, {"tiles": np.zeros((1, *tile), np.uint8)})[0].shape == (1, 3)
 
 
+def test_the_plugin_of_qgis_gets_a_graph_of_such_a_family_too(runs, tmp_path):
+    place, _ = runs
+    report = export(place / "hiera", ["deepness"], out=tmp_path, progress=False)
+    assert report.formats["deepness"].largest_difference < 1e-4
+
+
 def test_its_layers_in_fewer_bits_are_refused_in_one_line(runs, tmp_path):
     place, _ = runs
     with pytest.raises(
@@ -77,7 +83,7 @@ def test_without_named_formats_those_in_fewer_bits_are_left_out_with_a_note(runs
     place, _ = runs
     notes = []
     report = export(place / "hiera", out=tmp_path, progress=False, log=notes.append)
-    assert {"merged", "onnx"} <= set(report.formats) <= {"merged", "onnx", "openvino"}
+    assert {"merged", "onnx", "deepness"} <= set(report.formats) <= {"merged", "onnx", "deepness", "openvino"}
     assert "ONNX in int8 is left out: it cannot hold a Hiera" in "\n".join(notes)
 
 

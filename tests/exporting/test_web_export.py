@@ -16,6 +16,7 @@ from orbitune.evaluation.ood import OODDetector
 from orbitune.exporting.exporter import export
 from orbitune.exporting.graph_builder import GraphBuilder
 from orbitune.exporting.onnx_export import open_session
+from orbitune.exporting.ood_nodes import add_ood_score
 from orbitune.exporting.reference import ReferenceModel
 from orbitune.exporting.refusals import ExportRefusedError
 from orbitune.exporting.web.rounded_weights import add_rounded
@@ -102,7 +103,8 @@ def test_the_score_in_the_graph_is_that_of_the_detector(model_type, settings):
         random.normal(size=(3, width)).astype(np.float32),
         threshold=1.0,
     )
-    model = replace(graph).write(features=True, detector=detector)
+    model = replace(graph).write(features=True)
+    add_ood_score(model, "features", detector=detector, output="ood_score")
     onnx.checker.check_model(model, full_check=True)
     found = open_session(model.SerializeToString()).run(["ood_score"], {"tiles": tiles})[0]
     assert found == pytest.approx(detector.scores(features), rel=1e-4)

@@ -57,7 +57,7 @@ def refused(orbitune, bundle, tmp_path):
         (["--grid", "rows"], "Unknown --grid 'rows'. Choose from: scene, cells."),
         (["--executor", "dask"], "Unknown --executor 'dask'. Choose from: local, ray."),
         (["--memory-budget", "800MB"], "This scene needs a --memory-budget of 0.9GB at least."),
-        (["--memory-budget", "much"], "much is not an amount of memory, such as 1.5GB or 800MB."),
+        (["--memory-budget", "much"], "--memory-budget takes bytes such as 1.5GB, not 'much'."),
     ],
 )
 def test_an_invalid_option_is_one_line_with_the_valid_values(refused, scene, options, message):

@@ -68,6 +68,7 @@ def test_too_many_files_are_refused_in_words(address, tile_bytes):
         ("POST", "/api/predict", b"", (422, "unreadable_image")),
         ("POST", "/api/predict?top_k=0", b"", (422, "invalid_parameter")),
         ("POST", "/api/predict?model=other", b"", (400, "unknown_model")),
+        ("POST", "/api/predict?topk=1", b"", (422, "invalid_parameter")),
         ("GET", "/api/predict", None, (405, "method_not_allowed")),
         ("POST", "/api/health", None, (404, "not_found")),
         ("GET", "/api/nothing", None, (404, "not_found")),
@@ -76,6 +77,13 @@ def test_too_many_files_are_refused_in_words(address, tile_bytes):
 )
 def test_every_error_is_a_sentence_and_a_kind(address, method, path, content, expected):
     assert error(httpx.request(method, address + path, content=content)) == expected
+
+
+def test_an_unknown_parameter_is_refused_with_the_known_ones(address, tile_bytes):
+    done = httpx.post(f"{address}/api/predict?topk=1", content=tile_bytes)
+    assert done.json()["detail"] == (
+        "Unknown parameter 'topk'. Did you mean top_k? Choose from: model, top_k."
+    )
 
 
 def test_errors_of_the_checks_before_the_api_have_kinds_too(address, tile_bytes):
@@ -164,6 +172,20 @@ def test_addresses_in_words_are_those_behind_the_proxy(service):
         form = httpx.post(f"{address}/tiles/api/predict", files={"a": b"", "b": b""}).json()
     for text in (page, refusal["detail"], form["detail"]):
         assert f"curl --data-binary @tile.png {address}/tiles/api/predict" in text
+
+
+def test_every_route_has_a_title_a_description_and_an_example(address):
+    document = httpx.get(f"{address}/api/openapi.json").json()
+    page = httpx.get(f"{address}/api/docs").text
+    assert document["info"]["title"] == "Orbitune API" and "<title>Orbitune API</title>" in page
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            assert operation["summary"] and operation["description"] in page
+            commands = [each["source"] for each in operation["x-codeSamples"]]
+            assert commands and all(path in command and "$URL" in command for command in commands)
+    for model in (HealthBody, PredictionBody, PredictionsBody, ErrorBody):
+        for example in document["components"]["schemas"][model.__name__]["examples"]:
+            model.model_validate(example)
 
 
 def test_metrics_are_described_as_text(address):

@@ -12,9 +12,11 @@ from served_app import serving
 from orbitune import Classifier, export
 from orbitune.errors import OrbituneError
 from orbitune.exporting import validation
+from orbitune.serving.engines.onnx_engine import OnnxEngine
 from orbitune.serving.service import PredictionService
 
 onnx = pytest.importorskip("onnx")
+InferenceSession = pytest.importorskip("onnxruntime").InferenceSession
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ def test_a_file_of_another_model_than_the_run_beside_it_is_refused(exported, run
 
 def test_a_file_that_states_no_labels_is_refused(exported, tmp_path):
     file = edited(exported, tmp_path / "other.onnx", labels=None)
-    with pytest.raises(OrbituneError, match="was not exported by Orbitune: it does not state its labels"):
+    with pytest.raises(OrbituneError, match="takes tiles: it does not state its labels"):
         PredictionService({"other": file}, engine="onnx")
 
 
@@ -151,6 +153,21 @@ def test_a_damaged_file_and_a_folder_without_one_are_refused_in_one_line(tmp_pat
         PredictionService({"a": tmp_path}, engine="onnx")
     with pytest.raises(OrbituneError, match="There is no file or folder"):
         PredictionService({"a": tmp_path / "nothing"}, engine="onnx")
+
+
+def test_a_layer_model_for_qgis_is_refused_as_it_takes_no_tiles(run, tmp_path):
+    export(run, ["deepness"], out=tmp_path, progress=False)
+    with pytest.raises(
+        OrbituneError, match=r"model-deepness\.onnx is no ONNX file of Orbitune that takes tiles"
+    ):
+        PredictionService({"a": tmp_path / "model-deepness.onnx"}, engine="onnx")
+
+
+def test_a_graph_is_loaded_where_it_is_computed_alone(plain):
+    engine = OnnxEngine(plain)
+    assert not [value for value in vars(engine).values() if isinstance(value, InferenceSession)]
+    probabilities, _ = engine.load()(np.zeros((2, 16, 16, 3), np.uint8))
+    assert probabilities.shape == (2, 3)
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones(run):

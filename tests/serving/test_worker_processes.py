@@ -51,6 +51,18 @@ def test_a_process_that_is_killed_is_replaced_and_the_request_answered(spread, t
     assert not set(killed) & set(processes(spread))
 
 
+def test_the_health_of_a_service_whose_process_was_killed_is_503_until_another_took_its_place(
+    spread, tile_bytes
+):
+    with serving(spread) as address:
+        post(address, tile_bytes)
+        os.kill(processes(spread)[0], signal.SIGKILL)
+        wait_until(lambda: httpx.get(f"{address}/api/health").status_code == 503)
+        done = httpx.get(f"{address}/api/health")
+        assert (done.status_code, done.json()["status"]) == (200, "ok")
+        post(address, tile_bytes)
+
+
 def test_at_the_end_no_process_is_left(run):
     service = PredictionService({"run": run}, workers=2)
     started = processes(service)

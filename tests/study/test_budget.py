@@ -75,7 +75,7 @@ def test_then_by_smaller_images(recipe):
 
 
 def test_a_budget_below_the_smallest_plan_is_an_error_that_states_its_needs(recipe):
-    with pytest.raises(RunError, match=r"smallest needs 0\.50 GB"):
+    with pytest.raises(RunError, match=r"--memory-budget 0\.40 GB: the smallest needs 0\.50 GB"):
         fit_budget(recipe, Budget(int(0.4 * GB)), measure=machine)
 
 
@@ -110,8 +110,14 @@ def test_the_last_resort_are_the_top_layers_over_cached_activations(recipe):
     assert "adapters on the last 4 layers" in "".join(fit.choices)
 
 
+def test_settings_that_a_cache_excludes_are_said_to_be_dropped(recipe):
+    fit = fit_budget(recipe.replace(merge_tokens="4", mixup=0.2), Budget(seconds=40), measure=machine)
+    assert (fit.recipe.merge_tokens, fit.recipe.mixup) == (None, 0)
+    assert "over cached activations, without --merge-tokens, --mixup: with all layers" in "".join(fit.choices)
+
+
 def test_a_time_budget_below_one_epoch_is_an_error_with_its_duration(recipe):
-    with pytest.raises(RunError, match="one epoch takes"):
+    with pytest.raises(RunError, match="--time-budget 10 s: one epoch takes"):
         fit_budget(recipe, Budget(seconds=10), measure=machine)
 
 
@@ -146,9 +152,12 @@ def test_budgets_are_written_with_units(memory, duration, expected):
     assert Budget.parse(memory, duration) == expected
 
 
-@pytest.mark.parametrize(("memory", "duration"), [("plenty", None), (None, "soon"), (None, "30")])
-def test_an_invalid_budget_is_one_clear_line(memory, duration):
-    with pytest.raises(OrbituneError, match="such as"):
+@pytest.mark.parametrize(
+    ("memory", "duration", "option"),
+    [("plenty", None, "--memory-budget"), (None, "soon", "--time-budget"), (None, "30", "--time-budget")],
+)
+def test_an_invalid_budget_is_one_clear_line_with_its_option(memory, duration, option):
+    with pytest.raises(OrbituneError, match=f"{option} takes .* such as .*, not '{memory or duration}'"):
         Budget.parse(memory, duration)
 
 

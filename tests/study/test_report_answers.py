@@ -165,6 +165,40 @@ def test_of_many_methods_the_number_within_the_margin_and_the_smallest_are_named
     assert headline(nothing) == ["None of 3 methods is shown to lose at most 0.5 points"]
 
 
+def test_while_a_split_is_not_judged_the_headline_names_the_others(two):
+    results = judged(two, ("within margin", -0.05, 0.5))
+    assert headline(results) == ["LoRA: no loss above 0.5 points on the random split; file 48 times smaller"]
+    assert answer(results)[0].startswith("On the random split LoRA is within 0.5 points of full fine-tuning")
+
+
+def test_while_a_split_is_not_judged_many_methods_are_within_the_margin_on_the_others(four):
+    results = judged(four, *[("within margin", -0.05, 0.5)] * 3)
+    [line] = headline(results)
+    assert line.startswith("3 of 3 methods: no loss above 0.5 points on the random split; the file of ")
+    assert answer(results)[0].startswith(
+        "3 of 3 methods are within 0.5 points of full fine-tuning on the random split, over 2 seeds and 600 "
+        "test tiles; the smallest is "
+    )
+
+
+def test_a_method_that_is_judged_on_one_of_two_splits_is_not_within_the_margin_on_every_one(four):
+    results = judged(four, *[("within margin", -0.05, 0.5)] * 6)
+    results["verdicts"] = [e for e in results["verdicts"] if (e["method"], e["split"]) != ("vera", "spatial")]
+    [line] = headline(results)
+    assert line.startswith("2 of 3 methods: no loss above 0.5 points; the file of linear probing ")
+    assert answer(results)[0].startswith("2 of 3 methods are within 0.5 points of full fine-tuning on every ")
+
+
+@pytest.mark.parametrize(("count", "limit"), [(6, "one seed"), (1, "partly one seed")])
+def test_single_models_of_many_methods_are_said_in_the_headline(four, count, limit):
+    results = judged(four, *[("within margin", -0.05, 0.5)] * 6)
+    for each in results["verdicts"][:count]:
+        each |= {"seeds": 1}
+    assert headline(results)[0].startswith(
+        f"3 of 3 methods: no loss above 0.5 points ({limit}); the file of "
+    )
+
+
 def test_methods_that_are_judged_against_none_have_their_accuracies_as_headlines():
     single = study(done("lora", 0.978, 5400, CLASSES))
     assert headline(single) == ["LoRA classifies 97.8 % (97.4–98.2) of 5,400 test tiles correctly"]

@@ -16,6 +16,7 @@ from orbitune.inference.bundle import OOD_DETECTOR_FILE, Bundle
 from orbitune.inference.model_card import write_model_card
 from orbitune.integrity import file_hash, read_json
 from orbitune.models.checkpoint_io import load_saved, write_metadata
+from orbitune.models.files.config_files import label_settings
 from orbitune.models.files.head_tensors import read_head, write_head
 from orbitune.models.lineage.carrying import carry_backbone, copy_saved
 from orbitune.models.lineage.seen_file import copy_seen
@@ -202,6 +203,4 @@ def _extend_detector(folder: Path, parent: Bundle, *, means: np.ndarray) -> Any:
 def _name_classes(folder: Path, classes: tuple[str, ...]) -> None:
     """Write the class names into the config of a model with all weights."""
     if (file := folder / "config.json").is_file():
-        names = {str(number): name for number, name in enumerate(classes)}
-        labels = {"id2label": names, "label2id": {name: int(number) for number, name in names.items()}}
-        write_json(file, {**read_json(file), **labels})
+        write_json(file, {**read_json(file), **label_settings(classes)})

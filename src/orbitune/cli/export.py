@@ -58,7 +58,7 @@ def export_(
         print_json(report.to_json())
     else:
         print_table(*report.table())
-        for line in report.describe_tiles():
+        for line in filter(None, (*report.describe_tiles(), report.describe_earlier())):
             print(line)
 
 

@@ -21,6 +21,7 @@ from orbitune.sources.registry import Source
 
 Georeference = tuple[str, list[tuple[float, float]]]  # see `orbitune.sources.decode.read_georeference`
 
+RESOLUTION = 10.0  # metres per pixel of Sentinel-2 and EuroSAT
 EARTH_RADIUS = 6_371_008.8  # metres, mean (IUGG)
 
 

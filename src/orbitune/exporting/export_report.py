@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from orbitune.errors import RunError, counted
 from orbitune.exporting.validation import ExportCheck
@@ -41,6 +41,7 @@ class ExportReport(StoredRecord):
 
     hashes: dict[str, str]
     formats: dict[str, ExportedFormat] = Field(default_factory=dict)
+    _made: tuple[str, ...] = PrivateAttr(default=())  # by this process
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
@@ -91,8 +92,15 @@ class ExportReport(StoredRecord):
         return report
 
     def with_format(self, name: str, exported: ExportedFormat) -> "ExportReport":
-        """Return the report with a format added or replaced."""
-        return self.model_copy(update={"formats": {**self.formats, name: exported}})
+        """Return the report with a format added or replaced, as one that was made now."""
+        report = self.model_copy(update={"formats": {**self.formats, name: exported}})
+        report._made = (*self._made, name)
+        return report
+
+    @property
+    def made(self) -> dict[str, ExportedFormat]:
+        """Return the formats that were made now; all of a report that was read."""
+        return {name: self.formats[name] for name in self._made or self.formats}
 
     def save(self, folder: Path) -> None:
         """Write the report into its folder."""
@@ -101,17 +109,22 @@ class ExportReport(StoredRecord):
 
     def describe_tiles(self) -> list[str]:
         """Return what the formats were validated on, a line for each set of tiles."""
-        found = dict.fromkeys((each.tiles, each.split) for each in self.formats.values())
+        found = dict.fromkeys((each.tiles, each.split) for each in self.made.values())
         return [
             f"validated on {counted(tiles, 'validation tile')}" + (f" of the {split}" if split else "")
             for tiles, split in found
         ]
 
+    def describe_earlier(self) -> str:
+        """Return which formats the folder holds from earlier exports, in one line; empty for none."""
+        earlier = [name for name in self.formats if name not in self.made]
+        return f"exported earlier: {', '.join(earlier)}" if earlier else ""
+
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return header and rows of a table with a row per format."""
+        """Return header and rows of a table with a row per format that was made now."""
         found = [
             {"format": _title(name, each.merge_tokens), **each.table_row()}
-            for name, each in self.formats.items()
+            for name, each in self.made.items()
         ]
         return list(found[0]) if found else [], [list(row.values()) for row in found]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orbitune.errors import RunError
+from orbitune.errors import RunError, counted
 from orbitune.exporting.export_report import ExportedFormat, ExportReport
 from orbitune.exporting.formats import FORMATS, ExportFormat
 from orbitune.exporting.reference import ReferenceModel
@@ -55,7 +55,8 @@ def export(
         log: called with each message, one line without a line break.
 
     Returns:
-        What validation.json holds, with the formats that the folder held before.
+        What validation.json holds, with the formats that the folder held before; its table has those that
+        this call made.
 
     Raises:
         ExportRefusedError: a file fails validation, or PyTorch cannot translate the model to a format that
@@ -73,11 +74,17 @@ def export(
     reference = ReferenceModel.open(Path(run), progress=progress, merge_after=merge_tokens)
     chosen = _without_impossible(chosen, reference, asked=formats is not None, log=log)
     report = ExportReport.resume(out, reference.hashes)
+    tiles = counted(len(reference.setup.splits["validation"]), "validation tile")
+    if chosen:
+        log(f"the trained model: computing {tiles}")
+        _ = reference.validation_probabilities
     write_json(out / "labels.json", _labels(reference.bundle))
     refused = list[ExportRefusedError]()
     for each in chosen:
         try:
-            report = report.with_format(each.name, _export_one(each, reference, out=out, tolerance=tolerance))
+            log(f"{each.title}: writing")
+            made = _export_one(each, reference, out=out, tolerance=tolerance, log=log)
+            report = report.with_format(each.name, made)
         except ExportRefusedError as error:
             if formats is None and isinstance(error, ExportUndecidedError | UntraceableError):
                 log(str(error))
@@ -93,11 +100,12 @@ def export(
 
 
 def _export_one(
-    chosen: ExportFormat, reference: ReferenceModel, *, out: Path, tolerance: float
+    chosen: ExportFormat, reference: ReferenceModel, *, out: Path, tolerance: float, log: Log
 ) -> ExportedFormat:
     """Write and validate one format; nothing is left of it if it fails."""
     with replacing(out / chosen.path) as temporary:
         chosen.write(reference, temporary)
+        log(f"{chosen.title}: validating")
         measured = measure_export(chosen.open(temporary, reference), temporary, reference=reference)
         if seen := measured.describe_seen(reference.setup.backbone.record.runs):
             _LOGGER.warning("%s: %s", chosen.title, seen)

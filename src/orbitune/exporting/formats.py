@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from orbitune.exporting.merged_export import open_merged, write_merged
 from orbitune.exporting.onnx_export import open_onnx, write_fp16, write_int8, write_onnx
 from orbitune.exporting.openvino_export import open_openvino, write_openvino
+from orbitune.exporting.qgis.deepness_export import open_deepness, why_not_deepness, write_deepness
 from orbitune.exporting.validation import FP16_DIFFERENCE, FP32_DIFFERENCE
 from orbitune.exporting.web.web_export import open_web, why_no_page, write_web
 from orbitune.extras import install_command, is_installed
@@ -125,6 +126,15 @@ FORMATS = {
             open_web,
             largest_difference=FP16_DIFFERENCE,
             why_not=why_no_page,
+            needs=_ONNX,
+        ),
+        ExportFormat(
+            "deepness",
+            "A file for QGIS's Deepness",
+            "model-deepness.onnx",
+            write_deepness,
+            open_deepness,
+            why_not=why_not_deepness,
             needs=_ONNX,
         ),
     )

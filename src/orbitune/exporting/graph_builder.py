@@ -17,10 +17,11 @@ class GraphBuilder:
 
     Args:
         dtype: dtype of floating-point constants; may be changed between nodes.
+        prefix: of the numbered names, where the nodes are added to those of another graph.
     """
 
-    def __init__(self, dtype: Any = np.float32) -> None:
-        self.dtype = dtype
+    def __init__(self, dtype: Any = np.float32, *, prefix: str = "") -> None:
+        self.dtype, self._prefix = dtype, prefix
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
         self._known: dict[Any, Any] = {}
@@ -39,7 +40,7 @@ class GraphBuilder:
             array = array.astype(self.dtype)
         key = name or (array.dtype.str, array.shape, array.tobytes())
         if key not in self._known:
-            self._known[key] = name = name or f"constant_{len(self._constants)}"
+            self._known[key] = name = name or f"{self._prefix}constant_{len(self._constants)}"
             self._constants[name] = numpy_helper.from_array(np.array(array, order="C"), name)
         return str(self._known[key])
 
@@ -60,7 +61,7 @@ class GraphBuilder:
 
         key = operator, inputs, output, tuple(map(str, attributes.items()))
         if key not in self._known:
-            name = f"{operator}_{len(self._nodes)}"
+            name = f"{self._prefix}{operator}_{len(self._nodes)}"
             self._known[key] = output = output or name
             self._nodes.append(helper.make_node(operator, list(inputs), [output], name, **attributes))
         return str(self._known[key])
@@ -71,6 +72,16 @@ class GraphBuilder:
 
         return self.add("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
+    @property
+    def nodes(self) -> list[Any]:
+        """Return the nodes, each an onnx.NodeProto, in the order of the computation."""
+        return list(self._nodes)
+
+    @property
+    def constants(self) -> list[Any]:
+        """Return the constants, each an onnx.TensorProto."""
+        return list(self._constants.values())
+
     def model(self, tiles: Any, outputs: Sequence[Any]) -> Any:
         """Return the graph as an onnx.ModelProto.
 
@@ -79,7 +90,6 @@ class GraphBuilder:
         """
         from onnx import helper
 
-        constants = list(self._constants.values())
-        graph = helper.make_graph(self._nodes, "orbitune", [tiles], outputs, constants)
+        graph = helper.make_graph(self.nodes, "orbitune", [tiles], outputs, self.constants)
         opsets = [helper.make_opsetid("", OPSET)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="orbitune")

@@ -32,8 +32,17 @@ def write_onnx(reference: "ReferenceModel", path: Path) -> None:
     Raises:
         UntraceableError: PyTorch cannot translate a model that only transformers computes.
     """
+    _save(graph_in_fp32(reference), reference, path=path)
+
+
+def graph_in_fp32(reference: "ReferenceModel") -> Any:
+    """Return the graph in fp32 as an onnx.ModelProto, from tiles to probabilities.
+
+    Raises:
+        UntraceableError: PyTorch cannot translate a model that only transformers computes.
+    """
     known = reference.setup.backbone.family.why_plain is None
-    _save(reference.graph.write() if known else reference.traced, reference, path=path)
+    return reference.graph.write() if known else reference.traced
 
 
 def write_fp16(reference: "ReferenceModel", path: Path) -> None:
@@ -77,12 +86,13 @@ def open_onnx(path: Path, reference: "ReferenceModel") -> "Predict":
     return lambda tiles: session.run([OUTPUT], {INPUT: tiles})[0]
 
 
-def open_session(model: Path | bytes, *, threads: int = 0) -> Any:
+def open_session(model: Path | bytes, *, threads: int = 0, optimised: bool = True) -> Any:
     """Return an onnxruntime.InferenceSession on the CPU.
 
     Args:
         model: ONNX file, compressed with gzip if its name ends in .gz; or its content.
         threads: of a call; 0 for one per core.
+        optimised: whether to optimise the graph, which takes a while and is of no use to read its metadata.
     """
     import onnxruntime
 
@@ -90,6 +100,8 @@ def open_session(model: Path | bytes, *, threads: int = 0) -> Any:
         model = gzip.decompress(model.read_bytes())
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # On shared cores, threads that spin while they wait take the time of those that compute.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

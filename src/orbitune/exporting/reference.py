@@ -15,6 +15,7 @@ from orbitune.exporting.kept_tensors import kept_tensors
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import file_hash
 from orbitune.models.families.family import body_of
+from orbitune.models.files.config_files import label_settings
 from orbitune.models.inputs.positions import leading_tokens
 from orbitune.models.token_merging import check_merging
 from orbitune.training.evaluate import reopen
@@ -123,10 +124,8 @@ class ReferenceModel:
             embeddings.patch_embeddings.image_size = (size, size)
             embeddings.patch_embeddings.num_patches = patches
             model.config.update({"image_size": size})
-        names = dict(enumerate(self.bundle.classes))
-        problem = self.bundle.task.problem_type
-        labels = {"id2label": names, "label2id": {n: i for i, n in names.items()}, "problem_type": problem}
-        model.config.update(labels)
+        problem = {"problem_type": self.bundle.task.problem_type}
+        model.config.update(label_settings(self.bundle.classes) | problem)
         return model.eval().requires_grad_(False)
 
     @cached_property

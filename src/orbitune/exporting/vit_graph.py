@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 
 from orbitune.data.transform import LARGEST, TileDtype, Transform, resize_matrix
-from orbitune.evaluation.ood import OODDetector
 from orbitune.exporting.activation_nodes import add_activation
 from orbitune.exporting.graph_builder import GraphBuilder
 from orbitune.exporting.merging_nodes import add_merging
-from orbitune.exporting.ood_nodes import add_ood_score
 from orbitune.exporting.weights import LayerWeights, LinearWeights, ModelWeights, NormWeights
 
 INPUT, OUTPUT = "tiles", "probabilities"
-FEATURES, OOD_SCORE = "features", "ood_score"  # further outputs, where asked for
+FEATURES, OOD_SCORE = "features", "ood_score"  # further outputs of the graph of a web page
 
 # Adds a linear layer to a graph: (builder, rows (M, in), linear=weights, name=of the layer) -> rows (M, out).
 AddLinear = Callable[..., str]
@@ -91,12 +89,11 @@ class ViTGraph:
     patches: AddLinear = add_linear
     _graph: GraphBuilder = field(init=False, default_factory=GraphBuilder)
 
-    def write(self, *, features: bool = False, detector: OODDetector | None = None) -> Any:
+    def write(self, *, features: bool = False) -> Any:
         """Return the graph as an onnx.ModelProto, from tiles (B, H, W, bands) to (B, C).
 
         Args:
             features: whether to return what the head reads as well, float32 (B, D).
-            detector: whose OOD scores of the features to return as well, float32 (B,).
         """
         from onnx import TensorProto, helper
 
@@ -112,14 +109,10 @@ class ViTGraph:
         shape: list[str | int] = ["batch", self.tiles.height, self.tiles.width, self.tiles.bands]
         inputs = helper.make_tensor_value_info(INPUT, dtype, shape)
         sizes: dict[str, list[str | int]] = {OUTPUT: ["batch", len(model.heads[0].bias)]}
-        if features or detector:
+        if features:
             joined = read[0] if len(read) == 1 else self._graph.add("Concat", *read, axis=1)
-            if features:
-                self._graph.add("Identity", joined, output=FEATURES)
-                sizes[FEATURES] = ["batch", sum(len(head.weight) for head in model.heads)]
-            if detector:
-                add_ood_score(self._graph, joined, detector=detector, output=OOD_SCORE)
-                sizes[OOD_SCORE] = ["batch"]
+            self._graph.add("Identity", joined, output=FEATURES)
+            sizes[FEATURES] = ["batch", sum(len(head.weight) for head in model.heads)]
         outputs = [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name, size in sizes.items()
         ]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from orbitune.data.georeference import RESOLUTION
 from orbitune.errors import DataError
 from orbitune.mapping.areas.reference_points import TRUE_CLASS
 from orbitune.mapping.scene.radiometry import MATCH, NONE, ScaleRange
-from orbitune.mapping.scene.reader import RESOLUTION
 from orbitune.sources.band_names import BandChoice
 from orbitune.suggestions import unknown
 

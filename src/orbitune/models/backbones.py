@@ -19,6 +19,7 @@ from orbitune.models.families.known import family_of
 from orbitune.models.families.stored_tensors import check_stored, misfit
 from orbitune.models.families.timm.layout import in_transformers_layout
 from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
+from orbitune.models.files.config_files import label_settings
 from orbitune.models.files.config_hash import config_hash
 from orbitune.models.files.embedded import DEMO_DESCRIPTION, DEMO_LICENCE
 from orbitune.models.files.licence import read_licence
@@ -335,9 +336,7 @@ def empty_model(backbone: Backbone, classes: tuple[str, ...]) -> "nn.Module":
 
 def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
     """Return the checkpoint's configuration with these classes in place of its own."""
-    names = dict(enumerate(classes))
-    labels = {"id2label": names, "label2id": {n: i for i, n in names.items()}, "num_labels": len(classes)}
-    return read_config(backbone.folder, **labels)
+    return read_config(backbone.folder, **label_settings(classes), num_labels=len(classes))
 
 
 def _widen(model: Any, backbone: Backbone) -> None:

@@ -1,7 +1,7 @@
 """Sentences about how a run was trained and computed."""
 
 from orbitune.errors import counted
-from orbitune.evaluation.run_result import Computation
+from orbitune.evaluation.run_result import Computation, RunData
 from orbitune.recipe import Recipe
 from orbitune.reporting import formatting as fmt
 
@@ -37,6 +37,25 @@ def describe_computation(compute: Computation) -> str:
         return f" Computed on the fast path in {tiles}, with {compute.attention} attention and {kernels}."
     reason = f" ({compute.why_not_fast})" if compute.why_not_fast else ""
     return f" Computed by transformers and PEFT{reason} in {tiles}."
+
+
+def describe_start(data: RunData, recipe: Recipe, *, compute: Computation, device: str) -> list[str]:
+    """Describe what a run trains on, and how it is computed, in two lines.
+
+    Args:
+        data: the tiles.
+        recipe: resolved.
+        compute: how this process computes it.
+        device: such as cpu or cuda:0.
+    """
+    train, *others = (f"{count:,} {name}" for name, count in data.sizes.items())
+    sizes = f"{train} tiles of {counted(len(data.classes), 'class')}, {fmt.listed(others)}"
+    reason = f" ({compute.why_not_fast})" if compute.why_not_fast else ""
+    path = "on the fast path" if compute.fast else f"by transformers and PEFT{reason}"
+    return [
+        f"{recipe.method} on {sizes}: {data.split_name}",
+        f"computed on {device} in {compute.precision}, {path}",
+    ]
 
 
 def describe_duration(seconds: float | None) -> str:

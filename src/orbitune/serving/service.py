@@ -58,6 +58,10 @@ class PredictionService:
             for name, each in opened.items()
         }
 
+    def check_workers(self) -> bool:
+        """Return whether all processes that compute live; those that do not are replaced."""
+        return self._workers is None or self._workers.check()
+
     def close(self) -> None:
         """Compute what waits, then end the threads and processes that compute."""
         for model in self.models.values():

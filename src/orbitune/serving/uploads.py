@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from orbitune.data.georeference import RESOLUTION
 from orbitune.errors import DataError
 from orbitune.inference.image_inputs import ImageInput, decode
 from orbitune.mapping.scene.raster_io import import_rasterio
-from orbitune.mapping.scene.reader import RESOLUTION, Scene
+from orbitune.mapping.scene.reader import Scene
 from orbitune.sources.decode import BadImageError, read_header
 from orbitune.sources.image_folder import read_file, zip_files
 from orbitune.sources.multiband import read_band_header

@@ -14,6 +14,7 @@ from typing import Any
 from orbitune.errors import OrbituneError, RunError
 from orbitune.processes.launcher import ForkServer
 from orbitune.recipe import UNCACHED, Recipe
+from orbitune.recipe_settings import option_of
 from orbitune.records import RecordError, unreadable
 from orbitune.study.budget_records import Budget, StoredFit
 from orbitune.study.plan import plan_apart
@@ -142,7 +143,8 @@ def _fit_memory(fit: BudgetFit, limit: int) -> None:
         fit.shrink_images(size, "memory")
     if fit.memory > MEMORY_MARGIN * limit:
         raise RunError(
-            f"No plan fits into {_gigabytes(limit)} of memory: the smallest needs {_gigabytes(fit.memory)}."
+            f"No plan fits into --memory-budget {_gigabytes(limit)}: the smallest needs "
+            f"{_gigabytes(fit.memory)}."
         )
 
 
@@ -175,17 +177,22 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
         seconds = fit.seconds
         top = fit.resolved.lora.top_layers or TOP_LAYERS
         lora = {**fit.resolved.lora.model_dump(), "top_layers": top}
-        fit.change(lora=lora, cache_frozen=True, **UNCACHED, mixup=0.0, tta="none")
+        excluded = {**UNCACHED, "mixup": 0.0, "tta": "none"}
+        dropped = [option_of(name) for name, off in excluded.items() if getattr(fit.resolved, name) != off]
+        without = f", without {', '.join(dropped)}" if dropped else ""
+        fit.change(lora=lora, cache_frozen=True, **excluded)
         fit.choices.append(
-            f"adapters on the last {top} layers only, over cached activations: with all layers the run would "
-            f"take {_duration(seconds)}; accuracy will drop"
+            f"adapters on the last {top} layers only, over cached activations{without}: with all layers the "
+            f"run would take {_duration(seconds)}; accuracy will drop"
         )
     if fit.seconds <= limit:
         return
     epochs = fit.affordable_epochs(limit)
     if epochs < 1:
         least = fit.seconds - (requested - 1) * fit.plan.epoch_seconds
-        raise RunError(f"No plan fits into {_duration(limit)}: one epoch takes {_duration(least)}.")
+        raise RunError(
+            f"No plan fits into --time-budget {_duration(limit)}: one epoch takes {_duration(least)}."
+        )
     seconds = fit.seconds
     restarts = tuple(epoch for epoch in fit.resolved.restarts or () if epoch < epochs) or None
     fit.change(epochs=epochs, passes=fit.resolved.passes, patience=fit.resolved.patience, restarts=restarts)

@@ -1,18 +1,19 @@
 """A training run: start it in a folder, or resume its last checkpoint."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orbitune.errors import OrbituneError
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import open_model, read_predictions
 from orbitune.machine.environment import Environment
 from orbitune.models.files.location import check_unambiguous
 from orbitune.progress import ProgressDisplay
 from orbitune.recipe import Recipe
+from orbitune.reporting.run_sentences import describe_start
 from orbitune.resources import make_accelerator
 from orbitune.training.callbacks import Callback, CallbackList
 from orbitune.training.duration.extension import continue_recipe
@@ -23,13 +24,11 @@ from orbitune.training.preparation.notes import cheaper_steps
 from orbitune.training.run_folder import RunFolder
 from orbitune.training.setup import TrainingSetup, prepare_training
 from orbitune.training.stored.conflict import stated_settings
-from orbitune.training.stored.recipe import stored_recipe
+from orbitune.training.stored.recipe import check_block_size
 from orbitune.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-_LOGGER = logging.getLogger(__name__)
 
 
 def train(
@@ -114,10 +113,14 @@ class ActiveRun:
                 display=self.display,
                 callbacks=callbacks,
             )
-            for line in cheaper_steps(self.setup.recipe, len(self.setup.splits["train"])):
+            data, recipe, device = self.setup.data, self.setup.recipe, str(self.accelerator.device)
+            for line in (
+                *describe_start(data, recipe, compute=trainer.computation(), device=device),
+                *cheaper_steps(recipe, len(self.setup.splits["train"])),
+            ):
                 self.display.print(line)
             with trainer.interrupt:
-                if self.setup.recipe.cache_frozen:
+                if recipe.cache_frozen:
                     cache_frozen_layers(trainer)
                 trainer.callbacks.on_train_start(self.setup)
                 trainer.fit(epochs)
@@ -132,35 +135,19 @@ def open_run(recipe: Recipe, out: str | Path, *, progress: bool) -> Iterator[Act
         OrbituneError: see `train`.
     """
     check_unambiguous(recipe.backbone)
-    _check_block_size(recipe, Path(out))
+    check_block_size(recipe, Path(out))
     setup = prepare_training(continue_recipe(recipe, Path(out)), progress)
     accelerator = make_accelerator()
+    is_new = not Path(out).exists()
     with accelerator.main_process_first():
         folder = RunFolder(out, setup.recipe, inputs=setup.inputs(), stated=stated_settings(recipe))
     leads = accelerator.is_main_process
     with folder.locked() if leads else nullcontext(), ProgressDisplay(progress and leads) as display:
         if folder.extended:
             display.print(f"extends the finished run to {setup.recipe.epochs} epochs")
-        yield ActiveRun(setup, folder, accelerator, display)
-
-
-def _check_block_size(recipe: Recipe, folder: Path) -> None:
-    """Check that the size of blocks has an effect; that of a run of an earlier version is a warning.
-
-    Args:
-        recipe: as requested.
-        folder: of the run.
-
-    Raises:
-        OrbituneError: the recipe has one without effect, and the run does not.
-    """
-    kept = stored_recipe(folder)
-    if kept is None or not kept.has_unused_block_size or recipe.block_size not in (None, kept.block_size):
-        recipe.expect_used()
-    if kept and kept.has_unused_block_size:
-        _LOGGER.warning(
-            "--block-size %g of the run in %s has no effect with --split %s",
-            kept.block_size,
-            folder,
-            kept.split,
-        )
+        try:
+            yield ActiveRun(setup, folder, accelerator, display)
+        except OrbituneError:
+            if leads and is_new:
+                folder.remove_if_untrained()
+            raise

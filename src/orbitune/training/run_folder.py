@@ -107,6 +107,11 @@ class RunFolder:
         names = {each.name for each in self.path.iterdir() if not each.name.startswith(".")}
         return not has_trained(self.path) and names <= {*_BEFORE_TRAINING, self.checkpoint.parent.name}
 
+    def remove_if_untrained(self) -> None:
+        """Remove the folder of a run that was refused before it trained anything."""
+        if self._is_untrained():
+            shutil.rmtree(self.path)
+
     def _claim(self, inputs: RunInputs) -> None:
         file = self.path / _INPUTS
         if not file.is_file():  # nothing is trained before it is written

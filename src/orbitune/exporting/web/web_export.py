@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbitune.exporting.onnx_export import add_metadata, open_onnx, open_session
-from orbitune.exporting.vit_graph import FEATURES, INPUT, OUTPUT
+from orbitune.exporting.ood_nodes import add_ood_score
+from orbitune.exporting.vit_graph import FEATURES, INPUT, OOD_SCORE, OUTPUT
 from orbitune.exporting.web.rounded_weights import add_rounded
 from orbitune.exporting.web.scene_settings import describe_scenes
 from orbitune.files import write_json
@@ -55,15 +56,16 @@ def write_web(reference: "ReferenceModel", folder: Path) -> None:
         reference: the model to export.
         folder: folder to write.
     """
-    writer = replace(reference.graph, linear=add_rounded, patches=add_rounded)
-    graph = _Graph(replace(writer).write(features=True))
+    model = replace(reference.graph, linear=add_rounded, patches=add_rounded).write(features=True)
+    graph = _Graph(model)
     rate = choose_rate(None, len(reference.setup.splits["validation"]))
     detector: OODDetector | None = None
-    limits: dict[str, float] = {}
+    fitted, limits = np.empty(0, np.int64), dict[str, float]()
     shutil.copytree(PAGE, folder)
     with ProgressDisplay(reference.progress) as display:
         if rate is not None:
-            detector, _, held_out = fit_on_features(graph, reference.setup, rate=rate, display=display)
+            detector, fitted, held_out = fit_on_features(graph, reference.setup, rate=rate, display=display)
+            add_ood_score(model, FEATURES, detector=detector, output=OOD_SCORE)
             limits = map_limits(
                 graph,
                 reference.setup,
@@ -72,8 +74,9 @@ def write_web(reference: "ReferenceModel", folder: Path) -> None:
                 calibrate=lambda probabilities: probabilities,  # inside the graph
                 display=display,
             )
-        learning = _write_learning(folder, reference, graph=graph, detector=detector, display=display)
-    model = replace(writer).write(features=True, detector=detector)
+        learning = _write_learning(
+            folder, reference, graph=graph, detector=detector, fitted=fitted, display=display
+        )
     threshold = {} if detector is None else {"ood_threshold": repr(detector.threshold)}
     add_metadata(model, reference, **threshold)
     content = _compress(model.SerializeToString())
@@ -105,14 +108,20 @@ def _compress(content: bytes) -> bytes:
 
 
 class _Graph:
-    """The graph as `fit_on_features` measures it."""
+    """The graph as `fit_on_features` measures it; each tile is computed once."""
 
     def __init__(self, model: Any) -> None:
         self._session = open_session(model.SerializeToString())
+        self._known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
 
     def compute(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        probabilities, features = self._session.run([OUTPUT, FEATURES], {INPUT: tiles})
-        return probabilities, features
+        keys = [hashlib.sha256(tile).digest() for tile in tiles]
+        new = [place for place, key in enumerate(keys) if key not in self._known]
+        if new:
+            found = self._session.run([OUTPUT, FEATURES], {INPUT: tiles[new]})
+            self._known |= zip((keys[place] for place in new), zip(*found, strict=True), strict=True)
+        probabilities, features = zip(*(self._known[key] for key in keys), strict=True)
+        return np.stack(probabilities), np.stack(features)
 
 
 def _write_learning(
@@ -121,18 +130,21 @@ def _write_learning(
     *,
     graph: _Graph,
     detector: "OODDetector | None",
+    fitted: np.ndarray,
     display: ProgressDisplay,
 ) -> dict[str, Any] | None:
     """Write what the page needs to teach the model further classes; None with several labels a tile.
 
     Float32, little-endian: weight (C, D) and bias (C,) of the head, the detector's whitening (D, D), and
-    features (N, D) of some training tiles, so that the classes of the model are not forgotten.
+    features (N, D) of some training tiles, so that the classes of the model are not forgotten: first of those
+    that the detector was `fitted` to, whose features are known.
     """
     if reference.bundle.task.name != "single-label":
         return None
     setup, classes = reference.setup, len(reference.bundle.classes)
     weight, bias = read_head(reference.bundle.folder, setup.backbone.family)
     train = np.random.default_rng(0).permutation(setup.splits["train"])
+    train = train[np.argsort(~np.isin(train, fitted), kind="stable")]
     labels = setup.tiles.labels[train]
     most = max(FEWEST_REMEMBERED, min(MOST_REMEMBERED, ALL_REMEMBERED // classes))
     chosen = np.sort(np.concatenate([train[labels == label][:most] for label in range(classes)]))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from orbitune.data.georeference import RESOLUTION
 from orbitune.errors import DataError
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.files import replacing
@@ -24,7 +25,6 @@ from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.map_plan import MapPlan, plan_map
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.scene.radiometry import MATCH
-from orbitune.mapping.scene.reader import RESOLUTION
 from orbitune.mapping.worker import Worker
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.families.family import Family

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from orbitune.data.georeference import RESOLUTION
 from orbitune.errors import DataError, first_line
 from orbitune.mapping.scene.band_reader import BandReader
 from orbitune.mapping.scene.bands import BandSelection, BandTags
@@ -19,7 +20,6 @@ from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 from orbitune.mapping.scene.source import open_source
 from orbitune.sources.band_names import RGB, BandChoice
 
-RESOLUTION = 10.0  # metres per pixel of Sentinel-2 and EuroSAT
 _WINDOW_SIDE = 128  # pixels of the windows that tell the encoding and the digest of a scene
 
 

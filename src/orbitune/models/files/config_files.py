@@ -1,7 +1,8 @@
-"""Validation of configuration files that other libraries write."""
+"""Configuration files of other libraries: their validation, and their class names."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,3 +27,8 @@ def read_config_file(file: Path, schema: type[_Model]) -> _Model:
     except (OrbituneError, ValidationError) as error:
         reason = first_fault(error) if isinstance(error, ValidationError) else first_line(error)
         raise ModelError(f"The {file.name} of {file.parent} cannot be read: {reason}. Restore it.") from None
+
+
+def label_settings(classes: Sequence[str]) -> dict[str, Any]:
+    """Return the settings by which a config.json of transformers names these classes."""
+    return {"id2label": dict(enumerate(classes)), "label2id": {n: i for i, n in enumerate(classes)}}

@@ -5,9 +5,17 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 from orbitune.resources import core_count
+from orbitune.serving.api.image_routes import add_image_routes, code_samples
 from orbitune.serving.api.reference_page import render_reference
-from orbitune.serving.api.schemas import ErrorBody, HealthBody, PredictionBody, PredictionsBody
-from orbitune.serving.api.sent_images import MAX_FILES, SEVERAL, read_images, usage
+from orbitune.serving.api.schemas import (
+    ErrorBody,
+    HealthBody,
+    ModelBody,
+    ModelsBody,
+    PredictionBody,
+    PredictionsBody,
+)
+from orbitune.serving.api.sent_images import MAX_FILES, SEVERAL, check_parameters, read_images, usage
 from orbitune.serving.engines.micro_batches import QueueFullError
 from orbitune.serving.error_handling import ApiError, error_body
 from orbitune.serving.service import PredictionService, UnknownModelError
@@ -16,7 +24,16 @@ from orbitune.settings_errors import describe_fields
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
-PATHS = ("/api/predict", "/api/health", "/api/metrics", "/api/openapi.json", "/api/docs")
+PATHS = (
+    "/api/predict",
+    "/api/preview",
+    "/api/attribution",
+    "/api/models",
+    "/api/health",
+    "/api/metrics",
+    "/api/openapi.json",
+    "/api/docs",
+)
 _BINARY = {"type": "string", "format": "binary"}
 _FORMS = [
     {"required": ["file"], "properties": {"file": _BINARY}},
@@ -46,8 +63,26 @@ _ERRORS = {
 }
 _DESCRIPTION = (
     "Classify satellite image tiles. Every response has the header `X-Request-ID`: that of the request, or a "
-    "new one. Errors are one sentence, `detail`, and one word for programs, `kind`."
+    "new one. Errors are one sentence, `detail`, and one word for programs, `kind`. In examples, `$URL` is "
+    "the address of the service."
 )
+_RESTARTING = "A process that computes has ended; another one takes its place"
+# Commands by path, as an extension of OpenAPI that other readers know too.
+_EXAMPLES = {
+    "/api/predict": (
+        "curl --data-binary @tile.png $URL/api/predict",
+        "curl -F file=@tile.png '$URL/api/predict?top_k=1'",
+        "curl -F files=@a.png -F files=@b.png $URL/api/predict",
+    ),
+    "/api/models": ("curl $URL/api/models",),
+    "/api/health": ("curl --fail $URL/api/health",),
+    "/api/metrics": ("curl $URL/api/metrics",),
+}
+
+
+def _example(path: str) -> dict[str, Any]:
+    """Return the commands of a path as a part of its OpenAPI operation."""
+    return code_samples(*_EXAMPLES[path])
 
 
 def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str = "") -> None:
@@ -86,10 +121,13 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
     @app.post(
         "/api/predict",
         summary="Classify images",
+        description="Images of any size and of the formats that tiles may have, such as PNG, JPEG and TIFF. "
+        "They are resized to the size of the training tiles. Tiles of concurrent requests are computed "
+        "together.",
         response_model=PredictionBody | PredictionsBody,
         response_description="Of one image a `PredictionBody`, of several a `PredictionsBody`",
         responses=errors,
-        openapi_extra={"requestBody": _REQUEST_BODY},
+        openapi_extra={"requestBody": _REQUEST_BODY, **_example("/api/predict")},
     )
     async def predict(
         request: Request,
@@ -104,6 +142,7 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
             ),
         ] = None,
     ) -> Response:
+        check_parameters(request, ("model", "top_k"))
         try:
             chosen = service.get_model(model)
             sent = await read_images(request, address_of(request))
@@ -121,15 +160,43 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
             raise ApiError(422, body.error, kind="unreadable_image")
         return _respond(body)
 
+    add_image_routes(app, service, errors=errors)
+
+    @app.get(
+        "/api/models",
+        summary="Models of the service",
+        description="Classes, thresholds, bands, size and test score of each.",
+        response_description="The default model is the first",
+        openapi_extra=_example("/api/models"),
+    )
+    def models() -> ModelsBody:
+        return ModelsBody(models=[ModelBody.of(name, model) for name, model in service.models.items()])
+
     @app.head("/api/health", include_in_schema=False)
-    @app.get("/api/health", summary="State of the service", response_description="It answers")
-    def health() -> HealthBody:
-        models = {name: list(model.classes) for name, model in service.models.items()}
-        return HealthBody(status="ok", version=version("orbitune"), engine=service.engine, models=models)
+    @app.get(
+        "/api/health",
+        summary="State of the service",
+        description="For monitors and load balancers; HEAD is answered too.",
+        response_model=HealthBody,
+        response_description="It answers, and all processes that compute live",
+        responses={503: {"model": HealthBody, "description": _RESTARTING}},
+        openapi_extra=_example("/api/health"),
+    )
+    def health() -> JSONResponse:
+        intact = service.check_workers()
+        body = HealthBody(
+            status="ok" if intact else "restarting",
+            version=version("orbitune"),
+            engine=service.engine,
+            models={name: list(model.classes) for name, model in service.models.items()},
+        )
+        return JSONResponse(body.model_dump(), 200 if intact else 503)
 
     @app.get(
         "/api/metrics",
         summary="Metrics in the format of Prometheus",
+        description="Text, to be scraped.",
+        openapi_extra=_example("/api/metrics"),
         response_class=PlainTextResponse,
         response_description="Requests, predictions, batches, waiting images, memory",
     )
@@ -144,7 +211,7 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
         from fastapi.openapi.utils import get_openapi
 
         return get_openapi(
-            title="Orbitune",
+            title="Orbitune API",
             version=version("orbitune"),
             description=_DESCRIPTION,
             routes=app.routes,

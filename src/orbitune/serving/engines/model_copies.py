@@ -86,5 +86,8 @@ class Workers(Protocol):
     def compute_with(self, name: str) -> Compute:
         """Return the function that computes tiles with a model, to be called by several threads."""
 
+    def check(self) -> bool:
+        """Return whether all processes live; those that do not are replaced."""
+
     def close(self) -> None:
         """End the processes."""

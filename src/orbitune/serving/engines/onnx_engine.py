@@ -38,7 +38,7 @@ class OnnxEngine(Engine):
         self.file = find_graph(Path(self.source))
         folder = Path(self.source)
         self.bundle = Bundle.open(folder) if holds_model(folder) else None
-        session = self._session = _open(self.file, self.threads)
+        session = _open(self.file, optimised=False)  # dropped: another process may compute
         stated = session.get_modelmeta().custom_metadata_map
         try:
             classes = tuple(json.loads(stated["labels"]))
@@ -53,9 +53,10 @@ class OnnxEngine(Engine):
                 for kind in ("uint8", "uint16")
                 if [each.type for each in session.get_inputs()] == [f"tensor({kind})"]
             )
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise RunError(
-                f"{self.file} was not exported by Orbitune: it does not state its labels."
+                f"{self.file} is no ONNX file of Orbitune that takes tiles: it does not state its labels, or "
+                "its input is another."
             ) from None
         if self.bundle and self._is_of_another_model(classes, stated.get("recipe_hash")):
             raise RunError(f"{self.file} was exported from another model than {folder}: export it again.")
@@ -64,8 +65,8 @@ class OnnxEngine(Engine):
         self.spec = TileSpec(bands, dtype, (width, height), scale_max)
 
     def load(self) -> Compute:
-        """Return the function that runs the session."""
-        session = self._session
+        """Return the function that runs a session."""
+        session = _open(self.file, threads=self.threads)
         wanted = [OUTPUT] if self.rule.ood_threshold is None else [OUTPUT, OOD_SCORE]
 
         def compute(tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -112,14 +113,22 @@ def find_graph(source: Path) -> Path:
     )
 
 
-def _open(file: Path, threads: int) -> Any:
-    """Open a session; a damaged file is a user error."""
+def exported_graph(source: str) -> Path | None:
+    """Return the ONNX file that a run or bundle holds; None where it holds none."""
+    try:
+        return find_graph(Path(source)) if holds_model(Path(source)) else None
+    except RunError:
+        return None
+
+
+def _open(file: Path, *, threads: int = 0, optimised: bool = True) -> Any:
+    """Open a session, see `open_session`; a damaged file is a user error."""
     from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
     refused: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
     refused += (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf)
     refused += (ort.NotImplemented, ort.RuntimeException)
     try:
-        return open_session(file, threads=threads)
+        return open_session(file, threads=threads, optimised=optimised)
     except refused as error:
         raise RunError(f"{file} cannot be opened by ONNX Runtime ({first_line(error)}).") from None

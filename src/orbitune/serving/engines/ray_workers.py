@@ -15,6 +15,7 @@ from orbitune.serving.engines.micro_batches import Compute
 from orbitune.serving.engines.model_copies import ModelCopies, ModelSource
 
 _RETRIES = 3  # of a batch whose worker dies
+_PING_SECONDS = 5.0  # longer than a batch takes
 
 
 class RayWorkers:
@@ -63,6 +64,15 @@ class RayWorkers:
         """Return the function that computes tiles with a model."""
         return partial(self._compute, name)
 
+    def check(self) -> bool:
+        """Return whether all workers answer; Ray starts those again that have died."""
+        pings = [each.ping.remote() for each in self._workers]
+        try:
+            self._ray.get(pings, timeout=_PING_SECONDS)
+        except self._ray.exceptions.RayError:
+            return False
+        return True
+
     def close(self) -> None:
         """End the workers, and the connection to Ray."""
         self._ray.shutdown()
@@ -99,6 +109,9 @@ def cores_of_worker(cores: Sequence[int], count: int) -> int:
 
 class _RayWorker(ModelCopies):
     """Copies of the models in a process of Ray."""
+
+    def ping(self) -> None:
+        """Answer."""
 
     def load_all(self) -> str | None:  # type: ignore[override]
         """Load all models; return a user error's message without Ray's traceback."""

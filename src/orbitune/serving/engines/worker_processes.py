@@ -57,6 +57,16 @@ class WorkerProcesses:
         """Return the function that computes tiles with a model."""
         return partial(self._compute, name)
 
+    def check(self) -> bool:
+        """Return whether all processes live; otherwise they are replaced."""
+        pool = self._pool
+        try:
+            pool.submit(_do_nothing)
+        except BrokenProcessPool:
+            self._replace(pool)
+            return False
+        return True
+
     def close(self) -> None:
         """End the processes."""
         self._pool.shutdown(cancel_futures=True)
@@ -103,6 +113,10 @@ def _end_with_server() -> None:
     assert server
     server.join()
     os._exit(1)
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _load_all() -> None:

@@ -44,10 +44,13 @@ def asked_verdicts(view: ReportView) -> list[VerdictRecord]:
 
 
 def rows_within(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[MethodRow]:
-    """Return the methods that are within the margin on every split, the smallest file first."""
-    outside = {each.method for each in verdicts if not each.is_within}
-    asked = {each.method for each in verdicts} - outside
-    rows = [row for row in view.rows if row.method in asked]
+    """Return the methods that are within the margin on every split of the verdicts, the smallest file first.
+
+    A method that is not judged on one of them, as a run of it is missing, is not among them.
+    """
+    within = {(each.method, each.split) for each in verdicts if each.is_within}
+    splits = {each.split for each in verdicts}
+    rows = [row for row in view.rows if all((row.method, split) in within for split in splits)]
     return sorted(rows, key=lambda row: row.cost.artefact_bytes)
 
 
@@ -73,14 +76,19 @@ def _answer(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
     for number, (found, alike) in enumerate(claims.items()):
         if number and len({each.reference for each in verdicts}) == 1:
             found = claim(alike[0], method=method)
-        where = f"on {_splits(view, alike)} " if len(view.splits) > 1 else ""
+        where = f"on {name_splits(view, alike)} " if len(view.splits) > 1 else ""
         clauses.append(f"{where}{found} ({_numbers(alike, of=verdicts)})")
     return fmt.capital(f"{'; '.join(clauses)}{_tested_on(verdicts)}.")
 
 
-def _splits(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
+def judges_all_splits(view: ReportView, verdicts: Sequence[VerdictRecord]) -> bool:
+    """Return whether there are verdicts on each split; while runs are missing, there may be none on some."""
+    return {each.split for each in verdicts} == {*view.splits}
+
+
+def name_splits(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
     """Return the splits of some verdicts, such as "both splits"."""
-    splits = [each.split for each in verdicts]
+    splits = list(dict.fromkeys(each.split for each in verdicts))
     if len(splits) == len(view.splits) == 2:
         return "both splits"
     return f"the {fmt.listed(splits)} split{'s' if len(splits) > 1 else ''}"
@@ -151,7 +159,9 @@ def _summary(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
     within = rows_within(view, verdicts)
     explored = len({each.method for each in verdicts if each.role == "exploratory"})
     note = f" ({explored} of them exploratory)" if explored else ""
-    where = " on every split" if len(view.splits) > 1 else ""
+    every = judges_all_splits(view, verdicts)
+    splits = "every split" if every else name_splits(view, verdicts)
+    where = f" on {splits}" if len(view.splits) > 1 else ""
     found = (
         f"{len(within)} of {len(methods)} methods{note} are within {_margins(verdicts)} of "
         f"{_reference(verdicts)}{where}{_tested_on(verdicts)}"

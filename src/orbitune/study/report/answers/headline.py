@@ -1,12 +1,19 @@
 """The headline of a study: what a method loses and saves, short enough for a heading."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 from orbitune.evaluation.statistics.sentences import format_points
 from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import describe_margins, method_name
 from orbitune.study.findings import VerdictRecord
-from orbitune.study.report.answers.answer import asked_verdicts, rows_within, times_smaller
+from orbitune.study.report.answers.answer import (
+    asked_verdicts,
+    judges_all_splits,
+    name_splits,
+    rows_within,
+    times_smaller,
+)
 from orbitune.study.report.answers.backbone_answers import which_backbone_is_best
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView
 
@@ -35,7 +42,8 @@ def write_headline(view: ReportView) -> list[str]:
 
 def _of_one(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
     """Return what one method loses on each split, and how much smaller its file is."""
-    if len({(each.outcome, _limits(each)) for each in verdicts}) == 1:
+    alike = len({(each.outcome, _limits([each])) for each in verdicts}) == 1
+    if alike and judges_all_splits(view, verdicts):
         margins = describe_margins({each.split: each.margin for each in verdicts})
         found = _loss(verdicts[0], margins)
     else:
@@ -47,13 +55,16 @@ def _of_one(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
 
 
 def _loss(verdict: VerdictRecord, margin: str) -> str:
-    return _LOSSES[verdict.outcome].format(margin=margin) + _limits(verdict)
+    return _LOSSES[verdict.outcome].format(margin=margin) + _limits([verdict])
 
 
 def _of_many(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
     """Return how many methods are within the margin, and the smallest of them."""
     methods, within = {each.method for each in verdicts}, rows_within(view, verdicts)
     margins = describe_margins({each.split: each.margin for each in verdicts})
+    if not judges_all_splits(view, verdicts) and len({each.margin for each in verdicts}) == 1:
+        margins += f" on {name_splits(view, verdicts)}"
+    margins += _limits(verdicts)
     if not within:
         return f"None of {len(methods)} methods is shown to lose at most {margins}"
     smallest = within[0]
@@ -62,12 +73,20 @@ def _of_many(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
     return f"{len(within)} of {len(methods)} methods: no loss above {margins}{file}"
 
 
-def _limits(verdict: VerdictRecord) -> str:
-    """Return in brackets what limits a verdict: single models, or a comparison that was not primary."""
-    one = "one seed" if min(verdict.seeds, verdict.reference_seeds) == 1 else ""
-    role = "" if verdict.role in (None, "primary") else verdict.role
-    limits = ", ".join(filter(None, [one, role]))
-    return f" ({limits})" if limits else ""
+def _limits(verdicts: Sequence[VerdictRecord]) -> str:
+    """Return in brackets what limits verdicts: single models, or comparisons that were not primary."""
+    limits = [
+        [
+            *(["one seed"] if min(each.seeds, each.reference_seeds) == 1 else []),
+            *([each.role] if each.role not in (None, "primary") else []),
+        ]
+        for each in verdicts
+    ]
+    words = [
+        word if all(word in own for own in limits) else f"partly {word}"
+        for word in dict.fromkeys(chain(*limits))
+    ]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _smaller(file: str, times: float | None) -> str:

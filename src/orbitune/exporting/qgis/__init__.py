@@ -1,0 +1,1 @@
+"""Export to plugins of QGIS."""
