@@ -83,18 +83,18 @@ describe("bands and pixels", () => {
     expect(chooseBands(described("T32_B02_10m", "B03", "B04 (665 nm)", "B08")).chosen).toEqual([2, 1, 0]);
     expect(chooseBands(described("blue", "green", "red")).chosen).toEqual([2, 1, 0]);
     expect(chooseBands(described("Blue", "Green", "Red", "Red Edge", "NIR")).chosen).toEqual([2, 1, 0]);
-    expect(chooseBands(described("", "", "", ""))).toEqual({ chosen: [0, 1, 2], source: "the first three: nothing states them" });
+    expect(chooseBands(described("", "", "", ""))).toMatchObject({ chosen: [0, 1, 2], stated: false });
     expect(new GdalTags('<Item name="DESCRIPTION" sample="1" role="description">a &amp; b</Item>').description(1)).toBe("a & b");
   });
 
   it("are found by colours and wavelengths that GDAL states", () => {
     const colours = ["Blue", "Green", "Red"].map((name, band) => `<Item name="COLORINTERP" sample="${band}" role="colorinterp">${name}</Item>`);
     const bands = stated(colours.join(""));
-    expect(chooseBands(bands)).toEqual({ chosen: [2, 1, 0], source: "by the colours that the file states" });
+    expect(chooseBands(bands)).toMatchObject({ chosen: [2, 1, 0], source: "by the colours that the file states" });
     expect(namesOf(bands)).toEqual(["B02", "B03", "B04"]);
     const lengths = [0.49, 0.56, 0.665].map((each, band) => `<Item name="CENTRAL_WAVELENGTH_UM" sample="${band}" domain="IMAGERY">${each}</Item>`);
-    expect(chooseBands(stated(lengths.join("")))).toEqual({ chosen: [2, 1, 0], source: "by their wavelengths" });
-    expect(chooseBands(stated("", true))).toEqual({ chosen: [0, 1, 2], source: "by the colours that the file states" });
+    expect(chooseBands(stated(lengths.join("")))).toMatchObject({ chosen: [2, 1, 0], source: "by their wavelengths" });
+    expect(chooseBands(stated("", true))).toMatchObject({ chosen: [0, 1, 2], source: "by the colours that the file states" });
   });
 
   it("have the names that Python gives them", () => {

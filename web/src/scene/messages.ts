@@ -10,8 +10,9 @@ export interface SceneInfo {
   names: (string | null)[];
   /** Red, green and blue, counted from 0. */
   chosen: Rgb;
-  /** How they were chosen. */
+  /** How they were chosen, and whether the file states them. */
   source: string;
+  stated: boolean;
   /** Metres of a pixel. */
   metres: number;
   dtype: string;

@@ -97,7 +97,7 @@ export function namesOf(bands: StatedBand[]): (string | null)[] {
 }
 
 /** Return red, green and blue by what the file states: descriptions, wavelengths, colours; else the first three. */
-export function chooseBands(bands: StatedBand[]): { chosen: Rgb; source: string } {
+export function chooseBands(bands: StatedBand[]): { chosen: Rgb; source: string; stated: boolean } {
   const described = bands.map(({ description }) => description.trim().toLowerCase());
   const words = described.map((each) => each.split(/[^a-z0-9]+/));
   const found: [Rgb | null, string][] = [
@@ -107,8 +107,8 @@ export function chooseBands(bands: StatedBand[]): { chosen: Rgb; source: string 
     [findEach(bands.map((each) => each.atWavelength), RGB), "by their wavelengths"],
     [findEach(bands.map((each) => each.colour), COLOURS), "by the colours that the file states"],
   ];
-  const [chosen, source] = found.find(([each]) => each) ?? [[0, 1, 2] as Rgb, "the first three: nothing states them"];
-  return { chosen: chosen!, source };
+  for (const [chosen, source] of found) if (chosen) return { chosen, source, stated: true };
+  return { chosen: [0, 1, 2], source: "the first three: nothing states them, so check the colours", stated: false };
 }
 
 /** Return where each of `wanted` is; null unless each occurs once. */
