@@ -101,6 +101,21 @@ def test_a_fit_that_stops_is_said_and_changes_nothing(folder, pictures):
         assert page.is_hidden("#save-head") and page.is_enabled("#learn")
 
 
+def test_learning_data_that_did_not_load_is_fetched_again(folder, pictures):
+    with open_browser(1280, 800) as page, served(folder) as (address, _):
+        page.route("**/learning.f32", lambda route: route.abort())
+        page.goto(address)
+        classify(page, pictures[:1])
+        page.click("#teach summary")
+        page.select_option("#truth", index=1)
+        page.click("#learn")
+        page.wait_for_selector("#outcome[data-state=bad]")
+        assert page.inner_text("#outcome").startswith("learning.f32 cannot be read")
+        page.unroute("**/learning.f32")
+        page.click("#learn")
+        page.wait_for_selector("#save-head:not([hidden])")
+
+
 def test_an_open_page_teaches_its_own_model_when_a_newer_one_arrives(folder, pictures, tmp_path):
     place = tmp_path / "page"
     shutil.copytree(folder, place)

@@ -152,14 +152,18 @@ def test_a_scene_that_cannot_be_mapped_gets_a_sentence(folder, pixels, tmp_path)
         "degrees.tif": pixels,
         "mercator.tif": pixels,
         "coarse.tif": pixels,
+        "sphere.tif": pixels,
         "jpeg.tif": pixels,
+        "big.tif": pixels.astype(np.uint16),
         "bare.tif": bare,
     }
     profiles = {
         "degrees.tif": {"crs": "EPSG:4326"},
         "mercator.tif": {"crs": "EPSG:3857"},
         "coarse.tif": {"metres": 30.0},
+        "sphere.tif": {"crs": "EPSG:4087"},  # plate carrée, in metres
         "jpeg.tif": {"compress": "jpeg"},
+        "big.tif": {"ENDIANNESS": "BIG", "compress": "deflate", "predictor": 2},
     }
     for name, content in files.items():
         if content is not None:
@@ -179,10 +183,11 @@ def test_a_scene_that_cannot_be_mapped_gets_a_sentence(folder, pixels, tmp_path)
     assert "damaged" in said["cut.tif"]
     assert said["small.tif"] == "small.tif is 10x10 pixels, smaller than one tile of 16."
     assert said["two.tif"] == "two.tif has fewer than three bands: red, green and blue are needed."
-    for name in ("degrees.tif", "mercator.tif"):
+    for name in ("degrees.tif", "mercator.tif", "sphere.tif"):
         assert said[name].startswith(f"{name} has pixels that are not measured in metres on the ground: ")
     assert said["coarse.tif"].startswith("Its pixels have 30 m, and those of the training tiles 10 m: ")
     assert "compression (7)" in said["jpeg.tif"]
+    assert "differences in big-endian order" in said["big.tif"]
     assert "no dark pixels" in said["bare.tif"]
 
 
@@ -193,6 +198,9 @@ def test_values_that_nothing_tells_can_be_given(folder, bundle, pixels, tmp_path
         page.set_input_files("#files", scene)
         page.wait_for_selector("#scene-problem:not([hidden])")
         page.fill("#scene-low", "3000")
+        page.fill("#scene-high", "2000")
+        page.dispatch_event("#scene-high", "change")
+        assert page.locator("#scene-high:invalid").count() == 1
         page.fill("#scene-high", "8100")
         page.dispatch_event("#scene-high", "change")
         page.wait_for_selector("#scene-map:enabled")
@@ -200,9 +208,33 @@ def test_values_that_nothing_tells_can_be_given(folder, bundle, pixels, tmp_path
         assert codes.tolist() == expected(folder, bundle, scene, tmp_path, scale="3000:8100").tolist()
 
 
+def test_a_block_that_is_damaged_ends_the_map_with_a_reason(folder, tmp_path):
+    import rasterio
+
+    pixels = np.broadcast_to(np.arange(1792, dtype=np.uint8)[:, None, None], (1792, 1792, 3))
+    profile = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"}
+    scene = write_scene(tmp_path / "cut.tif", pixels, **profile)
+    with rasterio.open(scene, "r+") as file:
+        file.build_overviews([2])  # read first, and intact
+    with Image.open(scene) as file:
+        place = file.tag_v2[324][0]
+    content = bytearray(scene.read_bytes())
+    content[place : place + 40] = bytes(40)
+    scene.write_bytes(content)
+    with open_browser(1280, 900) as page, served(folder) as (address, _):
+        page.goto(address)
+        open_scene(page, scene)
+        for name, value in (("side", 2), ("left", 0), ("top", 0)):
+            page.fill(f"#scene-{name}", str(value))
+        page.click("#scene-map")
+        page.wait_for_selector("#scene-done:not(:empty)")
+        assert page.inner_text("#scene-problem") == "cut.tif is damaged near row 0."
+        assert page.inner_text("#scene-done") == "Stopped after 0 of 4 labels."
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_map_is_accessible_and_fits_a_phone(folder, pixels, tmp_path, scheme):
-    scene = write_scene(tmp_path / "scene.tif", pixels)
+    scene = write_scene(tmp_path / "T32TLT_20230904T102601_clipped_to_the_area_10m.tif", pixels)
     with open_browser(390, 844) as page, served(folder) as (address, _):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         visit(page, address)

@@ -8,7 +8,7 @@ import { fetchLearningData, type LearningData } from "./learn/data";
 import { forgetHead, keepHead, keptHead } from "./learn/kept";
 import { gather, Learned, type Lesson } from "./learn/learned";
 import { TeachPanel } from "./learn/panel";
-import type { Model } from "./model/client";
+import type { Model, Step } from "./model/client";
 import type { ModelDescription } from "./model/description";
 import { type Distance, judge } from "./model/verdict";
 import { Refusal } from "./refusal";
@@ -191,7 +191,7 @@ export class Page {
   }
 
   /** Compute what the most probable class of the picture that is shown rests on. */
-  private async explain(step: (fraction: number) => void): Promise<{ label: string; values: number[] | null } | null> {
+  private async explain(step: Step): Promise<{ label: string; values: number[] | null } | null> {
     const { selected, model } = this;
     if (!selected?.verdict || !model) return null;
     const { label, probability } = selected.verdict.ranked[0]!;
@@ -201,7 +201,10 @@ export class Page {
   }
 
   private learningData(): Promise<LearningData> {
-    this.data ??= fetchLearningData(this.description);
+    this.data ??= fetchLearningData(this.description).catch((error: unknown) => {
+      this.data = null; // the next try may succeed
+      throw error;
+    });
     return this.data;
   }
 

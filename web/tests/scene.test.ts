@@ -7,7 +7,7 @@ import { MapState, shares } from "../src/scene/map_state";
 import { percentiles } from "../src/scene/percentiles";
 import { validity } from "../src/scene/raster";
 import { chooseScaling, matchAtmosphere, toBytes } from "../src/scene/scaling";
-import { type BandTags, chooseBands, GdalTags } from "../src/scene/tags";
+import { type BandTags, chooseBands, GdalTags, namesOf } from "../src/scene/tags";
 
 const settings = {
   white: 0.275,
@@ -76,11 +76,29 @@ describe("the scaling", () => {
 });
 
 describe("bands and pixels", () => {
+  const described = (...names: string[]) => names.map((description) => ({ description, atWavelength: null, colour: "" }));
+  const stated = (xml: string, isRgb = false) => [0, 1, 2].map((band) => new GdalTags(xml).stated(band, isRgb));
+
   it("are found by descriptions, whatever their order", () => {
-    expect(chooseBands(["T32_B02_10m", "B03", "B04 (665 nm)", "B08"], false).chosen).toEqual([2, 1, 0]);
-    expect(chooseBands(["blue", "green", "red"], true).chosen).toEqual([2, 1, 0]);
-    expect(chooseBands(["", "", "", ""], false)).toMatchObject({ chosen: [0, 1, 2], stated: false });
+    expect(chooseBands(described("T32_B02_10m", "B03", "B04 (665 nm)", "B08")).chosen).toEqual([2, 1, 0]);
+    expect(chooseBands(described("blue", "green", "red")).chosen).toEqual([2, 1, 0]);
+    expect(chooseBands(described("Blue", "Green", "Red", "Red Edge", "NIR")).chosen).toEqual([2, 1, 0]);
+    expect(chooseBands(described("", "", "", ""))).toMatchObject({ chosen: [0, 1, 2], stated: false });
     expect(new GdalTags('<Item name="DESCRIPTION" sample="1" role="description">a &amp; b</Item>').description(1)).toBe("a & b");
+  });
+
+  it("are found by colours and wavelengths that GDAL states", () => {
+    const colours = ["Blue", "Green", "Red"].map((name, band) => `<Item name="COLORINTERP" sample="${band}" role="colorinterp">${name}</Item>`);
+    const bands = stated(colours.join(""));
+    expect(chooseBands(bands)).toMatchObject({ chosen: [2, 1, 0], source: "by the colours that the file states" });
+    expect(namesOf(bands)).toEqual(["B02", "B03", "B04"]);
+    const lengths = [0.49, 0.56, 0.665].map((each, band) => `<Item name="CENTRAL_WAVELENGTH_UM" sample="${band}" domain="IMAGERY">${each}</Item>`);
+    expect(chooseBands(stated(lengths.join("")))).toMatchObject({ chosen: [2, 1, 0], source: "by their wavelengths" });
+    expect(chooseBands(stated("", true))).toMatchObject({ chosen: [0, 1, 2], source: "by the colours that the file states" });
+  });
+
+  it("have the names that Python gives them", () => {
+    expect(namesOf(described("Red Edge", "B8A", "665 nm", "0.49 um", "a red and a blue one", "Band 1"))).toEqual(["B05", "B8A", "B04", "B02", null, null]);
   });
 
   it("are no data where all are 0 or saturated, one has the nodata value, or alpha is 0", () => {

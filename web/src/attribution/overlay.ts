@@ -1,5 +1,6 @@
 /** The attribution map over the picture. */
 
+import type { Step } from "../model/client";
 import { byId } from "../view/elements";
 import { GRID } from "./occlusion";
 
@@ -8,7 +9,7 @@ const COLOUR = [255, 60, 0];
 /** What the overlay needs of the page. */
 export interface Actions {
   /** Compute the attribution of the picture that is shown; null where there is none. */
-  explain: (step: (fraction: number) => void) => Promise<{ label: string; values: number[] | null } | null>;
+  explain: (step: Step) => Promise<{ label: string; values: number[] | null } | null>;
 }
 
 export class Overlay {
@@ -33,7 +34,11 @@ export class Overlay {
     const bar = byId<HTMLProgressElement>("explaining");
     [bar.hidden, bar.value] = [false, 0];
     byId<HTMLButtonElement>("explain").disabled = true;
-    const found = await this.actions.explain((fraction) => (bar.value = fraction)).catch(() => null);
+    const step = (fraction: number) => {
+      if (turn === this.turn) bar.value = fraction;
+      return turn === this.turn; // else the picture is another
+    };
+    const found = await this.actions.explain(step).catch(() => null);
     if (turn !== this.turn) return;
     bar.hidden = true;
     byId("explained").textContent = !found

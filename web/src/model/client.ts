@@ -24,8 +24,11 @@ function threadCount(): number {
 interface Waiting {
   resolve: (returned: Jobs[keyof Jobs]["returned"]) => void;
   reject: (error: Error) => void;
-  step: (fraction: number) => void;
+  step: Step;
 }
+
+/** Called with the fraction that is done; false stops it. */
+export type Step = (fraction: number) => boolean | void;
 
 export class Model {
   private readonly waiting = new Map<number, Waiting>();
@@ -79,13 +82,12 @@ export class Model {
   /**
    * Ask the worker for something.
    *
-   * @param step called with the fraction that is done.
-   * @throws Refusal if a file cannot be used.
+   * @throws Refusal if a file cannot be used, and where `step` stopped it.
    */
   ask<Kind extends keyof Jobs>(
     kind: Kind,
     given: Jobs[Kind]["given"],
-    step: (fraction: number) => void = () => {},
+    step: Step = () => {},
   ): Promise<Jobs[Kind]["returned"]> {
     const id = this.asked++;
     return new Promise((resolve, reject) => {
@@ -101,7 +103,7 @@ export class Model {
   private answered(reply: Extract<Reply, { id: number }>): void {
     const waiting = this.waiting.get(reply.id);
     if (reply.kind === "step") {
-      waiting?.step(reply.fraction);
+      if (waiting?.step(reply.fraction) === false) this.send({ kind: "stop", id: reply.id });
       return;
     }
     this.waiting.delete(reply.id);

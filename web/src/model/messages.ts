@@ -23,7 +23,9 @@ export type Job<K extends keyof Jobs = keyof Jobs> = { [Each in K]: { kind: Each
 
 export type Request =
   | { kind: "load"; tile: TileSize; graph: string; runtime: string; bytes: number; version: string; threads: number }
-  | Job;
+  | Job
+  /** A job that is no longer wanted. */
+  | { kind: "stop"; id: number };
 
 export type Reply =
   | { kind: "progress"; fraction: number }

@@ -14,21 +14,26 @@ let session: InferenceSession;
 let tile: TileSize;
 let scene: SceneService;
 let last: Promise<void> = Promise.resolve();
+const unwanted = new Set<number>(); // jobs that were stopped
 
 self.onmessage = (event: MessageEvent<Request>) => {
   const asked = event.data;
+  if (asked.kind === "stop") {
+    unwanted.add(asked.id);
+    return;
+  }
   // One after the other, in order.
   last = last.then(() => (asked.kind === "load" ? load(asked) : work(asked)));
 };
 
-/** What the worker does when it is asked; `step` tells the fraction that is done. */
-const WORK: { [Kind in keyof Jobs]: (given: Jobs[Kind]["given"], step: (fraction: number) => void) => Promise<Jobs[Kind]["returned"]> } = {
+/** What the worker does when it is asked; `step` tells the fraction that is done, and throws once it was stopped. */
+const WORK: { [Kind in keyof Jobs]: (given: Jobs[Kind]["given"], step: (fraction: number) => Promise<void>) => Promise<Jobs[Kind]["returned"]> } = {
   classify: async (file) => compute(await readTile(file, tile)),
   occlude: async (file, step) => {
     const found: Answer[] = [];
     for (const covered of occluded(await readTile(file, tile), tile.width, tile.height)) {
       found.push(await compute(covered));
-      step(found.length / PASSES);
+      await step(found.length / PASSES);
     }
     return found;
   },
@@ -87,7 +92,11 @@ async function named<T>(what: string, done: Promise<T>): Promise<T> {
 }
 
 async function work({ kind, id, given }: Job): Promise<void> {
-  const step = (fraction: number) => reply({ kind: "step", id, fraction });
+  const step = async (fraction: number) => {
+    reply({ kind: "step", id, fraction });
+    await new Promise((resolve) => setTimeout(resolve)); // messages arrive between tasks alone
+    if (unwanted.delete(id)) throw new Refusal("is no longer asked for");
+  };
   try {
     reply({ kind: "done", id, returned: await WORK[kind](given as never, step) });
   } catch (error) {

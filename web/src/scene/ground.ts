@@ -6,9 +6,16 @@ import { Refusal } from "../refusal";
 
 const PROJECTED = 1;
 const METRE = 9001;
-/** Their metres are not those on the ground: 0.64 of them at 50 degrees north. */
-const MERCATOR = new Set([3857, 3395, 3785, 3832, 3994, 41001, 54004, 102100, 102113, 900913]);
-const MERCATOR_METHOD = 7; // of ProjCoordTransGeoKey
+/**
+ * Systems of the whole Earth, by EPSG or ESRI code and by ProjCoordTransGeoKey: Mercator, equirectangular, cylindrical
+ * equal-area, sinusoidal and others. Their metres are not those on the ground: 0.64 of them at 50 degrees north.
+ */
+const GLOBAL = new Set([
+  3857, 3395, 3785, 3832, 3994, 3388, 5641, 41001, 102100, 102113, 900913, 3786, 4087, 4088, 32662, 32663, 3410, 3975, 6933,
+  6931, 6932, 8857, 8858, 8859,
+]);
+const GLOBAL_METHODS = new Set([7, 17, 20, 23, 24, 25, 28]);
+const isOfEsri = (code: number) => (code >= 53001 && code <= 53099) || (code >= 54001 && code <= 54099);
 const ADVICE = "project it first, such as with gdalwarp -t_srs EPSG:32632 -tr 10 10 in the UTM zone of the scene";
 
 /** Return the metres of a pixel. @throws Refusal where they are not known, or differ between row and column. */
@@ -16,8 +23,8 @@ export function groundSize(image: GeoTIFFImage): number {
   const keys = image.getGeoKeys();
   if (!keys) throw new Refusal("states no place on Earth: a scene has to be georeferenced");
   const code = Number(keys.ProjectedCSTypeGeoKey ?? 0);
-  const mercator = MERCATOR.has(code) || Number(keys.ProjCoordTransGeoKey ?? 0) === MERCATOR_METHOD;
-  if (Number(keys.GTModelTypeGeoKey) !== PROJECTED || mercator) {
+  const isGlobal = GLOBAL.has(code) || isOfEsri(code) || GLOBAL_METHODS.has(Number(keys.ProjCoordTransGeoKey ?? 0));
+  if (Number(keys.GTModelTypeGeoKey) !== PROJECTED || isGlobal) {
     throw new Refusal(`has pixels that are not measured in metres on the ground: ${ADVICE}`);
   }
   if (Number(keys.ProjLinearUnitsGeoKey ?? METRE) !== METRE) throw new Refusal(`has pixels that are not measured in metres: ${ADVICE}`);

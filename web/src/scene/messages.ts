@@ -4,8 +4,10 @@
 export interface SceneInfo {
   width: number;
   height: number;
-  /** Description of each band; empty strings for none. */
+  /** What the file states of each band; empty strings for nothing. */
   bands: string[];
+  /** Canonical name of each band, such as B04; null where it is not known. */
+  names: (string | null)[];
   /** Red, green and blue, counted from 0. */
   chosen: Rgb;
   /** How they were chosen, and whether the file states them. */

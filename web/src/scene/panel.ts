@@ -123,9 +123,15 @@ export class ScenePanel {
     [this.prepared, this.map] = [null, null];
     byId("scene-result").hidden = true;
     byId<HTMLButtonElement>("scene-map").disabled = true;
-    this.tell("Reading ...");
+    const isEmpty = choice.range !== null && choice.range[0] >= choice.range[1];
+    input("scene-high").setCustomValidity(isEmpty ? "It has to be more than the value that becomes 0." : "");
+    this.tell(isEmpty ? "" : "Reading ...");
+    if (!input("scene-high").reportValidity()) return;
     await this.trying(turn, async () => {
-      const prepared = await (await this.model).ask("prepareScene", choice, (fraction) => this.progress(fraction));
+      const prepared = await (await this.model).ask("prepareScene", choice, (fraction) => {
+        if (turn === this.turn) this.progress(fraction);
+        return turn === this.turn;
+      });
       if (turn !== this.turn) return;
       this.prepared = prepared;
       this.tell(`Bands ${bands.map((band) => band + 1).join(", ")} (${given ? "as given" : info.source}). ${sentence(prepared.scaling)}`);
@@ -141,7 +147,7 @@ export class ScenePanel {
     if (!info || !this.prepared) return;
     const wanted = Number(input("scene-resolution").value);
     const same = Math.abs(info.metres / wanted - 1) <= DEVIATION;
-    byId<HTMLButtonElement>("scene-map").disabled = !same;
+    byId<HTMLButtonElement>("scene-map").disabled = !same || !this.stopped;
     this.problem(
       same
         ? null
@@ -185,7 +191,7 @@ export class ScenePanel {
     this.start(map);
     const began = performance.now();
     let [done, painted] = [0, began];
-    await this.trying(turn, async () => {
+    const worked = await this.trying(turn, async () => {
       const model = await this.model;
       for (const step of map.steps()) {
         const block = { ...step, stride: map.stride, span: map.span };
@@ -202,7 +208,7 @@ export class ScenePanel {
     if (turn !== this.turn) return;
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
     const whole = done === map.count;
-    this.stop();
+    if (worked) this.stop(); // else a problem is shown
     this.repaint();
     byId("scene-done").textContent = whole
       ? `${counted(done, "label")} in ${seconds} s.`
@@ -254,17 +260,19 @@ export class ScenePanel {
     return colours[label] ?? spare[(label - colours.length) % spare.length]!;
   }
 
-  /** Do something; a refusal of the file is said, unless something else was asked meanwhile. */
-  private async trying(turn: number, work: () => Promise<void>): Promise<void> {
+  /** Do something, and return whether it worked; a refusal is shown, unless something else was asked meanwhile. */
+  private async trying(turn: number, work: () => Promise<void>): Promise<boolean> {
     try {
       await work();
+      return true;
     } catch (error) {
-      if (turn !== this.turn) return;
+      if (turn !== this.turn) return false;
       const reason = error instanceof Refusal ? error.message : "cannot be read";
       this.stop();
       this.tell("");
       this.problem(`${byId("scene-title").textContent} ${reason}.`);
       if (this.info) byId<HTMLDetailsElement>("scene-reading").open = true;
+      return false;
     }
   }
 
@@ -288,7 +296,7 @@ export class ScenePanel {
 /** Return the values that become 0 and 255, if the user gave both. */
 function range(): [number, number] | null {
   const [low, high] = ["scene-low", "scene-high"].map((id) => input(id).value.trim());
-  return low && high && Number(low) < Number(high) ? [Number(low), Number(high)] : null;
+  return low && high ? [Number(low), Number(high)] : null;
 }
 
 function sentence(text: string): string {

@@ -5,7 +5,7 @@ import { fromBlob, type GeoTIFFImage } from "geotiff";
 import { Refusal } from "../refusal";
 import type { Rgb, SceneInfo } from "./messages";
 import { groundSize } from "./ground";
-import { chooseBands, GdalTags } from "./tags";
+import { chooseBands, GdalTags, namesOf } from "./tags";
 
 export type Values = Uint8Array | Uint16Array | Int16Array | Uint32Array | Int32Array | Float32Array | Float64Array;
 
@@ -47,19 +47,19 @@ export class Raster {
     const kinds = others.map((each) => Number(each.fileDirectory.getValue("NewSubfileType") ?? 0));
     if (kinds.some((kind) => kind & MASK)) throw new Refusal(`has a mask of its own, which this page does not read: ${ELSEWHERE}`);
     const overviews = others.filter((_, place) => kinds[place]! & REDUCED);
-    await check(image);
+    for (const each of [image, ...overviews]) await check(each);
     const tags = new GdalTags(((await image.fileDirectory.loadValue("GDAL_METADATA")) as string | undefined) ?? "");
     const count = image.getSamplesPerPixel();
     const extra = [...((await image.fileDirectory.loadValue("ExtraSamples")) ?? [])] as number[];
     const alpha = extra.findIndex((kind) => kind === 1 || kind === 2);
-    const bands = Array.from({ length: count }, (_, band) => tags.description(band));
     const isRgb = Number(image.fileDirectory.getValue("PhotometricInterpretation")) === 2;
-    const choice = chooseBands(bands, isRgb);
+    const bands = Array.from({ length: count }, (_, band) => tags.stated(band, isRgb));
     const info: SceneInfo = {
       width: image.getWidth(),
       height: image.getHeight(),
-      bands: bands.map((name, band) => name || (isRgb && band < 3 ? ["red", "green", "blue"][band]! : "")),
-      ...choice,
+      bands: bands.map(({ description, atWavelength, colour }) => description || atWavelength || colour),
+      names: namesOf(bands),
+      ...chooseBands(bands),
       metres: groundSize(image),
       dtype: dtypeOf(image),
     };
@@ -81,7 +81,7 @@ export class Raster {
    * @param longest side in pixels.
    * @param step called with the fraction that has been read.
    */
-  async sample(bands: Rgb, longest: number, step: (fraction: number) => void): Promise<Window> {
+  async sample(bands: Rgb, longest: number, step: (fraction: number) => Promise<void>): Promise<Window> {
     const factor = Math.min(1, longest / Math.max(this.info.width, this.info.height));
     const width = Math.max(1, Math.round(this.info.width * factor));
     const height = Math.max(1, Math.round(this.info.height * factor));
@@ -103,7 +103,7 @@ export class Raster {
           part.bands.forEach((values, band) => (sampled.bands[band as 0]![row * width + place] = values[start + column]!));
         });
       }
-      step(row / height);
+      await step(row / height);
     }
     return sampled;
   }
@@ -163,6 +163,11 @@ async function check(image: GeoTIFFImage): Promise<void> {
   const compression = Number((await image.fileDirectory.loadValue("Compression")) ?? 1);
   if (!COMPRESSIONS.has(compression)) {
     throw new Refusal(`has a compression (${compression}) that this page does not read: write it with gdal_translate -co COMPRESS=DEFLATE, or ${ELSEWHERE}`);
+  }
+  const predictor = Number((await image.fileDirectory.loadValue("Predictor")) ?? 1);
+  if (predictor !== 1 && !image.littleEndian && image.getBitsPerSample() > 8) {
+    // geotiff.js adds up the differences in the byte order of the browser, and returns wrong numbers.
+    throw new Refusal(`has differences in big-endian order, which this page does not read: write it with gdal_translate, or ${ELSEWHERE}`);
   }
   if (image.getSamplesPerPixel() < 3) throw new Refusal("has fewer than three bands: red, green and blue are needed");
   if (!dtypeOf(image)) throw new Refusal(`has values of a kind that this page does not read: ${ELSEWHERE}`);

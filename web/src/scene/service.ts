@@ -7,7 +7,7 @@ import { recognise } from "./encoding";
 import type { CellBlock, Classified, LabelledCells, PreparedScene, Rgb, SceneChoice, SceneInfo } from "./messages";
 import { Raster, type Values, type Window } from "./raster";
 import { chooseScaling, matchAtmosphere, type Scaling, toBytes } from "./scaling";
-import { RGB, roleOf } from "./tags";
+import { RGB } from "./tags";
 
 const SAMPLE_SIDE = 1024; // longest side of the overview
 const WINDOW_SIDE = 128; // of the windows that tell the encoding
@@ -39,7 +39,7 @@ export class SceneService {
   }
 
   /** Choose how the scene is read, and return a small picture of it. */
-  async prepare({ bands, given, range }: SceneChoice, step: (fraction: number) => void): Promise<PreparedScene> {
+  async prepare({ bands, given, range }: SceneChoice, step: (fraction: number) => Promise<void>): Promise<PreparedScene> {
     this.bands = bands;
     [this.row, this.scaling] = [null, null];
     const sample = await this.raster.sample(bands, SAMPLE_SIDE, step);
@@ -70,8 +70,8 @@ export class SceneService {
   private async recognise(sample: Window, given: boolean): Promise<Scaling> {
     const { dtype } = this.info;
     const tags = this.bands.map((band) => this.raster.tags.band(band, dtype === "uint8"));
-    const found = this.bands.map((band) => roleOf(this.info.bands[band]!));
-    const names = given && !found.some(Boolean) ? [...RGB] : found;
+    const found = this.bands.map((band) => this.info.names[band]!);
+    const names = given && new Set(this.bands).size === found.length && !found.some(Boolean) ? [...RGB] : found;
     const values = sample.bands.map((band) => band.filter((_: number, place: number) => sample.valid[place]));
     const encoding = recognise(tags, dtype, values, await this.somePixels(), names, this.settings.white);
     return matchAtmosphere(chooseScaling(encoding, this.settings), values, this.settings);

@@ -1,6 +1,7 @@
-/** GDAL's metadata of a GeoTIFF: descriptions, scales and offsets of bands, as `orbitune.mapping.scene.bands`. */
+/** GDAL's metadata of a GeoTIFF: names, scales and offsets of bands, as `orbitune.mapping.scene.bands`. */
 
 import { Refusal } from "../refusal";
+import { bandAt, bandInText, canonicalName } from "./band_names";
 import type { Rgb } from "./messages";
 
 /** Physical value = number * scale + offset. */
@@ -14,10 +15,23 @@ export interface BandTags {
 /** Canonical names of red, green and blue. */
 export const RGB = ["B04", "B03", "B02"];
 
-const ROLES: Record<string, string> = { red: "B04", b04: "B04", b4: "B04", green: "B03", b03: "B03", b3: "B03", blue: "B02", b02: "B02", b2: "B02" };
+const COLOURS = ["red", "green", "blue"];
+const SENTINEL: Record<string, string> = { b04: "red", b4: "red", b03: "green", b3: "green", b02: "blue", b2: "blue" };
 const UNITS = ["BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE"];
 const OFFSET = /^(BOA|RADIO)_ADD_OFFSET(_\d+)?$/i;
+/** A description that is a number alone. */
+const NUMBERED = /^(?:band|layer)?[\s_-]*\d*$/i;
 const NUMBER = /^\s*([+-]?\d+(?:\.\d*)?)\s*$/;
+
+/** What a file states of a band. */
+export interface StatedBand {
+  /** Empty for none. */
+  description: string;
+  /** Band of Sentinel-2 at the wavelength that is stated; null for none. */
+  atWavelength: string | null;
+  /** Colour in lower case; empty for none. */
+  colour: string;
+}
 
 interface Item {
   name: string;
@@ -42,6 +56,14 @@ export class GdalTags {
     return this.items.find((item) => item.band === band && item.role === "description")?.value.trim() ?? "";
   }
 
+  /** @param isRgb whether the first three bands of the file are red, green and blue, unless it states others. */
+  stated(band: number, isRgb: boolean): StatedBand {
+    const item = (is: (item: Item) => boolean) => this.items.find((each) => each.band === band && is(each))?.value.trim();
+    const colour = item((each) => each.role === "colorinterp") ?? ((isRgb && COLOURS[band]) || "");
+    const micrometres = Number(item((each) => each.name === "CENTRAL_WAVELENGTH_UM") || NaN);
+    return { description: this.description(band), atWavelength: bandAt(1000 * micrometres), colour: colour.toLowerCase() };
+  }
+
   /** Return scale and offset of a band. @throws Refusal if they are none. */
   band(band: number, isByte: boolean): BandTags {
     const number = (role: string, other: number) =>
@@ -62,20 +84,37 @@ export class GdalTags {
   }
 }
 
-/** Return the canonical name of red, green or blue that a description means; null for another. */
-export function roleOf(description: string): string | null {
-  const found = new Set(description.toLowerCase().split(/[^a-z0-9]+/).flatMap((word) => ROLES[word] ?? []));
-  return found.size === 1 ? [...found][0]! : null;
+/** Return the canonical name of each band; null where it is not known. */
+export function namesOf(bands: StatedBand[]): (string | null)[] {
+  const names = bands.map(({ description, atWavelength }) => {
+    return NUMBERED.test(description) ? atWavelength : bandInText(description);
+  });
+  if (names.some((name) => name !== null && RGB.includes(name))) return names;
+  return names.map((name, band) => {
+    const { description, colour } = bands[band]!;
+    return name ?? (NUMBERED.test(description) && COLOURS.includes(colour) ? canonicalName(colour) : null);
+  });
 }
 
-/** Return red, green and blue by the descriptions, else by the colours of the file, else the first three, which nothing states. */
-export function chooseBands(descriptions: string[], isRgb: boolean): { chosen: Rgb; source: string; stated: boolean } {
-  const roles = descriptions.map(roleOf);
-  if (RGB.every((name) => roles.filter((role) => role === name).length === 1)) {
-    return { chosen: RGB.map((name) => roles.indexOf(name)) as Rgb, source: "by their descriptions", stated: true };
-  }
-  const source = isRgb ? "by the colours that the file states" : "the first three: nothing states them, so check the colours";
-  return { chosen: [0, 1, 2], source, stated: isRgb };
+/** Return red, green and blue by what the file states: descriptions, wavelengths, colours; else the first three. */
+export function chooseBands(bands: StatedBand[]): { chosen: Rgb; source: string; stated: boolean } {
+  const described = bands.map(({ description }) => description.trim().toLowerCase());
+  const words = described.map((each) => each.split(/[^a-z0-9]+/));
+  const found: [Rgb | null, string][] = [
+    [findEach(described, COLOURS), "by their descriptions"],
+    [findEach(words.map((each) => SENTINEL[each.find((word) => Object.hasOwn(SENTINEL, word)) ?? ""]), COLOURS), "by their descriptions"],
+    [findEach(words.map((each) => each.find((word) => COLOURS.includes(word))), COLOURS), "by their descriptions"],
+    [findEach(bands.map((each) => each.atWavelength), RGB), "by their wavelengths"],
+    [findEach(bands.map((each) => each.colour), COLOURS), "by the colours that the file states"],
+  ];
+  for (const [chosen, source] of found) if (chosen) return { chosen, source, stated: true };
+  return { chosen: [0, 1, 2], source: "the first three: nothing states them, so check the colours", stated: false };
+}
+
+/** Return where each of `wanted` is; null unless each occurs once. */
+function findEach(names: (string | null | undefined)[], wanted: string[]): Rgb | null {
+  const once = wanted.every((name) => names.filter((each) => each === name).length === 1);
+  return once ? (wanted.map((name) => names.indexOf(name)) as Rgb) : null;
 }
 
 function plain(text: string): string {
