@@ -1,5 +1,5 @@
 /**
- * Build the page into the Python package: node build.mjs [FOLDER]
+ * Build the page of exports, and that of the service, into the Python package: node build.mjs [FOLDER]
  *
  * The same source gives the same bytes, so that a test can compare the committed page with a new build.
  */
@@ -11,7 +11,9 @@ import { gzipSync } from "node:zlib";
 import { build, defaultClientConditions } from "vite";
 
 const root = dirname(fileURLToPath(import.meta.url));
-const out = process.argv[2] ?? join(root, "../src/orbitune/exporting/web/page");
+const folder = process.argv[2];
+const out = folder ? join(folder, "page") : join(root, "../src/orbitune/exporting/web/page");
+const app = folder ? join(folder, "app") : join(root, "../src/orbitune/serving/assets/page");
 const runtime = join(root, "node_modules/onnxruntime-web");
 const names = { entryFileNames: "[name].js", chunkFileNames: "[name].js", assetFileNames: "[name][extname]" };
 
@@ -41,6 +43,22 @@ await build({
     rollupOptions: { input: { index: join(root, "index.html"), sw: join(root, "src/sw.ts") }, output: names },
   },
   worker: { format: "es", plugins: () => [leaveOut], rollupOptions: { output: { ...names, codeSplitting } } },
+});
+
+// The page of `orbitune serve` stands at / of the service, and its files below app/.
+const below = Object.fromEntries(Object.entries(names).map(([kind, name]) => [kind, `app/${name}`]));
+await build({
+  root: join(root, "app"),
+  base: "./",
+  logLevel: "error",
+  build: {
+    outDir: app,
+    emptyOutDir: true,
+    target: "es2022",
+    modulePreload: false,
+    assetsInlineLimit: 0,
+    rollupOptions: { output: below },
+  },
 });
 
 // The plain build for the CPU: those with WebGPU are twice as large.

@@ -12,7 +12,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("accelerate", "datasets", "scipy", "sklearn"),
     "study": ("jinja2", "matplotlib"),
     "geo": ("exactextract", "matplotlib", "pyogrio", "pyproj", "rasterio", "scipy", "shapely"),
-    "app": ("gradio", "prometheus_client"),
+    "app": ("gradio", "markdown_it", "prometheus_client"),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("openvino",),
     "tracking": ("alembic", "mlflow", "sqlalchemy", "tensorboard", "wandb"),

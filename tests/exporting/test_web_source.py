@@ -1,4 +1,4 @@
-"""The built page in the package is that of the source in web/, whose own tests pass."""
+"""The built pages in the package are those of the source in web/, whose own tests pass."""
 
 import gzip
 import hashlib
@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import orbitune
 from orbitune.exporting.web.web_export import PAGE
 
+APP_PAGE = Path(orbitune.__file__).parent / "serving" / "assets" / "page"
 SOURCE = Path(__file__).parent.parent.parent / "web"
 SKIPPED = ("node_modules", "tests")
 
@@ -88,9 +90,9 @@ def content(path):
 
 @pytest.mark.install
 def test_a_new_build_gives_the_same_files(npm, tmp_path):
-    done = npm("run", "build", "--", str(tmp_path / "page"))
+    done = npm("run", "build", "--", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    names = {path.relative_to(PAGE) for path in PAGE.rglob("*") if path.is_file()}
-    built = tmp_path / "page"
-    assert {path.relative_to(built) for path in built.rglob("*") if path.is_file()} == names
-    assert [name for name in names if content(built / name) != content(PAGE / name)] == []
+    for built, committed in ((tmp_path / "page", PAGE), (tmp_path / "app", APP_PAGE)):
+        names = {path.relative_to(committed) for path in committed.rglob("*") if path.is_file()}
+        assert {path.relative_to(built) for path in built.rglob("*") if path.is_file()} == names
+        assert [name for name in names if content(built / name) != content(committed / name)] == []

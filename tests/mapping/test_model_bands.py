@@ -225,7 +225,7 @@ def test_the_preview_shows_colours_or_the_first_band(names, colours, pixels):
 
 def test_the_app_maps_with_the_bands_of_the_model_and_shows_its_colours(band_bundle, pixels, tmp_path):
     from orbitune.mapping.options import MapOptions
-    from orbitune.serving.map_page import map_upload
+    from orbitune.serving.map_function import map_upload
     from orbitune.serving.service import PredictionService
     from orbitune.serving.storage import Storage
 

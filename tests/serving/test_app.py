@@ -1,6 +1,5 @@
-"""The app over HTTP: JSON, Gradio's API, limits, and the pages in a real browser."""
+"""The app over HTTP: JSON, Gradio's API, limits."""
 
-import io
 import json
 import zipfile
 import zlib
@@ -9,7 +8,6 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from browser import open_browser
 from PIL import Image
 from samples import backbone_folder
 from served_app import serving
@@ -217,15 +215,3 @@ def test_models_of_one_name_are_distinguished(runs, tmp_path):
         "run": str(runs / "run"),
         "run (2)": str(tmp_path / "run"),
     }
-
-
-@pytest.mark.browser
-def test_in_a_browser_from_upload_to_answer_on_a_screen_and_on_a_phone(address, tile, label):
-    for width in (1280, 390):
-        with open_browser(width, 900) as page:
-            page.goto(address)
-            page.set_input_files("input[type=file]", str(tile))
-            page.wait_for_selector(f"#verdict :text('{label}')", timeout=60_000)
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            picture = Image.open(io.BytesIO(page.screenshot()))
-            assert picture.width == width

@@ -12,7 +12,7 @@ from served_app import serving
 
 from orbitune import Classifier
 from orbitune.errors import OrbituneError
-from orbitune.serving.pages import _describe
+from orbitune.serving.gradio_functions import _describe
 from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
 
@@ -118,25 +118,24 @@ def test_a_batch_has_all_labels_of_a_tile_in_one_cell(mosaic_address, mosaics, e
 
 
 @pytest.mark.browser
-def test_in_a_browser_the_bars_of_all_labels_are_seen_on_a_screen_and_on_a_phone(mosaic_address, expected):
+def test_in_a_browser_all_labels_are_the_verdict_and_another_model_answers_in_turn(mosaic_address, expected):
     found = having(expected, 2)
-    for width in (1280, 390):
-        with open_browser(width, 900) as page:
-            page.goto(mosaic_address)
-            page.set_input_files("input[type=file]", str(found.input))
-            page.wait_for_selector("#verdict :text('The attribution is that of')", timeout=60_000)
-            assert page.locator(".confidence-set, [data-testid$='confidence-set']").count() == 3
-            assert page.locator("[data-testid='label-output-value']").count() == 0
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            page.get_by_label("Model", exact=True).click()
-            page.get_by_role("option", name="tiles").click()
-            page.wait_for_selector("[data-testid='label-output-value']", timeout=60_000)
+    labels = ", ".join(label for label, _ in found.labels)
+    with open_browser(390, 844) as page:
+        page.goto(mosaic_address)
+        page.set_input_files("#files", str(found.input))
+        page.wait_for_selector(f"#verdict .headline:text-is('{labels}')", timeout=60_000)
+        assert page.locator("#verdict .bars .chosen").count() == 2
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.select_option("#model", "tiles")
+        page.wait_for_selector("#verdict .headline:text-matches('^class_')", timeout=60_000)
 
 
-def test_the_map_tab_refuses_several_labels(mosaic_service, tmp_path):
+def test_no_map_is_made_of_several_labels(mosaic_service, tmp_path):
     pytest.importorskip("rasterio", reason="needs the extra geo")
+    assert mosaic_service.get_model("mosaics").map_strides == []
     from orbitune.mapping.options import MapOptions
-    from orbitune.serving.map_page import map_upload
+    from orbitune.serving.map_function import map_upload
 
     model, storage = mosaic_service.get_model("mosaics"), Storage()
     with pytest.raises(OrbituneError, match="Maps in the app know one label a tile, and bundle has several"):

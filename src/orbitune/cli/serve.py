@@ -47,17 +47,12 @@ def serve(
     from orbitune.serving.app import parse_login
     from orbitune.serving.engines.onnx_engine import exported_graph
     from orbitune.serving.security.allowed_hosts import AllowedHosts, parse_root_path
-    from orbitune.serving.server import serve
+    from orbitune.serving.server import listening, serve
     from orbitune.serving.service import PredictionService, name_models
 
     account, path = parse_login(login), parse_root_path(root_path)
     hosts = AllowedHosts.for_address(host, tuple(allow_host or ()))
     chosen = parse_bands_option(bands)
-    service = PredictionService(
-        name_models(sources), backbone, bands=chosen, engine=engine, workers=workers, executor=executor
-    )
-    if log_json:
-        log_requests_as_json()
 
     def print_address(where: str) -> None:
         names = ", ".join(service.models)
@@ -71,4 +66,18 @@ def serve(
             if graph := exported_graph(source):
                 print(f"{graph} is an export of it: --engine onnx serves that file", flush=True)
 
-    serve(service, host, port=port, login=account, hosts=hosts, root_path=path, on_ready=print_address)
+    with listening(host, port) as sockets:
+        service = PredictionService(
+            name_models(sources), backbone, bands=chosen, engine=engine, workers=workers, executor=executor
+        )
+        if log_json:
+            log_requests_as_json()
+        serve(
+            service,
+            sockets,
+            host=host,
+            login=account,
+            hosts=hosts,
+            root_path=path,
+            on_ready=print_address,
+        )

@@ -1,4 +1,4 @@
-"""The web app: Gradio pages and a JSON endpoint, behind security middleware."""
+"""The web app: its page, the JSON API and Gradio's API, behind security middleware."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,9 +9,9 @@ from orbitune.extras import require
 from orbitune.serving.api.request_log import RequestLogMiddleware
 from orbitune.serving.api.routes import PATHS, add_api_routes
 from orbitune.serving.endpoints import add_file_routes, add_json_error_handlers
-from orbitune.serving.map_page import CSS
+from orbitune.serving.front_page import add_page_routes
+from orbitune.serving.gradio_functions import build_functions
 from orbitune.serving.map_viewer import add_map_routes
-from orbitune.serving.pages import build_pages
 from orbitune.serving.security.allowed_hosts import AllowedHosts
 from orbitune.serving.security.authentication import AuthenticationMiddleware, Authenticator
 from orbitune.serving.security.body_limits import BodyLimitMiddleware
@@ -23,16 +23,9 @@ from orbitune.serving.uploads import MAX_UPLOAD_BYTES
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-MAX_QUEUE = 64  # calls of the pages that wait; further ones are refused
+MAX_QUEUE = 64  # calls of Gradio's functions that wait; further ones are refused
 MAX_IMAGE_BYTES = 32 * 2**20  # of the images of a request to the JSON API
 _CLEANUP_INTERVAL = 60  # seconds
-_CSS = """
-.gradio-container { width: 100% !important; max-width: 1080px !important; margin: 0 auto !important; }
-.gradio-container main, .gradio-container .wrap, .gradio-container .column { width: 100%; min-width: 0; }
-.gradio-container .prose { max-width: 100%; overflow-x: auto; }
-footer { display: none !important; }
-#verdict p { font-size: 1.05rem; }
-"""
 
 
 def parse_login(text: str | None) -> tuple[str, str] | None:
@@ -55,7 +48,7 @@ def create_app(
     hosts: AllowedHosts | None = None,
     root_path: str = "",
 ) -> "FastAPI":
-    """Create the app: pages at /, the JSON API below /api, described at /api/docs.
+    """Create the app: the page at /, the JSON API below /api, Gradio's below /gradio_api.
 
     Args:
         service: the models to serve.
@@ -72,20 +65,23 @@ def create_app(
     add_api_routes(app, service, root_path=root_path)
     add_file_routes(app, storage)
     add_map_routes(app, storage)
+    add_page_routes(app, service, storage=storage, root_path=root_path)
     with storage.as_gradio_cache():
-        pages = _mount_pages(app, service, storage=storage, authenticator=authenticator, root_path=root_path)
+        gradio = _mount_gradio(
+            app, service, storage=storage, authenticator=authenticator, root_path=root_path
+        )
     # The middleware added last sees a request first.
     image = min(MAX_IMAGE_BYTES, MAX_UPLOAD_BYTES)
     app.add_middleware(BodyLimitMiddleware, max_image_bytes=image, max_upload_bytes=MAX_UPLOAD_BYTES)
     if authenticator:
-        authenticator.pages = pages
+        authenticator.pages = gradio
         app.add_middleware(AuthenticationMiddleware, authenticator=authenticator)
     app.add_middleware(RequestCheckMiddleware, hosts=hosts or AllowedHosts(), root_path=root_path)
     app.add_middleware(RequestLogMiddleware, metrics=service.metrics, paths=PATHS, root_path=root_path)
     return app
 
 
-def _mount_pages(
+def _mount_gradio(
     app: "FastAPI",
     service: PredictionService,
     *,
@@ -93,21 +89,18 @@ def _mount_pages(
     authenticator: Authenticator | None,
     root_path: str,
 ) -> Any:
-    """Mount the Gradio pages at /; return Gradio's own app."""
+    """Mount Gradio for its clients, below the app's own routes; return Gradio's app."""
     import gradio as gr
 
-    pages = build_pages(service, storage, root_path=root_path)
-    pages.queue(max_size=MAX_QUEUE, default_concurrency_limit=2)
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    functions = build_functions(service, storage)
+    functions.queue(max_size=MAX_QUEUE, default_concurrency_limit=2)
     gr.mount_gradio_app(
         app,
-        pages,
+        functions,
         path="/",
         auth=authenticator.check_form if authenticator else None,
         root_path=root_path or None,
         allowed_paths=[str(storage.folder)],
-        theme=theme,
-        css=_CSS + CSS,
         max_file_size=MAX_UPLOAD_BYTES,
         footer_links=["api"],
         show_error=True,

@@ -58,6 +58,20 @@ def error_body(status: int, sentence: str, *, kind: str | None = None) -> dict[s
     return {"detail": sentence, "kind": kind or _KINDS.get(status, "server_error")}
 
 
+def missing_page(root_path: str) -> str:
+    """Return a page that tells a browser where the app is.
+
+    Args:
+        root_path: path under which a proxy serves the app.
+    """
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Not found</title>'
+        f'<h1>There is no such page</h1><p><a href="{root_path}/">Open the app</a>, or read '
+        f'<a href="{root_path}/api/docs">what its API offers</a>.</p></html>'
+    )
+
+
 @contextmanager
 def as_gradio_errors() -> Iterator[None]:
     """Raise user errors as `gr.Error`, escaped because Gradio renders them as HTML."""

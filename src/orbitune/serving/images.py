@@ -1,5 +1,6 @@
-"""Images for the app: example tiles and attribution overlays."""
+"""Images for the app: previews, example tiles and attribution overlays."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +11,50 @@ from orbitune.inference.bundle import Bundle
 from orbitune.serving.storage import safe_name
 
 _DISPLAY_SIZE = 384  # pixels
-_HIGHLIGHT = np.array([255.0, 176.0, 0.0])
+_PREVIEW_SIDE = 640  # pixels, at most
+# Red, green, blue and opacity of a layer at evenly spaced attributions, the lowest first, in the colours of
+# matplotlib's inferno.
+_RAMP = [(22, 11, 57, 120), (120, 28, 109, 150), (229, 92, 48, 180), (252, 240, 150, 215)]
 
 
-def overlay_attribution(tile: np.ndarray, attribution: np.ndarray) -> np.ndarray:
-    """Return a grey tile, tinted orange where the attribution is high.
+def encode_preview(pixels: np.ndarray) -> bytes:
+    """Return pixels, uint8 (H, W, 3), as PNG of at most 640 pixels a side."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE), Image.Resampling.BOX)
+    return encode_png(image)
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """Return an image as PNG."""
+    content = io.BytesIO()
+    image.save(content, "png", compress_level=3)
+    return content.getvalue()
+
+
+def attribution_layer(attribution: np.ndarray) -> Image.Image:
+    """Return a layer over a tile, from violet (low) over orange to pale yellow (high).
+
+    Brightness rises with the attribution, so that it is read without colour vision too; low values are more
+    transparent.
 
     Args:
-        tile: uint8 (H, W, 3).
         attribution: float32 (h, w), 0..1.
 
     Returns:
-        uint8 (S, S, 3).
+        RGBA (S, S).
     """
     size = (_DISPLAY_SIZE, _DISPLAY_SIZE)
-    pixels = np.asarray(Image.fromarray(stretch_contrast(tile)).resize(size, Image.Resampling.NEAREST), float)
-    grey = pixels.mean(2, keepdims=True)
     smooth = Image.fromarray((255 * attribution).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    weight = np.asarray(smooth, float)[..., None] / 255
-    tinted = 0.6 * pixels + 0.4 * _HIGHLIGHT
-    return np.clip((1 - weight) * 0.7 * grey + weight * tinted, 0, 255).astype(np.uint8)
+    values, positions = np.arange(256), np.linspace(0, 255, len(_RAMP))
+    table = np.stack([np.interp(values, positions, channel) for channel in np.transpose(_RAMP)], axis=1)
+    return Image.fromarray(table.astype(np.uint8)[np.asarray(smooth)])
+
+
+def overlay_attribution(tile: np.ndarray, attribution: np.ndarray) -> np.ndarray:
+    """Return a tile, uint8 (H, W, 3), under its attribution layer, uint8 (S, S, 3)."""
+    layer = attribution_layer(attribution)
+    shown = Image.fromarray(tile).resize(layer.size, Image.Resampling.NEAREST).convert("RGBA")
+    return np.asarray(Image.alpha_composite(shown, layer).convert("RGB"))
 
 
 def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
@@ -38,35 +63,38 @@ def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
     return np.clip((pixels - low) * (230 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
 
 
-def write_example_tiles(bundle: Bundle | None, folder: Path) -> list[Path]:
+def write_example_tiles(bundle: Bundle | None, folder: Path) -> dict[Path, str]:
     """Write one validation tile per class as PNG; a tile with several labels is that of one of them.
 
-    Return no paths if there is no bundle, the data set is gone, or a PNG cannot hold its bands.
+    There are none if there is no bundle, the data set is gone, or a PNG cannot hold its bands.
 
     Args:
         bundle: the served model.
         folder: folder for the PNG files.
 
     Returns:
-        Paths of the files.
+        The class of each file.
     """
     from orbitune.evaluation.run_result import RunResult
     from orbitune.training.setup import prepare_training
 
     if bundle is None:
-        return []
+        return {}
     try:
         result = RunResult.load(bundle.folder.parent)
         setup = prepare_training(result.data_recipe, progress=False)
     except OrbituneError:
-        return []
+        return {}
     if not setup.tiles.is_rgb:
-        return []
-    files: dict[int, Path] = {}
+        return {}
+    taken: set[int] = set()  # indices in the data
+    labels: dict[Path, str] = {}
     validation = setup.splits["validation"]
     members = setup.tiles.membership[validation]
     for label, name in enumerate(setup.tiles.classes):
-        if other := [index for index in validation[members[:, label]].tolist() if index not in files]:
-            files[other[0]] = folder / safe_name(f"{label} {name}.png")
-            Image.fromarray(setup.tiles.read(np.array(other[:1]))[0]).save(files[other[0]])
-    return list(files.values())
+        if other := [index for index in validation[members[:, label]].tolist() if index not in taken]:
+            path = folder / safe_name(f"{label} {name}.png")
+            Image.fromarray(setup.tiles.read(np.array(other[:1]))[0]).save(path)
+            taken.add(other[0])
+            labels[path] = name
+    return labels

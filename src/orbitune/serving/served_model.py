@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -15,10 +14,13 @@ import numpy as np
 
 from orbitune.data.preview import rgb_preview
 from orbitune.data.transform import to_tensor
+from orbitune.errors import OrbituneError, counted
 from orbitune.evaluation.attribution import attribution_map
+from orbitune.extras import missing_modules
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.image_inputs import ImageInput, Name, decode_tile, to_tile
 from orbitune.inference.prediction import Prediction
+from orbitune.mapping.grid import valid_strides
 from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.options import MapOptions
 from orbitune.models.methods import find_method
@@ -27,45 +29,18 @@ from orbitune.serving.api.metrics import Metrics
 from orbitune.serving.engines.engine import Engine
 from orbitune.serving.engines.micro_batches import Answer, Compute, MicroBatcher
 from orbitune.serving.engines.model_copies import Workers
+from orbitune.serving.timed_prediction import ClassProbability, TimedPrediction
 from orbitune.serving.uploads import decode_image
 from orbitune.sources.decode import strict_decoding
 
+_MAX_STRIDES = 5  # offered; finer ones cost much and show little more
 _CHUNK = 64  # images predicted under one lock; then other requests get a turn
 
 
-@dataclass(frozen=True)
-class ClassProbability:
-    """The probability of one class.
+class NoAttributionError(OrbituneError):
+    """A model has no attribution maps."""
 
-    Attributes:
-        label: its name.
-        probability: calibrated, 0..1.
-        threshold: probability from which a tile has the class; None with one label a tile.
-    """
-
-    label: str
-    probability: float
-    threshold: float | None
-
-
-@dataclass(frozen=True)
-class TimedPrediction:
-    """A prediction and its latency.
-
-    Attributes:
-        prediction: labels with probabilities, or an error.
-        seconds: from the bytes of the file to the labels.
-        classes: all classes, the most probable first; none if there is an error.
-    """
-
-    prediction: Prediction
-    seconds: float
-    classes: tuple[ClassProbability, ...]
-
-    @property
-    def several_labels(self) -> bool:
-        """Return whether a tile may have several labels, or none: those that reach their thresholds."""
-        return any(each.threshold is not None for each in self.classes)
+    kind = "no_attribution"
 
 
 class ServedModel:
@@ -129,6 +104,39 @@ class ServedModel:
         head = f"{find_method(metadata.method).title} of {metadata.backbone.description}"
         classes = f"Classes: {', '.join(metadata.classes)}."
         return f"## {head}\n\n{classes}\n\nScores on the {metadata.data.split_name}:\n\n" + "\n".join(rows)
+
+    @property
+    def score(self) -> str | None:
+        """Return the test score with what it was measured on; None where there is none."""
+        metadata = self.bundle.metadata if self.bundle else None
+        if not metadata or not (test := metadata.scores.get("test")):
+            return None
+        score = " ".join(next(iter(test.cells().items())))
+        score += f", {counted(test.count, 'tile')} of the {metadata.data.split_name}"
+        return ". ".join(filter(None, [score, metadata.describe_seen("test")]))
+
+    @property
+    def map_strides(self) -> list[int]:
+        """Return the strides that a map may have, the default first; none where it makes no maps."""
+        if self.bundle is None or self.several_labels or missing_modules("geo"):
+            return []
+        tile = self.bundle.tile_size[0]
+        default = self.bundle.metadata.data.window or tile  # as `orbitune map`
+        return [default, *(each for each in valid_strides(tile)[:_MAX_STRIDES] if each != default)]
+
+    def preview(self, data: bytes) -> np.ndarray:
+        """Return an image as the model's decoder reads it, in colours, uint8 (H, W, 3).
+
+        Args:
+            data: the content of an image file.
+
+        Raises:
+            BadImageError: it is no usable image, or lacks a band.
+        """
+        spec = self.engine.spec
+        with strict_decoding():
+            pixels = decode_image(data, self.engine.bands or (None if spec.is_rgb else spec.bands))
+        return rgb_preview(pixels, spec.bands)
 
     def predict_image(self, data: bytes, top_k: int | None = None) -> TimedPrediction:
         """Predict the labels of one image.
@@ -238,7 +246,7 @@ class ServedModel:
             for place in probabilities.argsort(kind="stable")[::-1].tolist()
         )
 
-    def compute_attribution(self, data: bytes, label: str) -> tuple[np.ndarray, np.ndarray] | None:
+    def compute_attribution(self, data: bytes, label: str) -> tuple[np.ndarray, np.ndarray]:
         """Return a tile at the model's input size and its attribution map for a label.
 
         Args:
@@ -247,14 +255,20 @@ class ServedModel:
 
         Returns:
             The tile in colours, uint8 (H, W, 3), and the attribution, float32 (h, w) in 0..1, one value per
-            patch; see `orbitune.evaluation.attribution`. None where the backbone's family has no map, and
-            for an ONNX file alone.
+            patch; see `orbitune.evaluation.attribution`.
+
+        Raises:
+            NoAttributionError: the backbone's family has no map, or there is no backbone beside an ONNX file.
+            BadImageError: it is no usable image, or lacks a band.
         """
         if self.bundle is None:
-            return None
-        family, model = self._reference_model
+            raise NoAttributionError("An ONNX file has no attribution map.")
+        try:
+            family, model = self._reference_model
+        except OrbituneError as error:  # an ONNX file is served without the backbone, which this needs
+            raise NoAttributionError(f"There is no attribution map: {error}") from None
         if model is None:
-            return None
+            raise NoAttributionError("This model's backbone has no attribution map.")
         used = self.bundle.metadata.preprocessing
         with strict_decoding():
             image = ImageInput("", partial(decode_image, data))

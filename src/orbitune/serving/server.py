@@ -18,9 +18,9 @@ MAX_HEAD_BYTES = 32 * 1024
 
 def serve(
     service: PredictionService,
-    host: str,
+    sockets: list[socket.socket],
     *,
-    port: int,
+    host: str,
     login: tuple[str, str] | None = None,
     hosts: AllowedHosts | None = None,
     root_path: str = "",
@@ -30,15 +30,12 @@ def serve(
 
     Args:
         service: the models to serve.
-        host: address or name to listen on.
-        port: 0 for any free port.
+        sockets: of `listening`: open before the models are loaded, so that a taken port is told at once.
+        host: address or name that they listen on.
         login: user and password that every request must bring; None for none.
         hosts: host names to answer to; those of `host` by default.
         root_path: path under which a proxy serves the app.
         on_ready: called with the app's address once the server listens.
-
-    Raises:
-        OrbituneError: the port is taken, or the address does not belong to this machine.
     """
     import uvicorn
 
@@ -47,7 +44,6 @@ def serve(
 
     hosts = hosts or AllowedHosts.for_address(host)
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(each) for each in open_sockets(host, port)]
         stack.callback(service.close)
         stack.enter_context(_exit_on_sigterm())
         # Around all threads that decode: warning filters apply to the whole process.
@@ -70,6 +66,13 @@ def serve(
         )
         on_ready(f"http://{url_host(host)}:{sockets[0].getsockname()[1]}")
         GracefulServer(config).run(sockets)
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Yield the sockets of `open_sockets`, and close them at the end."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(each) for each in open_sockets(host, port)]
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:

@@ -5,19 +5,35 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 from orbitune.resources import core_count
+from orbitune.serving.api.image_routes import add_image_routes, code_samples
 from orbitune.serving.api.reference_page import render_reference
-from orbitune.serving.api.schemas import ErrorBody, HealthBody, PredictionBody, PredictionsBody
-from orbitune.serving.api.sent_images import MAX_FILES, SEVERAL, read_images, usage
+from orbitune.serving.api.schemas import (
+    ErrorBody,
+    HealthBody,
+    ModelBody,
+    ModelsBody,
+    PredictionBody,
+    PredictionsBody,
+)
+from orbitune.serving.api.sent_images import MAX_FILES, SEVERAL, check_parameters, read_images, usage
 from orbitune.serving.engines.micro_batches import QueueFullError
 from orbitune.serving.error_handling import ApiError, error_body
 from orbitune.serving.service import PredictionService, UnknownModelError
 from orbitune.settings_errors import describe_fields
-from orbitune.suggestions import unknown
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
-PATHS = ("/api/predict", "/api/health", "/api/metrics", "/api/openapi.json", "/api/docs")
+PATHS = (
+    "/api/predict",
+    "/api/preview",
+    "/api/attribution",
+    "/api/models",
+    "/api/health",
+    "/api/metrics",
+    "/api/openapi.json",
+    "/api/docs",
+)
 _BINARY = {"type": "string", "format": "binary"}
 _FORMS = [
     {"required": ["file"], "properties": {"file": _BINARY}},
@@ -50,7 +66,6 @@ _DESCRIPTION = (
     "new one. Errors are one sentence, `detail`, and one word for programs, `kind`. In examples, `$URL` is "
     "the address of the service."
 )
-_PARAMETERS = ("model", "top_k")
 _RESTARTING = "A process that computes has ended; another one takes its place"
 # Commands by path, as an extension of OpenAPI that other readers know too.
 _EXAMPLES = {
@@ -59,6 +74,7 @@ _EXAMPLES = {
         "curl -F file=@tile.png '$URL/api/predict?top_k=1'",
         "curl -F files=@a.png -F files=@b.png $URL/api/predict",
     ),
+    "/api/models": ("curl $URL/api/models",),
     "/api/health": ("curl --fail $URL/api/health",),
     "/api/metrics": ("curl $URL/api/metrics",),
 }
@@ -66,7 +82,7 @@ _EXAMPLES = {
 
 def _example(path: str) -> dict[str, Any]:
     """Return the commands of a path as a part of its OpenAPI operation."""
-    return {"x-codeSamples": [{"lang": "Shell", "source": command} for command in _EXAMPLES[path]]}
+    return code_samples(*_EXAMPLES[path])
 
 
 def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str = "") -> None:
@@ -126,8 +142,7 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
             ),
         ] = None,
     ) -> Response:
-        if foreign := [name for name in request.query_params if name not in _PARAMETERS]:
-            raise ApiError(422, unknown("parameter", foreign[0], known=_PARAMETERS))
+        check_parameters(request, ("model", "top_k"))
         try:
             chosen = service.get_model(model)
             sent = await read_images(request, address_of(request))
@@ -144,6 +159,18 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
         if body.error:
             raise ApiError(422, body.error, kind="unreadable_image")
         return _respond(body)
+
+    add_image_routes(app, service, errors=errors)
+
+    @app.get(
+        "/api/models",
+        summary="Models of the service",
+        description="Classes, thresholds, bands, size and test score of each.",
+        response_description="The default model is the first",
+        openapi_extra=_example("/api/models"),
+    )
+    def models() -> ModelsBody:
+        return ModelsBody(models=[ModelBody.of(name, model) for name, model in service.models.items()])
 
     @app.head("/api/health", include_in_schema=False)
     @app.get(

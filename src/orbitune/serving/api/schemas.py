@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from orbitune.serving.served_model import TimedPrediction
+from orbitune.serving.served_model import ServedModel
+from orbitune.serving.timed_prediction import TimedPrediction
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -96,6 +97,47 @@ class PredictionsBody(_Body):
     )
 
     predictions: list[PredictionBody] = Field(description="One for each file")
+
+
+class ModelBody(_Body):
+    """A model of the service."""
+
+    name: str = Field(description="Its name in requests", examples=["land-cover"])
+    classes: list[str] = Field(description="Class names")
+    thresholds: list[Probability] | None = Field(
+        description="Probability from which an image has each class; null for one label an image"
+    )
+    ood_threshold: float | None = Field(
+        description="Distance above which an image is *not sure*; null where the model has no OOD detector",
+        examples=[31.5],
+    )
+    bands: list[str] = Field(description="Bands that it reads, in order")
+    bytes: int = Field(description="Size of its files")
+    score: str | None = Field(description="Test score and what it was measured on; null where there is none")
+    map_strides: list[int] = Field(
+        description="Strides that a map may have, in pixels, the default first; none where it makes no maps"
+    )
+
+    @classmethod
+    def of(cls, name: str, model: ServedModel) -> "ModelBody":
+        """Return the body for a model."""
+        thresholds = model.engine.rule.decision.thresholds
+        return cls(
+            name=name,
+            classes=list(model.classes),
+            thresholds=thresholds and list(thresholds),
+            ood_threshold=model.engine.rule.ood_threshold,
+            bands=list(model.engine.spec.bands),
+            bytes=model.engine.size,
+            score=model.score,
+            map_strides=model.map_strides,
+        )
+
+
+class ModelsBody(_Body):
+    """The models of the service; the first is the default."""
+
+    models: list[ModelBody]
 
 
 class HealthBody(_Body):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from orbitune.errors import one_line
 from orbitune.serving.error_handling import ApiError
+from orbitune.suggestions import unknown
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -34,6 +35,16 @@ class SentImages:
 def usage(address: str) -> str:
     """Return one line that says how to send images to the service at an address."""
     return _USAGE.format(url=f"{address}/api/predict")
+
+
+def check_parameters(request: "Request", known: tuple[str, ...]) -> None:
+    """Check the query of a request.
+
+    Raises:
+        ApiError: it has a parameter that is not one of these.
+    """
+    if foreign := [name for name in request.query_params if name not in known]:
+        raise ApiError(422, unknown("parameter", foreign[0], known=known))
 
 
 async def read_images(request: "Request", address: str) -> SentImages:

@@ -1,4 +1,4 @@
-"""Authentication: a cookie for the pages, HTTP Basic for the JSON endpoint."""
+"""Authentication: the cookie of a session, and for the JSON API also HTTP Basic."""
 
 import base64
 import binascii
@@ -19,8 +19,9 @@ MAX_WAIT = 300  # seconds; each further failure doubles the wait, from 1
 FORGET_AFTER = 3600  # seconds without a failure, after which the count restarts
 MAX_CLIENTS = 10_000  # remembered; beyond that, the one with the oldest failure is dropped
 
-# Needed by the sign-in page.
-_PUBLIC_PATHS = ("/gradio_api/theme.css", "/gradio_api/user", "/gradio_api/login_check")
+# Need no session: Gradio's clients ask them whether there is one.
+_PUBLIC_PATHS = ("/gradio_api/user", "/gradio_api/login_check")
+_SESSION_PATHS = ("/gradio_api/", "/map/", "/app/examples", "/app/card")
 
 _client: ContextVar[str] = ContextVar("client", default="")
 
@@ -104,7 +105,7 @@ class Authenticator:
         return correct
 
     def check_form(self, user: str, password: str) -> bool:
-        """Check the user and password of Gradio's sign-in page.
+        """Check the user and password of the sign-in form.
 
         Raises:
             HTTPException: status 429, if the client has to wait first.
@@ -131,7 +132,7 @@ def _equal(one: str, other: str) -> bool:
 
 
 class AuthenticationMiddleware:
-    """ASGI middleware that requires a sign-in, except for the sign-in page."""
+    """ASGI middleware that requires a sign-in, except for the page that has the form for it."""
 
     def __init__(self, app: App, authenticator: Authenticator) -> None:
         self._app, self._authenticator = app, authenticator
@@ -145,17 +146,18 @@ class AuthenticationMiddleware:
         path = scope["path"]
         if path.startswith("/api/"):
             try:
-                if not self._has_basic_auth(scope):
-                    refusal = error_response(
-                        401, "User and password are needed.", headers={"WWW-Authenticate": "Basic"}
-                    )
+                if not (self._authenticator.has_signed_in(scope) or self._has_basic_auth(scope)):
+                    # The page has a form of its own: a browser would open a second one over it.
+                    from_page = b"x-requested-with" in dict(scope["headers"])
+                    challenge = {} if from_page else {"WWW-Authenticate": "Basic"}
+                    refusal = error_response(401, "User and password are needed.", headers=challenge)
                     await refusal(scope, receive, send)
                     return
             except TooManyAttemptsError as error:
                 refusal = error_response(429, str(error), headers={"Retry-After": str(error.seconds)})
                 await refusal(scope, receive, send)
                 return
-        elif path.startswith(("/gradio_api/", "/map/")) and not self._may_open(scope):
+        elif path.startswith(_SESSION_PATHS) and not self._may_open(scope):
             await error_response(401, "Sign in first.")(scope, receive, send)
             return
         await self._app(scope, receive, _CookieFilter(scope, send) if path.startswith("/login") else send)

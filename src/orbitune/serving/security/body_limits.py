@@ -12,6 +12,7 @@ MAX_BYTES_ON_DISK = 2**30  # of all incomplete uploads
 MAX_BYTES_WITHOUT_FILES = 2**20  # of a body on any other path
 _DRAIN_SECONDS = 2.0  # for which a refused body is still read, so that its sender sees the response
 UPLOAD = "/gradio_api/upload"
+IMAGE_PATHS = ("/api/predict", "/api/preview", "/api/attribution")
 _CLOSE = {"connection": "close"}  # the rest of the body is not read
 
 
@@ -68,13 +69,13 @@ class BodyLimitMiddleware:
 
     Args:
         app: the next ASGI app.
-        max_image_bytes: of an image sent to the JSON endpoint.
+        max_image_bytes: of an image sent to the API.
         max_upload_bytes: of an upload of the pages.
     """
 
     def __init__(self, app: App, *, max_image_bytes: int, max_upload_bytes: int) -> None:
         self._app = app
-        self._limits = {"/api/predict": max_image_bytes, UPLOAD: max_upload_bytes}
+        self._limits = {UPLOAD: max_upload_bytes, **dict.fromkeys(IMAGE_PATHS, max_image_bytes)}
         self._memory, self._disk = ByteBudget(MAX_BYTES_IN_MEMORY), ByteBudget(MAX_BYTES_ON_DISK)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

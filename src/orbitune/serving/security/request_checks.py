@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import re
-import secrets
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from orbitune.serving.error_handling import error_body
+from orbitune.serving.error_handling import error_body, missing_page
 from orbitune.serving.security.allowed_hosts import AllowedHosts
 
 Scope = MutableMapping[str, Any]
@@ -20,15 +19,18 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 log = logging.getLogger("orbitune.app")
 EVENT_STREAM = "event stream"  # name of the task of a request that is answered with one
 
-# Paths that the pages and Gradio's clients need. Gradio has more: a proxy, a component server, an editor.
+# Paths of the app's page and API, and those that Gradio's clients need. Gradio has more: a page, a proxy, a
+# component server, an editor.
 _GET_PATHS = re.compile(
-    r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/logout|/(static|assets|svelte)/.+|"
+    r"/|/app/(examples|card|examples/[\w .,()+-]+|[\w-]+\.(js|css|svg))|/config/?|/logout|"
     r"/map/[0-9a-f]{32}/(map\.json|(scene|labels)/\d{1,2}/\d{1,6}/\d{1,6}\.(webp|bin))?|/map-assets/[a-z.]+|"
-    r"/api/(predict|health|metrics|openapi\.json|docs)|/gradio_api/(info/?|openapi\.json|theme\.css|user/?|login_check/?|app_id/?|startup-events|upload_progress|"
+    r"/api/(predict|models|health|metrics|openapi\.json|docs)|"
+    r"/gradio_api/(info/?|openapi\.json|user/?|login_check/?|app_id/?|startup-events|upload_progress|"
     r"queue/status|queue/data|heartbeat/[\w-]+|call/(v2/)?\w+/[\w-]+|file=.+)"
 )
 _POST_PATHS = re.compile(
-    r"/login/?|/api/predict|/gradio_api/(upload|queue/join|call/(v2/)?\w+/?|cancel|reset/?)"
+    r"/login/?|/api/(predict|preview|attribution)|"
+    r"/gradio_api/(upload|queue/join|call/(v2/)?\w+/?|cancel|reset/?)"
 )
 _ALLOWED = {"GET": _GET_PATHS, "HEAD": _GET_PATHS, "POST": _POST_PATHS}
 _HEADERS = {
@@ -40,9 +42,8 @@ _HEADERS = {
 }
 _NO_CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _PAGE_POLICY = (
-    "default-src 'self'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' blob:; connect-src 'self'; "
-    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "frame-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 _REFERENCE_PAGE = "/api/docs"  # has no scripts
 _REFERENCE_POLICY = (
@@ -81,7 +82,7 @@ class RequestCheckMiddleware:
             await self._app(scope, receive, send)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        guarded = _GuardedResponse(scope, send)
+        guarded = _GuardedResponse(scope, send, root_path=self._root_path)
         try:
             if refusal := self._refusal(scope):
                 await error_response(*refusal)(scope, receive, guarded.send)
@@ -127,37 +128,35 @@ class RequestCheckMiddleware:
 
 
 class _GuardedResponse:
-    """ASGI `send` that adds security headers, and a nonce to the scripts of a page."""
+    """ASGI `send` that adds security headers, and tells a browser where the app is if a page is missing."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, *, root_path: str) -> None:
         self.started = False
         self._task = asyncio.current_task()
         self._events = False  # an event stream has begun and not ended
-        self._send, self._file = send, scope["path"].startswith("/gradio_api/file=")
-        self._map = _MAP_PAGE.fullmatch(scope["path"]) is not None
-        self._reference = scope["path"] == _REFERENCE_PAGE
-        self._nonce = secrets.token_urlsafe(16) if scope["path"] == "/" else None
-        self._page: Message | None = None
-        self._body = b""
-        # Gradio builds addresses from x-gradio-server. Compression must wait until a page has its nonces.
-        dropped = {b"x-gradio-server", *([b"accept-encoding"] if self._nonce else [])}
-        scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in dropped]
+        self._send, self._root_path = send, root_path
+        self._policy = _policy_of(scope["path"])
+        self._framed = self._policy == _MAP_POLICY
+        accepted = dict(_headers(scope)).get("accept", "")
+        self._reads_pages = scope["method"] == "GET" and "text/html" in accepted
+        self._replaced = False  # the body of a response that a page stands for
+        # Gradio builds addresses from x-gradio-server.
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"x-gradio-server"]
 
     async def send(self, message: Message) -> None:
         """Pass a message on."""
+        if self._replaced:
+            return
         if message["type"] == "http.response.body" and not message.get("more_body"):
             self._events = False
         if message["type"] == "http.response.start":
             self.started = True
-            self._page = self._start(message)
-            if self._page is None:
-                await self._send(message)
-        elif self._page is None:
-            await self._send(message)
-        else:
-            self._body += message.get("body", b"")
-            if not message.get("more_body"):
-                await self._send_page(self._page)
+            if message["status"] == 404 and self._reads_pages:
+                self._replaced = True
+                await self._send_pointer()
+                return
+            self._start(message)
+        await self._send(message)
 
     async def end_events(self) -> None:
         """End an interrupted event stream properly: all events sent so far are complete."""
@@ -167,8 +166,16 @@ class _GuardedResponse:
             with anyio.move_on_after(1):  # in case the client does not read
                 await self.send({"type": "http.response.body", "body": b""})
 
-    def _start(self, message: Message) -> Message | None:
-        """Set the headers; return the message if it has to wait for the complete page."""
+    async def _send_pointer(self) -> None:
+        body = missing_page(self._root_path).encode()
+        pairs = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+        start: Message = {"type": "http.response.start", "status": 404, "headers": pairs}
+        self._start(start)
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": body})
+
+    def _start(self, message: Message) -> None:
+        """Set the headers."""
         from starlette.datastructures import MutableHeaders
 
         headers = MutableHeaders(raw=list(message.get("headers", [])))
@@ -178,22 +185,21 @@ class _GuardedResponse:
         self._events = headers.get("content-type", "").startswith("text/event-stream")
         if self._events and self._task:
             self._task.set_name(EVENT_STREAM)
-        page = self._nonce and headers.get("content-type", "").startswith("text/html")
-        closed = f"sandbox; {_NO_CONTENT_POLICY}" if self._file else _NO_CONTENT_POLICY
-        if self._reference:
-            closed = _REFERENCE_POLICY
-        if self._map:
-            headers["x-frame-options"], closed = "SAMEORIGIN", _MAP_POLICY
-        headers["content-security-policy"] = _PAGE_POLICY.format(nonce=self._nonce) if page else closed
+        if self._framed:
+            headers["x-frame-options"] = "SAMEORIGIN"
+        headers["content-security-policy"] = self._policy
         message["headers"] = headers.raw
-        return message if page else None
 
-    async def _send_page(self, start: Message) -> None:
-        body = self._body.replace(b"<script", f'<script nonce="{self._nonce}"'.encode())
-        length = [(b"content-length", str(len(body)).encode())]
-        start["headers"] = [pair for pair in start["headers"] if pair[0] != b"content-length"] + length
-        await self._send(start)
-        await self._send({"type": "http.response.body", "body": body})
+
+def _policy_of(path: str) -> str:
+    """Return the content security policy of the response for a path."""
+    if path == "/":
+        return _PAGE_POLICY
+    if path == _REFERENCE_PAGE:
+        return _REFERENCE_POLICY
+    if _MAP_PAGE.fullmatch(path):
+        return _MAP_POLICY
+    return f"sandbox; {_NO_CONTENT_POLICY}" if path.startswith("/gradio_api/file=") else _NO_CONTENT_POLICY
 
 
 def error_response(

@@ -1,4 +1,4 @@
-"""The app's map page: from a GeoTIFF to a map and its files, and refusals."""
+"""The app's maps: from a GeoTIFF to a map and its files, and refusals."""
 
 import re
 import shutil
@@ -14,8 +14,8 @@ from served_app import serving
 from orbitune.errors import DataError, OrbituneError
 from orbitune.mapping.map_report import MapMetadata, MapReport
 from orbitune.mapping.options import MapOptions
-from orbitune.serving import map_page, point_uploads, uploads
-from orbitune.serving.map_page import map_upload, parse_options
+from orbitune.serving import map_function, point_uploads, uploads
+from orbitune.serving.map_function import map_upload, parse_options
 from orbitune.serving.map_viewer import write_view
 from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
@@ -95,9 +95,9 @@ def test_a_client_gets_the_viewer_the_areas_and_all_files(address, tmp_path):
     viewer, words, table, download = Client(address, verbose=False).predict(
         handle_file(scene), "1,2,3", "", 16, "bundle", api_name="/map"
     )
-    assert re.search(r'<iframe src="/map/[0-9a-f]{32}/"', viewer)
+    assert re.search(r'<iframe src="map/[0-9a-f]{32}/"', viewer)
     assert "labels: every 16 pixels" in words
-    assert all(f"</i>class_{number}</th>" in table for number in range(3))
+    assert all(f"</svg>class_{number}</th>" in table for number in range(3))
     assert re.search(r"<td>\d+<small>\d+ to \d+</small></td>", table)
     with zipfile.ZipFile(download["value"] if isinstance(download, dict) else download) as packed:
         assert packed.namelist() == [
@@ -227,6 +227,14 @@ def test_a_client_gets_one_line_with_the_error(address, scene):
         Client(address, verbose=False).predict(handle_file(scene), api_name="/map")
 
 
+def test_a_stride_that_takes_the_servers_time_is_refused(address, scene):
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    with pytest.raises(AppError, match=r"The stride must be one of \d+"):
+        Client(address, verbose=False).predict(handle_file(scene), "", "", 1, "bundle", api_name="/map")
+
+
 def test_nothing_of_a_map_remains_but_archive_and_viewer(service, scene, storage, tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
@@ -296,7 +304,7 @@ def test_nor_is_it_opened_later_by_another_driver(service, scene, storage, monke
     other = scene.with_name("other.tif")
     with rasterio.open(scene) as file:
         copy(file, other, driver="VRT")
-    monkeypatch.setattr(map_page, "check_scene", lambda *_: None)
+    monkeypatch.setattr(map_function, "check_scene", lambda *_: None)
     assert refusal(service, other, storage).startswith("Cannot open other.tif")
     metadata = MapMetadata.model_construct(bands=(1, 2, 3), resolution_metres=10.0)
     report = MapReport.model_construct(metadata=metadata)
@@ -347,7 +355,7 @@ def api_names(app):
     return pages.get_blocks().get_api_info()["named_endpoints"]
 
 
-def test_without_rasterio_the_app_has_no_such_tab(service, monkeypatch):
+def test_without_rasterio_there_is_no_such_function(service, monkeypatch):
     from orbitune.serving.app import create_app
 
     assert "/map" in api_names(create_app(service))

@@ -1,22 +1,22 @@
-"""Pages of the app: one tile, many tiles, map, model comparison, model card."""
+"""Functions of Gradio's API: one tile, many tiles, map, model comparison."""
 
 import csv
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import OrbituneError, counted, one_line, printable
+from orbitune.errors import OrbituneError, one_line, printable
+from orbitune.extras import missing_modules
 from orbitune.inference.output_formats import cell
 from orbitune.inference.prediction import Prediction
 from orbitune.serving.error_handling import as_gradio_errors, hide_folders
-from orbitune.serving.images import overlay_attribution, write_example_tiles
-from orbitune.serving.map_page import add_map_tab, has_map_dependencies
-from orbitune.serving.served_model import ServedModel, TimedPrediction
+from orbitune.serving.images import overlay_attribution
+from orbitune.serving.map_function import add_map_function
+from orbitune.serving.served_model import NoAttributionError, ServedModel
 from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
-from orbitune.serving.uploads import MAX_FILES_AT_ONCE
+from orbitune.serving.timed_prediction import TimedPrediction
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import read_file
 from orbitune.sources.labels.label_sets import SEPARATORS, join_labels
@@ -25,89 +25,55 @@ if TYPE_CHECKING:
     from orbitune.serving.security.restricted_blocks import RestrictedBlocks
 
 _MARKUP = re.compile(r"[\\`*\[\]<>#!|&~^$]|:(?=//)|(?<![^\W_])_|_(?![^\W_])")
-_MAX_ROWS = 200  # of the table on the batch page; the CSV file has all rows
+_MAX_ROWS = 200  # of the table; the CSV file has all rows
 _TOP_CLASSES, _BARS = 3, 20  # classes of a tile with their probabilities: with one label, and with several
 _HEADER = ["file", "label", "probability", "sure", "problem"]
 
 
-def build_pages(service: PredictionService, storage: Storage, *, root_path: str = "") -> "RestrictedBlocks":
-    """Return the Gradio blocks with all tabs.
+def build_functions(service: PredictionService, storage: Storage) -> "RestrictedBlocks":
+    """Return Gradio blocks with the functions that `gradio_client` can call.
+
+    Their components state the types of inputs and outputs; the app's own page shows none of them.
 
     Args:
         service: the models.
         storage: where uploads and results are kept.
-        root_path: path under which a proxy serves the app.
     """
     import gradio as gr
 
     from orbitune.serving.security.restricted_blocks import RestrictedBlocks
 
     names = list(service.models)
-    with RestrictedBlocks(title="Orbitune", analytics_enabled=False) as pages:
-        gr.Markdown("# Orbitune\nClassify satellite image tiles.")
-        model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, interactive=True)
-        with gr.Tab("One tile"):
-            _add_tile_tab(service, model, storage=storage)
-        with gr.Tab("Batch"):
-            _add_batch_tab(service, model, storage=storage)
-        if has_map_dependencies() and all(each.bundle for each in service.models.values()):
-            with gr.Tab("Map"):
-                add_map_tab(service, model, root_path=root_path, storage=storage)
+    with RestrictedBlocks(title="Orbitune", analytics_enabled=False) as functions:
+        model = gr.Dropdown(names, value=names[0], label="Model")
+        _add_predict(service, model)
+        _add_predict_many(service, model, storage=storage)
+        if not missing_modules("geo") and all(each.bundle for each in service.models.values()):
+            add_map_function(service, model, storage=storage)
         if len(names) > 1:
-            with gr.Tab("Compare"):
-                _add_compare_tab(service, model)
-        with gr.Tab("Model card"):
-            card = gr.Markdown(service.get_model(None).card)
-            model.change(lambda name: service.get_model(name).card, model, card, api_visibility="private")
-    pages.use_storage(storage)
-    return pages
+            _add_compare(service, model)
+    functions.use_storage(storage)
+    return functions
 
 
-def _add_tile_tab(service: PredictionService, model: Any, *, storage: Storage) -> None:
+def _add_predict(service: PredictionService, model: Any) -> None:
     import gradio as gr
 
-    with gr.Row():
-        with gr.Column(min_width=280):
-            image = _image_input()
-        with gr.Column(min_width=280):
-            verdict = gr.Markdown(elem_id="verdict")
-            probabilities = _probability_bars(service, None)
-            attribution = gr.Image(label="Attribution", interactive=False, buttons=[], height=256)
-    if examples := write_example_tiles(service.get_model(None).bundle, storage.examples):
-        gr.Examples([[str(file)] for file in examples], [image], label="Examples from validation")
+    inputs = [_image_input(), model]
+    attribution = gr.Image(label="Attribution")
+    outputs = [gr.Markdown(label="Verdict"), gr.Label(label="Calibrated probability"), attribution]
 
     def show(path: str | None, name: str | None) -> tuple[Any, ...]:
         return _predict_tile(service, path, name=name)
 
-    inputs, outputs = [image, model], [verdict, probabilities, attribution]
-    image.change(show, inputs, outputs, api_name="predict")
-    model.change(show, inputs, outputs, api_visibility="private")
-    model.change(partial(_probability_bars, service), model, probabilities, api_visibility="private")
-
-
-def _probability_bars(service: PredictionService, name: str | None) -> Any:
-    """Return the bars of a model's probabilities, empty.
-
-    Their heading is the most probable class, which of several labels may be below its threshold.
-    """
-    import gradio as gr
-
-    heading = not service.get_model(name).several_labels
-    return gr.Label(label="Calibrated probability", show_label=True, show_heading=heading)
+    gr.Button().click(show, inputs, outputs, api_name="predict")
 
 
 def _image_input() -> Any:
     import gradio as gr
 
     # `filepath` passes the file on as sent: Gradio would decode it without limits and reduce 16 bits to 8.
-    return gr.Image(
-        type="filepath",
-        image_mode=None,
-        sources=["upload", "clipboard"],
-        label="Tile",
-        height=256,
-        buttons=[],
-    )
+    return gr.Image(type="filepath", image_mode=None, label="Tile")
 
 
 def _predict_tile(service: PredictionService, path: str | None, *, name: str | None) -> tuple[Any, ...]:
@@ -128,11 +94,8 @@ def _explain(model: ServedModel, data: bytes, label: str) -> tuple[Any, str]:
     """Return a tile's attribution overlay, None where there is none, and a remark on it as Markdown."""
     try:
         explained = model.compute_attribution(data, label)
-    except OrbituneError as error:  # an ONNX file is served without the backbone, which this needs
-        return None, f"There is no attribution map: {escape_markdown(hide_folders(str(error)))}"
-    if explained is None:
-        whose = "This model's backbone" if model.bundle else "An ONNX file"
-        return None, f"{whose} has no attribution map."
+    except NoAttributionError as error:
+        return None, escape_markdown(hide_folders(str(error)))
     remark = f"The attribution is that of {escape_markdown(label)}." if model.several_labels else ""
     return overlay_attribution(*explained), remark
 
@@ -177,15 +140,12 @@ def _describe_labels(answer: TimedPrediction, latency: str) -> str:
     return f"**{'; '.join(labels)}.** ({latency})"
 
 
-def _add_batch_tab(service: PredictionService, model: Any, *, storage: Storage) -> None:
+def _add_predict_many(service: PredictionService, model: Any, *, storage: Storage) -> None:
     import gradio as gr
 
-    label = f"Images (at most {MAX_FILES_AT_ONCE:,}), or a zip of images"
-    files = gr.File(file_count="multiple", label=label)
-    start = gr.Button("Classify", variant="primary")
-    summary = gr.Markdown()
-    table = gr.Dataframe(headers=_HEADER, interactive=False, wrap=True)
-    download = gr.DownloadButton("Download the table (CSV)", visible=False)
+    files = gr.File(file_count="multiple", label="Images, or a zip of images")
+    table = gr.Dataframe(headers=_HEADER)
+    outputs = [gr.Markdown(label="Summary"), table, gr.DownloadButton("Table (CSV)")]
 
     def classify(paths: list[str] | None, name: str | None) -> Iterator[Any]:
         with as_gradio_errors():
@@ -193,7 +153,7 @@ def _add_batch_tab(service: PredictionService, model: Any, *, storage: Storage) 
                 service, [Path(path) for path in paths or []], storage=storage, name=name
             )
 
-    start.click(classify, [files, model], [summary, table, download], api_name="predict_many")
+    gr.Button().click(classify, [files, model], outputs, api_name="predict_many")
 
 
 def _classify_files(
@@ -247,13 +207,10 @@ def _summarise(counts: dict[str, int]) -> str:
     )
 
 
-def _add_compare_tab(service: PredictionService, model: Any) -> None:
+def _add_compare(service: PredictionService, model: Any) -> None:
     import gradio as gr
 
-    gr.Markdown("Classify one tile with every model that has the same classes.")
-    image = _image_input()
-    header = ["model", "label", "probability", "time, ms", "on disk, MB", "test score"]
-    table = gr.Dataframe(headers=header, interactive=False, wrap=True)
+    table = gr.Dataframe(headers=["model", "label", "probability", "time, ms", "on disk, MB", "test score"])
 
     def compare(path: str | None, name: str | None) -> list[list[Any]]:
         if path is None:
@@ -263,7 +220,7 @@ def _add_compare_tab(service: PredictionService, model: Any) -> None:
             models = service.models_with_same_classes(name)
             return [_comparison_row(other, each, data=data) for other, each in models.items()]
 
-    image.change(compare, [image, model], table, api_name="compare")
+    gr.Button().click(compare, [_image_input(), model], table, api_name="compare")
 
 
 def _comparison_row(name: str, model: ServedModel, *, data: bytes) -> list[Any]:
@@ -271,11 +228,5 @@ def _comparison_row(name: str, model: ServedModel, *, data: bytes) -> list[Any]:
     labels = answer.prediction.labels[: None if answer.several_labels else 1]
     label = join_labels([label for label, _ in labels])
     probability = SEPARATORS[0].join(f"{each:.1%}" for _, each in labels)
-    score = ""
-    metadata = model.bundle.metadata if model.bundle else None
-    if metadata and (test := metadata.scores.get("test")):
-        score = " ".join(next(iter(test.cells().items())))
-        score += f", {counted(test.count, 'tile')} of the {metadata.data.split_name}"
-        score = ". ".join(filter(None, [score, metadata.describe_seen("test")]))
     latency = f"{1000 * answer.seconds:.0f}"
-    return [name, label, probability, latency, f"{model.engine.size / 1e6:.2f}", score]
+    return [name, label, probability, latency, f"{model.engine.size / 1e6:.2f}", model.score or ""]

@@ -1,4 +1,4 @@
-"""The map page: upload a scene, get the map over it, its areas, and the files."""
+"""The map of an uploaded scene: the viewer, its areas, and the files."""
 
 import re
 import tempfile
@@ -9,13 +9,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from orbitune.data.georeference import RESOLUTION
 from orbitune.errors import OrbituneError
-from orbitune.extras import missing_modules
 from orbitune.mapping.areas.class_map import ClassMap
 from orbitune.mapping.areas.estimation import add_reference
 from orbitune.mapping.areas.reference_points import ReferencePoints
-from orbitune.mapping.grid import NOT_SURE, valid_strides
+from orbitune.mapping.grid import NOT_SURE
 from orbitune.mapping.map_report import MapReport
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.legend import class_colours
@@ -28,10 +26,9 @@ from orbitune.serving.point_uploads import copy_points
 from orbitune.serving.served_model import ServedModel
 from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
-from orbitune.serving.uploads import MAX_SCENE_SIDE, SCENE_DRIVER, check_scene
+from orbitune.serving.uploads import SCENE_DRIVER, check_scene
 from orbitune.sources.band_names import parse_bands
 
-_MAX_STRIDES = 5  # offered; finer ones cost much and show little more
 _CAMEL = re.compile("(?<=[a-z])(?=[A-Z])")  # where a name such as SeaLake may wrap
 _PAGE_LABELS = {  # command-line options in messages -> labels of the page
     "--bands": "Bands",
@@ -41,28 +38,6 @@ _PAGE_LABELS = {  # command-line options in messages -> labels of the page
     ", or use --no-not-sure": "",
     " Name one with --field.": "",
 }
-CSS = """
-#viewer iframe { display: block; width: 100%; height: min(560px, 75vh);
-  border: 1px solid var(--border-color-primary); border-radius: 6px; }
-#viewer a { font-size: 0.85rem; }
-#areas { overflow-x: auto; }
-#areas table { width: 100%; margin: 0; border: 0; border-collapse: collapse; font-size: 0.9rem; }
-#areas tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
-#areas thead th { overflow-wrap: normal; word-break: normal; }
-#areas th, #areas td { border: 0; padding: 0.25rem 0.35rem; text-align: right; font-weight: normal; }
-#areas th:first-child { min-width: 8.5em; text-align: left; overflow-wrap: break-word; }
-#areas tbody th { position: relative; padding-left: 1.8em; }
-#areas td { white-space: nowrap; font-variant-numeric: tabular-nums; }
-#areas small { display: block; color: var(--body-text-color-subdued); }
-#areas .absent { opacity: 0.45; }
-#areas i { position: absolute; left: 0.35em; top: calc(50% - 0.45em); width: 0.9em; height: 0.9em;
-  border: 1px solid var(--body-text-color-subdued); border-radius: 2px; }
-"""
-
-
-def has_map_dependencies() -> bool:
-    """Return whether the packages of the extra `geo` are installed."""
-    return not missing_modules("geo")
 
 
 @dataclass(frozen=True)
@@ -84,9 +59,9 @@ class MapResult:
         """Return the class names."""
         return self.report.metadata.classes
 
-    def viewer(self, root_path: str) -> str:
-        """Return the viewer of the map as HTML, a frame and a link to it alone."""
-        address = escape(f"{root_path}/map/{self.archive.parent.name}/")
+    def viewer(self) -> str:
+        """Return the viewer of the map as HTML, a frame and a link to it alone, below the app's address."""
+        address = f"map/{self.archive.parent.name}/"
         return (
             f'<iframe src="{address}" title="Map" loading="lazy"></iframe>'
             f'<a href="{address}" target="_blank" rel="noopener">Open the map in a tab of its own</a>'
@@ -102,7 +77,7 @@ class MapResult:
         table = class_colours(self.classes)
         body = [
             f"<tr{'' if area.hectares else ' class=absent'}>"
-            f'<th scope="row"><i style="background:rgb{table[code]}"></i>'
+            f'<th scope="row">{_colour_sample(table[code])}'
             f"{_CAMEL.sub('<wbr>', escape(name))}</th>"
             + "".join(f"<td>{_two_lines(text)}</td>" for text in (f"{hectares} ({percentage})", *estimates))
             + "</tr>"
@@ -210,20 +185,27 @@ def _two_lines(value: str) -> str:
     return value.replace(" (", "<small>").replace(")", "</small>")
 
 
-def add_map_tab(service: PredictionService, model: Any, *, storage: Storage, root_path: str = "") -> None:
-    """Add the components of the map page and connect them.
+def _colour_sample(colour: tuple[int, int, int]) -> str:
+    """Return a square of a colour; a style would need an exception in the page's policy."""
+    return f'<svg viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" fill="rgb{colour}"/></svg>'
+
+
+def add_map_function(service: PredictionService, model: Any, *, storage: Storage) -> None:
+    """Add the function that maps a scene.
 
     Args:
         service: the models.
         model: the dropdown with the model's name.
         storage: where uploads and results are kept.
-        root_path: path under which a proxy serves the app.
     """
     import gradio as gr
 
-    inputs, points, start = _add_inputs(service.get_model(None))
-    notes = gr.Markdown(min_height=72)
-    result, viewer, table, download = _add_outputs()
+    scene, points = gr.File(label="Scene"), gr.File(label="Reference points (GeoPackage)")
+    bands, scale = gr.Textbox(label="Bands"), gr.Textbox(label="Scale")
+    strides = service.get_model(None).map_strides
+    stride = gr.Number(next(iter(strides), None), precision=0, label="Stride")
+    table = gr.Markdown(label="Areas (HTML)")
+    outputs = [gr.Markdown(label="Viewer (HTML)"), gr.Markdown(label="Notes"), table]
 
     def show(
         path: str | None,
@@ -238,78 +220,27 @@ def add_map_tab(service: PredictionService, model: Any, *, storage: Storage, roo
             options = parse_options(bands, scale, stride=stride)
             if path is None:
                 raise OrbituneError("Choose a GeoTIFF first.")
-
+            chosen = service.get_model(name)
+            strides = chosen.map_strides
+            if strides and options.stride not in (None, *strides):  # finer ones take the server's time
+                raise OrbituneError(f"The stride must be one of {', '.join(map(str, sorted(strides)))}.")
             done = map_upload(
-                service.get_model(name),
+                chosen,
                 Path(path),
                 options=options,
                 points=Path(points) if points else None,
                 storage=storage,
-                on_progress=_progress_bar(progress),
+                on_progress=lambda done, parts: progress((done, parts), desc="Mapping", unit="parts"),
             )
-        return gr.Column(visible=True), done.viewer(root_path), done.notes(), done.area_table(), done.archive
+        return done.viewer(), done.notes(), done.area_table(), done.archive
 
-    start.click(
+    gr.Button().click(
         show,
-        [*inputs, model, points],
-        [result, viewer, notes, table, download],
+        [scene, bands, scale, stride, model, points],
+        [*outputs, gr.DownloadButton("Files (zip)")],
         api_name="map",
-        show_progress_on=notes,
         concurrency_limit=1,
     )
-    _, bands, _, stride = inputs
-    model.change(
-        lambda name: _inputs_of_model(service, name), model, [bands, stride], api_visibility="private"
-    )
-
-
-def _progress_bar(progress: Any) -> OnProgress:
-    """Return what shows the finished parts of a map in Gradio's progress bar."""
-    return lambda done, parts: progress((done, parts), desc="Mapping", unit="parts")
-
-
-def _inputs_of_model(service: PredictionService, name: str | None) -> tuple[Any, Any]:
-    """Return the inputs that depend on the model: bands and stride."""
-    chosen = service.get_model(name)
-    return _bands_input(chosen), _stride_input(chosen)
-
-
-def _add_outputs() -> tuple[Any, ...]:
-    """Add the row of results.
-
-    Return it with viewer, area table and download button.
-    """
-    import gradio as gr
-
-    with gr.Column(visible=False) as result:
-        # Not gr.HTML, which evaluates its content as JavaScript: the pages forbid that.
-        viewer = gr.Markdown(elem_id="viewer", sanitize_html=False)
-        table = gr.Markdown(elem_id="areas", sanitize_html=False)
-        download = gr.DownloadButton("Download the files (zip)")
-    return result, viewer, table, download
-
-
-def _add_inputs(model: ServedModel) -> tuple[list[Any], Any, Any]:
-    """Add the inputs of the page; return them, the reference points and the button."""
-    import gradio as gr
-
-    gr.Markdown(
-        f"A georeferenced GeoTIFF of at most {MAX_SCENE_SIDE} x {MAX_SCENE_SIDE} pixels at {RESOLUTION:g} m."
-    )
-    with gr.Row():
-        with gr.Column(min_width=280):
-            file = gr.File(label="Scene", file_types=[".tif", ".tiff"], height=140)
-            with gr.Accordion("Reference points (optional)", open=False):
-                points = gr.File(label="GeoPackage", file_types=[".gpkg"], height=140)
-        with gr.Column(min_width=280):
-            with gr.Row():
-                bands = _bands_input(model)
-                scale = gr.Textbox(
-                    "", label="Scale", info="match, none, LOW:HIGH", placeholder=MATCH, min_width=120
-                )
-                stride = _stride_input(model)
-            start = gr.Button("Map", variant="primary")
-    return [file, bands, scale, stride], points, start
 
 
 def parse_options(bands: str | None, scale: str | None, *, stride: int | None) -> MapOptions:
@@ -319,29 +250,7 @@ def parse_options(bands: str | None, scale: str | None, *, stride: int | None) -
         OrbituneError: one cannot be read; the message has the labels of the page.
     """
     try:
-        whole = None if stride is None else int(stride)
         chosen = parse_bands(bands) if bands and bands.strip() else None
-        return MapOptions(bands=chosen, stride=whole, scale=(scale or "").strip() or MATCH)
+        return MapOptions(bands=chosen, stride=stride, scale=(scale or "").strip() or MATCH)
     except OrbituneError as error:
         raise OrbituneError(_use_page_labels(str(error))) from None
-
-
-def _bands_input(model: ServedModel) -> Any:
-    import gradio as gr
-
-    read = ", ".join(model.engine.spec.bands)
-    return gr.Textbox("", label="Bands", info=read, placeholder="from tags", min_width=120)
-
-
-def _stride_input(model: ServedModel) -> Any:
-    import gradio as gr
-
-    assert model.bundle
-    tile = model.bundle.tile_size[0]
-    return gr.Dropdown(
-        valid_strides(tile)[:_MAX_STRIDES],
-        value=model.bundle.metadata.data.window or tile,  # as `orbitune map`
-        label="Stride",
-        info="pixels per label",
-        min_width=120,
-    )

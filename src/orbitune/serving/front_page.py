@@ -1,0 +1,85 @@
+"""The app's page at /: its files, examples and model cards. It is built from web/app in the repository."""
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from orbitune.serving.api.routes import PATHS
+from orbitune.serving.images import write_example_tiles
+from orbitune.serving.service import PredictionService, UnknownModelError
+from orbitune.serving.storage import Storage
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+_BASE = '<base href="/" />'  # of the page; behind a proxy its path
+
+
+def add_page_routes(
+    app: "FastAPI", service: PredictionService, *, storage: Storage, root_path: str = ""
+) -> None:
+    """Add the routes of the page: itself, its files, and what only the page needs.
+
+    Args:
+        app: the app to extend.
+        service: the models.
+        storage: where examples are kept.
+        root_path: path under which a proxy serves the app.
+    """
+    from fastapi import HTTPException, Request
+    from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+
+    found = (write_example_tiles(model.bundle, storage.examples) for model in service.models.values())
+    examples = next(filter(None, found), {})  # a run knows its data, a bundle does not
+    page = _read_asset("index.html").decode().replace(_BASE, f'<base href="{root_path}/" />')
+
+    @app.head("/", include_in_schema=False)
+    @app.get("/", include_in_schema=False)
+    def index(request: Request) -> Response:
+        if "application/json" in request.headers.get("accept", ""):
+            return JSONResponse({"name": "Orbitune", "api": [f"{root_path}{path}" for path in PATHS]})
+        return HTMLResponse(page, headers={"cache-control": "no-cache"})
+
+    @app.get("/app/examples", include_in_schema=False)
+    def list_examples() -> list[dict[str, str]]:
+        return [{"file": path.name, "label": label} for path, label in examples.items()]
+
+    @app.get("/app/examples/{name}", include_in_schema=False)
+    def example(name: str) -> FileResponse:
+        found = next((path for path in examples if path.name == name), None)
+        if found is None:
+            raise HTTPException(404, "No such example.")
+        return FileResponse(found, media_type="image/png", headers={"cache-control": "private, max-age=3600"})
+
+    @app.get("/app/card", include_in_schema=False)
+    def card(model: str | None = None) -> HTMLResponse:
+        try:
+            return HTMLResponse(_render_card(service.get_model(model).card))
+        except UnknownModelError as error:
+            raise HTTPException(404, str(error)) from None
+
+    @app.get("/app/{name}", include_in_schema=False)
+    def asset(name: str) -> Response:
+        kind = _TYPES.get(name.rpartition(".")[2])
+        try:
+            content = _read_asset(f"app/{name}") if kind else None
+        except OSError:
+            content = None
+        if content is None:
+            raise HTTPException(404, "Not found.")
+        return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
+
+
+@cache
+def _read_asset(name: str) -> bytes:
+    """Return a file of the built page."""
+    return files("orbitune.serving").joinpath("assets").joinpath("page").joinpath(name).read_bytes()
+
+
+@cache
+def _render_card(text: str) -> str:
+    """Return a model card as HTML; HTML in it stays text."""
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("js-default", {"html": False}).render(text)

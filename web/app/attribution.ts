@@ -1,0 +1,62 @@
+/** The attribution map over the tile: which pixels support a class. */
+
+import type { Entry } from "../src/session";
+import { byId, make } from "../src/view/elements";
+import { fetchPicture, type ServedModel } from "./service";
+
+export class Attribution {
+  private entry: Entry | null = null;
+  private model: ServedModel | null = null;
+  private address = "";
+  private wanted = false;
+
+  constructor() {
+    byId("show-layer").addEventListener("click", () => {
+      this.wanted = !this.wanted;
+      void this.refresh();
+    });
+    byId("explained").addEventListener("change", () => void this.refresh());
+    byId("opacity").addEventListener("input", () => this.setOpacity());
+    this.setOpacity();
+  }
+
+  /** Explain another tile; its layer is fetched only while layers are shown. */
+  use(entry: Entry | null, model: ServedModel): void {
+    this.entry = entry;
+    this.model = model;
+    byId("attribution").hidden = entry?.state !== "done";
+    const labels = entry?.verdict?.ranked.map((each) => each.label) ?? [];
+    byId("explained").replaceChildren(...labels.map((label) => make("option", {}, label)));
+    void this.refresh();
+  }
+
+  private async refresh(): Promise<void> {
+    const { entry, model, wanted } = this;
+    const label = byId<HTMLSelectElement>("explained").value;
+    byId("show-layer").ariaPressed = String(wanted);
+    byId("layer-settings").hidden = !wanted;
+    byId("layer").hidden = true;
+    if (!wanted || entry?.state !== "done") return this.note("");
+    this.note("Computing the attribution ...");
+    const [address, problem] = await fetchPicture("attribution", entry.file, { model: model!.name, label }).then(
+      (found) => [found, ""],
+      (error: Error) => ["", error.message],
+    );
+    const current = entry === this.entry && model === this.model && this.wanted;
+    if (!current || label !== byId<HTMLSelectElement>("explained").value) return URL.revokeObjectURL(address!);
+    this.note(problem || `Yellow parts support ${label} most, violet ones least.`);
+    URL.revokeObjectURL(this.address);
+    this.address = address!;
+    const layer = byId<HTMLImageElement>("layer");
+    layer.src = this.address;
+    layer.hidden = !address;
+  }
+
+  private setOpacity(): void {
+    byId("layer").style.opacity = `${byId<HTMLInputElement>("opacity").value}%`;
+  }
+
+  private note(text: string): void {
+    byId("layer-note").textContent = text;
+  }
+}
