@@ -2,8 +2,9 @@
 
 python docs/web_page_pictures.py PAGE TILES SCENE  # needs Debian's chromium
 
-PAGE is the exported folder, TILES a folder of pictures to classify, SCENE a GeoTIFF to map. The pictures are
-as wide as a desktop, a tablet and a phone, light and dark.
+PAGE is the exported folder, TILES a folder of pictures to classify, SCENE a GeoTIFF to map, whose first bands
+are blue, green and red. The pictures are as wide as a desktop, a tablet and a phone, light and dark; those of
+the map are on the sheet.
 """
 
 import io
@@ -21,8 +22,8 @@ from playwright.sync_api import Browser, sync_playwright
 IMAGES = Path(__file__).parent / "images"
 SIZES = {1280: 800, 768: 1000, 390: 844}  # CSS pixels
 SCHEMES = ("light", "dark")
-COLOURS = 96
-SHEET_HEIGHT, GAP = 620, 16
+COLOURS = 128
+SHEET_HEIGHT, GAP = 400, 12
 PATIENCE = 300_000  # milliseconds, on a machine that does other things
 
 
@@ -60,7 +61,13 @@ def take_pictures(
     tile = page.screenshot()
     page.click("#clear")
     page.set_input_files("#files", scene)
-    page.wait_for_selector("#scene-map:enabled")
+    page.wait_for_selector("#scene-map:enabled", timeout=PATIENCE)
+    page.select_option("#scene-red", value="2")
+    page.select_option("#scene-blue", value="0")
+    page.wait_for_selector("text=Bands 3, 2, 1 (as given)", timeout=PATIENCE)
+    page.wait_for_selector("#scene-map:enabled", timeout=PATIENCE)
+    if page.get_attribute("#scene-reading", "open") is not None:
+        page.click("#scene-reading summary")
     page.select_option("#scene-stride", index=1)
     page.click("#scene-map")
     page.wait_for_selector("#scene-done:not(:empty)", timeout=PATIENCE)
@@ -108,8 +115,9 @@ def main() -> None:
             for width in SIZES:
                 tile, mapped = take_pictures(browser, address, files, scene, width=width, scheme=scheme)
                 save(tile, f"web-page-{width}-{scheme}.png")
-                save(mapped, f"web-page-scene-{width}-{scheme}.png")
                 rows[scheme] += [tile, mapped]
+                if (width, scheme) == (max(SIZES), "light"):
+                    save(mapped, "web-page-scene.png")
         browser.close()
     save(sheet(list(rows.values())), "web-page-sheet.png")
 

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from served_app import raw, serving, wait_until
 
 from orbitune.serving.api.request_log import JsonFormatter
-from orbitune.serving.api.schemas import ErrorBody, HealthBody, PredictionBody, PredictionsBody
+from orbitune.serving.api.schemas import ErrorBody, HealthBody, ModelsBody, PredictionBody, PredictionsBody
 from orbitune.serving.api.sent_images import MAX_FILES
 from orbitune.serving.engines import micro_batches
 from orbitune.serving.security.allowed_hosts import AllowedHosts
@@ -154,8 +154,10 @@ def test_answers_have_the_fields_that_the_description_names_and_no_others(addres
     PredictionBody.model_validate(httpx.post(f"{address}/api/predict", content=tile_bytes).json())
     schemas = httpx.get(f"{address}/api/openapi.json").json()["components"]["schemas"]
     assert schemas.keys() == {
-        *("ClassBody", "ErrorBody", "HealthBody", "LabelBody", "PredictionBody", "PredictionsBody"),
+        *("ClassBody", "ErrorBody", "HealthBody", "LabelBody", "ModelBody", "ModelsBody"),
+        *("PredictionBody", "PredictionsBody"),
     }
+    ModelsBody.model_validate(httpx.get(f"{address}/api/models").json())
 
 
 def test_the_description_is_openapi_of_our_own_paths_alone(service):
@@ -163,7 +165,8 @@ def test_the_description_is_openapi_of_our_own_paths_alone(service):
         document = httpx.get(f"{address}/api/openapi.json").json()
         assert f"{address}/tiles/api/predict" in httpx.get(f"{address}/tiles/api/docs").text
     assert document["openapi"].startswith("3.") and document["servers"] == [{"url": "/tiles"}]
-    assert set(document["paths"]) == {"/api/predict", "/api/health", "/api/metrics"}
+    paths = {"predict", "preview", "attribution", "models", "health", "metrics"}
+    assert set(document["paths"]) == {f"/api/{name}" for name in paths}
     operation = document["paths"]["/api/predict"]["post"]
     assert set(operation["requestBody"]["content"]) == {"application/octet-stream", "multipart/form-data"}
     refs = {status: json.dumps(each["content"]) for status, each in operation["responses"].items()}

@@ -80,9 +80,10 @@ function statedKind(scale: number[]): string | null {
 
 function measure(sample: ArrayLike<number>[]): Statistics {
   const bands = sample.map((values) => Float64Array.from(values).filter((each) => Number.isFinite(each) && each !== 0));
-  const together = Float64Array.from(bands.flatMap((band) => [...band]));
-  if (!together.length) throw new Refusal("has no pixel with data");
-  const ends = bands.map((band) => percentiles(band.length ? band : together, [0.5, 5, 50, 99.9, 100]));
+  if (bands.every((band) => !band.length)) throw new Refusal("has no pixel with data");
+  // A band of zeros counts as the others together.
+  const others = () => Float64Array.from(bands.flatMap((band) => [...band]));
+  const ends = bands.map((band) => percentiles(band.length ? band : others(), [0.5, 5, 50, 99.9, 100]));
   const [dark, low, median, bright, highest] = [0, 1, 2, 3, 4].map((level) => ends.map((each) => each[level]!));
   return { dark: dark!, low: low!, median: median!, bright: bright!, highest: highest! };
 }
@@ -144,10 +145,17 @@ function slopeOf(dark: number[], names: string[]): number | null {
 
 /** Return whether numbers are multiples of a step, rounded or cut off to integers. */
 function hasSteps(bands: Float64Array[], step: number, tolerance: number): boolean {
-  const known = bands.flatMap((band) => [...band]).filter((each) => Number.isFinite(each) && each !== 0);
-  if (new Set(known).size < 20) return false;
+  const known = bands.map((band) => band.filter((each) => Number.isFinite(each) && each !== 0));
+  const count = known.reduce((sum, band) => sum + band.length, 0);
+  if (new Set(known.flatMap((band) => [...new Set(band)])).size < 20) return false;
   return [0, 0.5].some((shift) => {
-    const near = known.filter((each) => Math.abs((each + shift) / step - Math.round((each + shift) / step)) <= tolerance);
-    return near.length / known.length >= 0.9;
+    let near = 0;
+    for (const band of known) {
+      for (let place = 0; place < band.length; place++) {
+        const steps = (band[place]! + shift) / step;
+        if (Math.abs(steps - Math.round(steps)) <= tolerance) near++;
+      }
+    }
+    return near / count >= 0.9;
   });
 }

@@ -8,8 +8,9 @@ export interface SceneInfo {
   bands: string[];
   /** Red, green and blue, counted from 0. */
   chosen: Rgb;
-  /** How they were chosen. */
+  /** How they were chosen, and whether the file states them. */
   source: string;
+  stated: boolean;
   /** Metres of a pixel. */
   metres: number;
   dtype: string;

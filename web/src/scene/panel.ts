@@ -95,6 +95,7 @@ export class ScenePanel {
       byId(id).replaceChildren(...options);
       byId<HTMLSelectElement>(id).value = String(info.chosen[place]);
     });
+    byId<HTMLDetailsElement>("scene-reading").open = !info.stated;
     const [across, down] = this.tiles(info);
     const side = Math.min(USUAL_SIDE, Math.max(across, down));
     const field = (id: string, value: number, most: number) => Object.assign(input(id), { value: String(value), max: String(most) });

@@ -54,13 +54,12 @@ export class Raster {
     const alpha = extra.findIndex((kind) => kind === 1 || kind === 2);
     const bands = Array.from({ length: count }, (_, band) => tags.description(band));
     const isRgb = Number(image.fileDirectory.getValue("PhotometricInterpretation")) === 2;
-    const { chosen, source } = chooseBands(bands, isRgb);
+    const choice = chooseBands(bands, isRgb);
     const info: SceneInfo = {
       width: image.getWidth(),
       height: image.getHeight(),
       bands: bands.map((name, band) => name || (isRgb && band < 3 ? ["red", "green", "blue"][band]! : "")),
-      chosen,
-      source,
+      ...choice,
       metres: groundSize(image),
       dtype: dtypeOf(image),
     };
@@ -144,17 +143,20 @@ export function validity(bands: Window["bands"], nodata: number | null, alpha?: 
   const isFloat = first instanceof Float32Array || first instanceof Float64Array;
   const most = isFloat ? Infinity : 2 ** (8 * first.BYTES_PER_ELEMENT - (first instanceof Int16Array || first instanceof Int32Array ? 1 : 0)) - 1;
   const missing = nodata !== null && first instanceof Float32Array ? Math.fround(nodata) : nodata;
-  return Uint8Array.from({ length: first.length }, (_, place) => {
-    const values = bands.map((band) => band[place]!);
+  const wide = first.BYTES_PER_ELEMENT > 1;
+  const valid = new Uint8Array(first.length).fill(1);
+  const [red, green, blue] = bands;
+  for (let place = 0; place < first.length; place++) {
+    const [r, g, b] = [red[place]!, green[place]!, blue[place]!];
     if (missing !== null) {
       // 0 is a common nodata value, and a valid value of a single band.
-      const gaps = values.filter((value) => value === missing).length;
-      if (gaps === values.length || (gaps && missing !== 0)) return 0;
-    } else if (alpha && !alpha[place]) return 0;
-    if (first.BYTES_PER_ELEMENT > 1 && values.every((value) => value === 0)) return 0;
-    if (isFloat ? !values.every(Number.isFinite) : values.every((value) => value >= most)) return 0;
-    return 1;
-  });
+      const gaps = Number(r === missing) + Number(g === missing) + Number(b === missing);
+      if (gaps === 3 || (gaps && missing !== 0)) valid[place] = 0;
+    } else if (alpha && !alpha[place]) valid[place] = 0;
+    if (wide && r === 0 && g === 0 && b === 0) valid[place] = 0;
+    if (isFloat ? !Number.isFinite(r + g + b) : r >= most && g >= most && b >= most) valid[place] = 0;
+  }
+  return valid;
 }
 
 async function check(image: GeoTIFFImage): Promise<void> {

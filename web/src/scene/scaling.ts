@@ -64,10 +64,13 @@ export function matchAtmosphere(
 export function toBytes(values: Values, low: number, high: number): Uint8Array {
   if (values instanceof Uint8Array && low === 0 && high === 255) return values.slice();
   const [first, last, factor] = [low, high, 255 / (high - low)].map(Math.fround) as [number, number, number];
-  return Uint8Array.from(values, (each) => {
+  const bytes = new Uint8Array(values.length);
+  for (let place = 0; place < values.length; place++) {
+    const each = values[place]!;
     const value = Math.min(Math.max(Number.isNaN(each) ? first : Math.fround(each), first), last);
-    return roundEven(Math.fround(Math.fround(value - first) * factor));
-  });
+    bytes[place] = roundEven(Math.fround(Math.fround(value - first) * factor));
+  }
+  return bytes;
 }
 
 function roundEven(value: number): number {

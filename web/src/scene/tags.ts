@@ -68,13 +68,14 @@ export function roleOf(description: string): string | null {
   return found.size === 1 ? [...found][0]! : null;
 }
 
-/** Return red, green and blue by the descriptions, else by the colours of the file, else the first three. */
-export function chooseBands(descriptions: string[], isRgb: boolean): { chosen: Rgb; source: string } {
+/** Return red, green and blue by the descriptions, else by the colours of the file, else the first three, which nothing states. */
+export function chooseBands(descriptions: string[], isRgb: boolean): { chosen: Rgb; source: string; stated: boolean } {
   const roles = descriptions.map(roleOf);
   if (RGB.every((name) => roles.filter((role) => role === name).length === 1)) {
-    return { chosen: RGB.map((name) => roles.indexOf(name)) as Rgb, source: "by their descriptions" };
+    return { chosen: RGB.map((name) => roles.indexOf(name)) as Rgb, source: "by their descriptions", stated: true };
   }
-  return { chosen: [0, 1, 2], source: isRgb ? "by the colours that the file states" : "the first three: nothing states them" };
+  const source = isRgb ? "by the colours that the file states" : "the first three: nothing states them, so check the colours";
+  return { chosen: [0, 1, 2], source, stated: isRgb };
 }
 
 function plain(text: string): string {
