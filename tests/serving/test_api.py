@@ -94,6 +94,12 @@ def test_errors_of_the_checks_before_the_api_have_kinds_too(address, tile_bytes)
     assert error(httpx.post(url, files={"a": tile_bytes, "b": tile_bytes})) == (400, "invalid_form")
 
 
+def test_a_parameter_in_a_form_is_refused_rather_than_ignored(address, tile_bytes):
+    done = httpx.post(f"{address}/api/predict", files={"file": tile_bytes}, data={"model": "full"})
+    assert error(done) == (422, "invalid_parameter")
+    assert done.json()["detail"].endswith("parameters are part of the address, such as ?model=NAME&top_k=1.")
+
+
 def test_a_form_that_is_cut_short_is_an_invalid_form(address):
     form = {"content-type": "multipart/form-data; boundary=b"}
     for body in (b"--b\r\nContent-Disposition: form-data; name=file; filename=a\r\n", b"", b"no form"):

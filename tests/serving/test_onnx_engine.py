@@ -12,6 +12,8 @@ from served_app import serving
 from orbitune import Classifier, export
 from orbitune.errors import OrbituneError
 from orbitune.exporting import validation
+from orbitune.exporting.onnx_export import open_session
+from orbitune.serving.api.ray_serve import Settings, open_service
 from orbitune.serving.engines.onnx_engine import OnnxEngine
 from orbitune.serving.service import PredictionService
 
@@ -168,6 +170,17 @@ def test_a_graph_is_loaded_where_it_is_computed_alone(plain):
     assert not [value for value in vars(engine).values() if isinstance(value, InferenceSession)]
     probabilities, _ = engine.load()(np.zeros((2, 16, 16, 3), np.uint8))
     assert probabilities.shape == (2, 3)
+
+
+def test_a_replica_of_ray_serve_computes_with_the_cores_that_ray_reserves_for_it(plain, monkeypatch):
+    threads = []
+    monkeypatch.setattr(
+        "orbitune.serving.engines.onnx_engine.open_session",
+        lambda file, **settings: threads.append(settings) or open_session(file, **settings),
+    )
+    service = open_service(Settings(models=str(plain), engine="onnx", cores=3))
+    service.close()
+    assert threads[-1]["threads"] == 3
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones(run):

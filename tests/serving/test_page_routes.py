@@ -1,13 +1,18 @@
 """Routes of the app's page, and what browsers and programs find at /."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, BrokenBarrierError, Event
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from served_app import serving
+from served_app import serving, wait_until
 
+from orbitune.resources import core_count
+from orbitune.serving.engines import micro_batches
+from orbitune.serving.served_model import ServedModel
 from orbitune.serving.service import PredictionService
 
 
@@ -44,6 +49,40 @@ def test_an_attribution_map_has_transparency_and_needs_a_known_class(address, ti
     assert refused.json()["detail"] == "Unknown class. Choose from: class_0, class_1, class_2."
 
 
+def test_previews_that_wait_count_among_the_images_that_may(address, tile_bytes, monkeypatch):
+    most, held, draw = core_count() + 2, Event(), ServedModel.preview
+    monkeypatch.setattr(micro_batches, "MAX_WAITING", most)
+    monkeypatch.setattr(ServedModel, "preview", lambda *given: held.wait(60) and draw(*given))
+    with ThreadPoolExecutor(2 * most) as pool:
+        calls = [
+            pool.submit(httpx.post, f"{address}/api/preview", content=tile_bytes, timeout=60)
+            for _ in range(2 * most)
+        ]
+        try:
+            wait_until(lambda: sum(each.done() for each in calls) == most)
+        finally:
+            held.set()
+    assert sorted(each.result().status_code for each in calls) == most * [200] + most * [503]
+
+
+def test_the_first_attribution_maps_load_the_model_once(bundle, tile_bytes, monkeypatch):
+    service = PredictionService({"bundle": bundle.folder})
+    model, both = service.get_model(None), Barrier(2)
+    backbone = model.bundle.backbone
+
+    def load(*given):
+        try:
+            both.wait(2)
+        except BrokenBarrierError:
+            return backbone(*given)
+        raise AssertionError("two threads load it")
+
+    monkeypatch.setattr(type(model.bundle), "backbone", lambda _, *given: load(*given))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda label: model.compute_attribution(tile_bytes, label), model.classes[:2]))
+    service.close()
+
+
 def test_the_models_are_described(address):
     first, second = httpx.get(f"{address}/api/models").json()["models"]
     assert first["name"] == "bundle" and first["ood_threshold"] > 0 and first["thresholds"] is None
@@ -75,4 +114,4 @@ def test_behind_a_proxy_the_page_asks_below_its_path(service):
     "path", ["/app/nothing.js", "/app/..%2findex.html", "/app/index.html", "/app/examples/a.png"]
 )
 def test_nothing_but_the_pages_files_is_handed_out(address, path):
-    assert httpx.get(f"{address}/app/{path}").status_code == 404
+    assert httpx.get(f"{address}{path}").status_code == 404

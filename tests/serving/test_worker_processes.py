@@ -58,8 +58,10 @@ def test_the_health_of_a_service_whose_process_was_killed_is_503_until_another_t
         post(address, tile_bytes)
         os.kill(processes(spread)[0], signal.SIGKILL)
         wait_until(lambda: httpx.get(f"{address}/api/health").status_code == 503)
-        done = httpx.get(f"{address}/api/health")
-        assert (done.status_code, done.json()["status"]) == (200, "ok")
+        done = httpx.get(f"{address}/api/health")  # the new processes load their models first
+        assert (done.status_code, done.json()["status"]) == (503, "restarting")
+        wait_until(lambda: httpx.get(f"{address}/api/health").status_code == 200)
+        assert httpx.get(f"{address}/api/health").json()["status"] == "ok"
         post(address, tile_bytes)
 
 

@@ -62,6 +62,7 @@ class ServedModel:
     ) -> None:
         self.engine = engine
         self.lock = threading.Lock()
+        self._loading = threading.Lock()  # or each of the first attribution maps would load a model
         self._metrics = metrics.of_model(name)
         self._compute = workers.compute_with(name) if workers else self._locked(engine.load())
         self.batcher = MicroBatcher(
@@ -264,7 +265,8 @@ class ServedModel:
         if self.bundle is None:
             raise NoAttributionError("An ONNX file has no attribution map.")
         try:
-            family, model = self._reference_model
+            with self._loading:
+                family, model = self._reference_model
         except OrbituneError as error:  # an ONNX file is served without the backbone, which this needs
             raise NoAttributionError(f"There is no attribution map: {error}") from None
         if model is None:

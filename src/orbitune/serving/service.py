@@ -29,6 +29,7 @@ class PredictionService:
         engine: key of `orbitune.serving.engines.table.ENGINES`.
         workers: number of processes that compute; with a local one it is this one.
         executor: where they run, key of `orbitune.serving.engines.table.EXECUTORS`.
+        threads: of a batch that this process computes; 0 for one per core.
 
     Attributes:
         models: by name.
@@ -48,10 +49,14 @@ class PredictionService:
         engine: str = "torch",
         workers: int = 1,
         executor: str = "local",
+        threads: int = 0,
     ) -> None:
         open_model = find_engine(engine)
         self.engine, self.metrics = engine, Metrics()
-        opened = {name: open_model(source, backbone, bands=bands) for name, source in sources.items()}
+        opened = {
+            name: open_model(source, backbone, bands=bands, threads=threads)
+            for name, source in sources.items()
+        }
         self._workers = start_workers(executor, opened, count=workers)
         self.models = {
             name: ServedModel(name, each, metrics=self.metrics, workers=self._workers)

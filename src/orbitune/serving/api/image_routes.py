@@ -53,13 +53,12 @@ def add_image_routes(app: "FastAPI", service: PredictionService, *, errors: dict
         check_parameters(request, parameters)
         data = await request.body()
 
-        def work(chosen: ServedModel) -> bytes:
-            with chosen.batcher.admit(1) as places:  # it waits among the images to predict
-                places.withdraw(1)
-                return draw(chosen, data)
-
         try:
-            content = await anyio.to_thread.run_sync(work, service.get_model(model), limiter=limiter)
+            chosen = service.get_model(model)
+            # It counts as waiting, with its content in memory, until a thread is free for it and done.
+            with chosen.batcher.admit(1) as places:
+                places.withdraw(1)
+                content = await anyio.to_thread.run_sync(draw, chosen, data, limiter=limiter)
         except UnknownModelError as error:
             raise ApiError.of(400, error) from None
         except BadImageError as error:

@@ -64,8 +64,9 @@ def build(settings: Settings) -> Any:
     from ray import serve
 
     def build_app() -> "FastAPI":
-        service = PredictionService(name_models(settings.models), settings.backbone, engine=settings.engine)
-        return create_api(service, hosts=AllowedHosts.for_address("0.0.0.0", tuple(settings.hosts)))
+        return create_api(
+            open_service(settings), hosts=AllowedHosts.for_address("0.0.0.0", tuple(settings.hosts))
+        )
 
     deployment = serve.deployment(
         name="orbitune",
@@ -74,6 +75,13 @@ def build(settings: Settings) -> Any:
         ray_actor_options={"num_cpus": settings.cores},
     )
     return deployment(serve.ingress(build_app)()).bind()
+
+
+def open_service(settings: Settings) -> PredictionService:
+    """Open the models of a replica; a batch has as many threads as Ray reserves cores."""
+    return PredictionService(
+        name_models(settings.models), settings.backbone, engine=settings.engine, threads=settings.cores
+    )
 
 
 def create_api(service: PredictionService, *, hosts: AllowedHosts) -> "FastAPI":

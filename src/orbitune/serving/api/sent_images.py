@@ -16,6 +16,7 @@ _USAGE = (
     "Send one image with POST: curl --data-binary @tile.png {url}, or curl -F file=@tile.png {url}; "
     "several as fields named files: curl -F files=@a.png -F files=@b.png {url}"
 )
+_TEXT_FIELDS = "The form has fields of text: parameters are part of the address, such as ?model=NAME&top_k=1."
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ async def read_images(request: "Request", address: str) -> SentImages:
         address: of the service, for the message of an error.
 
     Raises:
-        ApiError: the form has another content, or too many files.
+        ApiError: the form has another content, fields of text, or too many files.
     """
     from starlette.datastructures import UploadFile
     from starlette.exceptions import HTTPException
@@ -64,7 +65,10 @@ async def read_images(request: "Request", address: str) -> SentImages:
         return SentImages([("image", await request.body())], several=False)
     try:
         async with request.form(max_files=MAX_FILES, max_fields=10) as form:
-            fields = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
+            sent = form.multi_items()
+            fields = [(name, value) for name, value in sent if isinstance(value, UploadFile)]
+            if fields and len(fields) < len(sent):  # it would be answered as if they were not there
+                raise ApiError(422, _TEXT_FIELDS)
             several = {name for name, _ in fields} == {SEVERAL}
             if several or len(fields) == 1:
                 files = [(one_line(each.filename or "image"), await each.read()) for _, each in fields]

@@ -49,6 +49,7 @@ class WorkerProcesses:
         try:
             for loaded in [self._pool.submit(_load_all) for _ in range(count)]:
                 loaded.result()
+                self._loaded = loaded
         except BaseException:
             self.close()
             raise
@@ -58,14 +59,14 @@ class WorkerProcesses:
         return partial(self._compute, name)
 
     def check(self) -> bool:
-        """Return whether all processes live; otherwise they are replaced."""
-        pool = self._pool
+        """Return whether all processes live and one has the models; those that do not live are replaced."""
+        pool, loaded = self._pool, self._loaded
         try:
             pool.submit(_do_nothing)
         except BrokenProcessPool:
             self._replace(pool)
             return False
-        return True
+        return loaded.done() and loaded.exception() is None
 
     def close(self) -> None:
         """End the processes."""
@@ -93,6 +94,7 @@ class WorkerProcesses:
                 _LOGGER.warning("a process that computes has died; it is replaced")
                 broken.shutdown(wait=False)
                 self._pool = self._start()
+                self._loaded = self._pool.submit(_load_all)
 
 
 # In the processes
