@@ -1,10 +1,10 @@
-"""Write the pictures of the page of `orbitune export --to web`, and a sheet of all.
+"""Write the pictures of the page of `orbitune export --to web`.
 
 python docs/web_page_pictures.py PAGE TILES SCENE  # needs Debian's chromium
 
 PAGE is the exported folder, TILES a folder of pictures to classify, SCENE a GeoTIFF to map, whose first bands
-are blue, green and red. The pictures are as wide as a desktop, a tablet and a phone, light and dark; those of
-the map are on the sheet.
+are blue, green and red. The pictures are as wide as a desktop, a tablet and a phone, light and dark; of
+the map there is one.
 """
 
 import io
@@ -23,7 +23,6 @@ IMAGES = Path(__file__).parent / "images"
 SIZES = {1280: 800, 768: 1000, 390: 844}  # CSS pixels
 SCHEMES = ("light", "dark")
 COLOURS = 128
-SHEET_HEIGHT, GAP = 400, 12
 PATIENCE = 300_000  # milliseconds, on a machine that does other things
 
 
@@ -62,8 +61,8 @@ def take_pictures(
     page.click("#clear")
     page.set_input_files("#files", scene)
     page.wait_for_selector("#scene-map:enabled", timeout=PATIENCE)
-    page.select_option("#scene-red", value="2")
-    page.select_option("#scene-blue", value="0")
+    page.select_option("#scene-red", index=2)
+    page.select_option("#scene-blue", index=0)
     page.wait_for_selector("text=Bands 3, 2, 1 (as given)", timeout=PATIENCE)
     page.wait_for_selector("#scene-map:enabled", timeout=PATIENCE)
     if page.get_attribute("#scene-reading", "open") is not None:
@@ -82,31 +81,16 @@ def take_pictures(
 def save(picture: Image.Image, name: str) -> None:
     """Write a picture with few colours."""
     path = IMAGES / name
-    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    # Maximum coverage keeps the colours of rare classes in the legend.
+    few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
-
-
-def sheet(rows: list[list[Image.Image]]) -> Image.Image:
-    """Return pictures in rows, all of one height."""
-    scaled = [
-        [each.resize((round(each.width * SHEET_HEIGHT / each.height), SHEET_HEIGHT)) for each in row]
-        for row in rows
-    ]
-    width = max(sum(each.width + GAP for each in row) for row in scaled) + GAP
-    found = Image.new("RGB", (width, len(rows) * (SHEET_HEIGHT + GAP) + GAP), (128, 136, 142))
-    for number, row in enumerate(scaled):
-        left = GAP
-        for each in row:
-            found.paste(each, (left, GAP + number * (SHEET_HEIGHT + GAP)))
-            left += each.width + GAP
-    return found
 
 
 def main() -> None:
     """Take all pictures of the page that the command line names."""
     folder, tiles, scene = map(Path, sys.argv[1:])
     files = sorted(file for file in tiles.iterdir() if file.is_file())
-    rows: dict[str, list[Image.Image]] = {scheme: [] for scheme in SCHEMES}
     with served(folder) as address, sync_playwright() as play:
         browser = play.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
@@ -115,11 +99,9 @@ def main() -> None:
             for width in SIZES:
                 tile, mapped = take_pictures(browser, address, files, scene, width=width, scheme=scheme)
                 save(tile, f"web-page-{width}-{scheme}.png")
-                rows[scheme] += [tile, mapped]
                 if (width, scheme) == (max(SIZES), "light"):
                     save(mapped, "web-page-scene.png")
         browser.close()
-    save(sheet(list(rows.values())), "web-page-sheet.png")
 
 
 if __name__ == "__main__":
