@@ -201,7 +201,7 @@ def add_map_function(service: PredictionService, model: Any, *, storage: Storage
     import gradio as gr
 
     scene, points = gr.File(label="Scene"), gr.File(label="Reference points (GeoPackage)")
-    bands, scale = gr.Textbox(label="Bands"), gr.Textbox(label="Scale")
+    bands, scale = gr.Textbox("", label="Bands"), gr.Textbox("", label="Scale")  # optional in calls
     strides = service.get_model(None).map_strides
     stride = gr.Number(next(iter(strides), None), precision=0, label="Stride")
     table = gr.Markdown(label="Areas (HTML)")
