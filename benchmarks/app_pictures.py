@@ -78,7 +78,8 @@ def save(page: Page, folder: Path, name: str) -> None:
         page.wait_for_timeout(600)
         for frame in page.frames[1:]:  # the viewer of maps loads tiles for the new width
             frame.wait_for_selector(".leaflet-tile-loaded", timeout=60_000)
-            frame.wait_for_selector(".leaflet-tile:not(.leaflet-tile-loaded)", state="detached", timeout=60_000)
+            loading = ".leaflet-tile:not(.leaflet-tile-loaded)"
+            frame.wait_for_selector(loading, state="detached", timeout=60_000)
             page.wait_for_timeout(2000)  # tiles fade in
         picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
         quantised = picture.convert("RGB").quantize(_COLOURS, method=Image.Quantize.MEDIANCUT)
