@@ -54,7 +54,7 @@ def made(address, scene, tmp_path_factory):
     for name in ("landcover.tif", "confidence.tif"):
         with rasterio.open(folder / name) as file:
             bands.append(file.read(1))
-    return address + re.search('src="(/map/[0-9a-f]{32}/)"', viewer)[1], np.stack(bands)
+    return f"{address}/" + re.search('src="(map/[0-9a-f]{32}/)"', viewer)[1], np.stack(bands)
 
 
 def get(url):
@@ -149,11 +149,9 @@ def test_the_viewer_needs_the_login(bundle):
 def map_in_browser(page, address, scene):
     """Upload and map a scene; return the viewer's frame with its first tiles."""
     page.goto(address)
-    page.get_by_role("tab", name="Map").click()
-    panel = page.locator("[role=tabpanel]:visible")
-    panel.locator("input[type=file]").set_input_files(str(scene))
-    panel.get_by_text("stripes").first.wait_for()
-    panel.get_by_role("button", name="Map", exact=True).click()
+    page.get_by_role("button", name="Map", exact=True).click()
+    page.get_by_label("Scene").set_input_files(str(scene))
+    page.get_by_role("button", name="Make the map").click()
     frame = page.frame_locator("#viewer iframe")
     frame.locator("body[data-ready]").wait_for(timeout=60_000)
     page.locator("#viewer iframe").scroll_into_view_if_needed()
