@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE = 120_000  # milliseconds, on a machine that does other things
 AXE = Path(__file__).parent.parent / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
@@ -18,7 +19,9 @@ def open_browser(width: int, height: int):
     with playwright.sync_playwright() as play:
         options = {"executable_path": str(CHROMIUM), "args": ["--no-sandbox", "--disable-gpu"]}
         with play.chromium.launch(**options) as browser:
-            yield browser.new_page(viewport={"width": width, "height": height})
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.set_default_timeout(PATIENCE)
+            yield page
 
 
 def accessibility_faults(page) -> list[tuple[str, str]]:
