@@ -35,10 +35,11 @@ def main() -> None:
                 page = context.new_page()
                 page.goto(asked.address)
                 classify_examples(page)
-                save(page, asked.folder, f"app-tiles-{scheme}")
-                if asked.scene:
-                    make_map(page, asked.scene)
-                    save(page, asked.folder, f"app-map-{scheme}")
+                for width in WIDTHS:
+                    save(page, width, asked.folder / f"app-tiles-{scheme}-{width}.png")
+                for width in WIDTHS if asked.scene else ():
+                    make_map(page, width, asked.scene)
+                    save(page, width, asked.folder / f"app-map-{scheme}-{width}.png")
                 context.close()
 
 
@@ -58,32 +59,29 @@ def classify_examples(page: Page) -> None:
         page.wait_for_selector("#compare tbody tr:nth-child(2)")
 
 
-def make_map(page: Page, scene: Path) -> None:
-    """Map a scene."""
+def make_map(page: Page, width: int, scene: Path) -> None:
+    """Map a scene in a new page, so that the map fits the width."""
+    page.set_viewport_size({"width": width, "height": WIDTHS[width]})
+    page.reload()
     page.click("[data-view='map']")
     page.set_input_files("#scene-file", str(scene))
     page.click("#make-map")
     page.wait_for_selector("#map-result:not([hidden])", timeout=600_000)
-    frame = page.frame_locator("#viewer iframe")
-    frame.locator("body[data-ready]").wait_for()
+    page.locator("#viewer iframe").scroll_into_view_if_needed()
+    page.frame_locator("#viewer iframe").locator("img.leaflet-tile-loaded").first.wait_for()
+    page.wait_for_timeout(2000)  # tiles fade in
 
 
-def save(page: Page, folder: Path, name: str) -> None:
-    """Save the page at all widths."""
-    for width, height in WIDTHS.items():
-        page.set_viewport_size({"width": width, "height": height})
-        page.mouse.wheel(0, 5000)  # pictures below are loaded when they come near
-        page.wait_for_timeout(1000)
-        page.mouse.wheel(0, -5000)
-        page.wait_for_timeout(600)
-        for frame in page.frames[1:]:  # the viewer of maps loads tiles for the new width
-            frame.wait_for_selector(".leaflet-tile-loaded", timeout=60_000)
-            loading = ".leaflet-tile:not(.leaflet-tile-loaded)"
-            frame.wait_for_selector(loading, state="detached", timeout=60_000)
-            page.wait_for_timeout(2000)  # tiles fade in
-        picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-        quantised = picture.convert("RGB").quantize(_COLOURS, method=Image.Quantize.MEDIANCUT)
-        quantised.save(folder / f"{name}-{width}.png", optimize=True)
+def save(page: Page, width: int, path: Path) -> None:
+    """Save the page at a width."""
+    page.set_viewport_size({"width": width, "height": WIDTHS[width]})
+    page.mouse.move(1, 1)  # the wheel would zoom a map
+    page.mouse.wheel(0, 5000)  # pictures below are loaded when they come near
+    page.wait_for_timeout(1000)
+    page.mouse.wheel(0, -5000)
+    page.wait_for_timeout(600)
+    picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+    picture.convert("RGB").quantize(_COLOURS, method=Image.Quantize.MEDIANCUT).save(path, optimize=True)
 
 
 if __name__ == "__main__":
