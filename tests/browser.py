@@ -11,15 +11,16 @@ AXE = Path(__file__).parent.parent / "web" / "node_modules" / "axe-core" / "axe.
 
 
 @contextmanager
-def open_browser(width: int, height: int):
-    """Yield an empty page with a viewport in CSS pixels."""
+def open_browser(width: int, height: int, *, service_workers: str = "allow"):
+    """Yield an empty page with a viewport in CSS pixels; with "block" no request passes its routes by."""
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM}")
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     with playwright.sync_playwright() as play:
         options = {"executable_path": str(CHROMIUM), "args": ["--no-sandbox", "--disable-gpu"]}
         with play.chromium.launch(**options) as browser:
-            page = browser.new_page(viewport={"width": width, "height": height})
+            viewport = {"width": width, "height": height}
+            page = browser.new_page(viewport=viewport, service_workers=service_workers)
             page.set_default_timeout(PATIENCE)
             yield page
 

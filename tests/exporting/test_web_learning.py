@@ -78,6 +78,7 @@ def test_learning_that_failed_is_no_success_and_the_scores_are_those_of_the_pare
         page.click("#teach summary")
         page.fill("#class-name", "Anything")
         page.set_input_files("#lesson-files", known)
+        page.get_by_text("Anything: 12 pictures.").wait_for()
         page.wait_for_selector("#learn:enabled")
         page.click("#learn")
         page.wait_for_selector("#outcome[data-state=bad]")
@@ -89,7 +90,7 @@ def test_learning_that_failed_is_no_success_and_the_scores_are_those_of_the_pare
 
 
 def test_a_fit_that_stops_is_said_and_changes_nothing(folder, pictures):
-    with open_browser(1280, 800) as page, served(folder) as (address, _):
+    with open_browser(1280, 800, service_workers="block") as page, served(folder) as (address, _):
         page.route("**/fit_worker.js", lambda route: route.fulfill(body="throw new Error('no memory')"))
         page.goto(address)
         classify(page, pictures[:1])
