@@ -89,15 +89,20 @@ def test_learning_that_failed_is_no_success_and_the_scores_are_those_of_the_pare
         assert "before it was taught" not in page.inner_text("#facts")
 
 
+def fail_to_teach(page, address, picture):
+    """State the class of a picture and learn, which fails."""
+    page.goto(address)
+    classify(page, picture)
+    page.click("#teach summary")
+    page.select_option("#truth", index=1)
+    page.click("#learn")
+    page.wait_for_selector("#outcome[data-state=bad]")
+
+
 def test_a_fit_that_stops_is_said_and_changes_nothing(folder, pictures):
     with open_browser(1280, 800, service_workers="block") as page, served(folder) as (address, _):
         page.route("**/fit_worker.js", lambda route: route.fulfill(body="throw new Error('no memory')"))
-        page.goto(address)
-        classify(page, pictures[:1])
-        page.click("#teach summary")
-        page.select_option("#truth", index=1)
-        page.click("#learn")
-        page.wait_for_selector("#outcome[data-state=bad]")
+        fail_to_teach(page, address, pictures[:1])
         assert page.inner_text("#outcome").startswith("The fit stopped")
         assert page.is_hidden("#save-head") and page.is_enabled("#learn")
 
@@ -107,12 +112,7 @@ def test_learning_data_that_did_not_load_is_fetched_again(folder, pictures, tmp_
     shutil.copytree(folder, place)
     data = (place / "learning.f32").rename(tmp_path / "learning.f32")
     with open_browser(1280, 800) as page, served(place) as (address, _):
-        page.goto(address)
-        classify(page, pictures[:1])
-        page.click("#teach summary")
-        page.select_option("#truth", index=1)
-        page.click("#learn")
-        page.wait_for_selector("#outcome[data-state=bad]")
+        fail_to_teach(page, address, pictures[:1])
         assert page.inner_text("#outcome").startswith("learning.f32 cannot be read")
         data.rename(place / "learning.f32")
         page.click("#learn")

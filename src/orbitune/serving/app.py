@@ -70,15 +70,36 @@ def create_app(
         gradio = _mount_gradio(
             app, service, storage=storage, authenticator=authenticator, root_path=root_path
         )
+    if authenticator:
+        authenticator.pages = gradio
+    guard(app, service, hosts=hosts or AllowedHosts(), authenticator=authenticator, root_path=root_path)
+    return app
+
+
+def guard(
+    app: "FastAPI",
+    service: PredictionService,
+    *,
+    hosts: AllowedHosts,
+    authenticator: Authenticator | None = None,
+    root_path: str = "",
+) -> None:
+    """Put the security middleware before an app, and the log of its requests.
+
+    Args:
+        app: the app.
+        service: its models.
+        hosts: host names to answer to.
+        authenticator: of the users; None without a sign-in.
+        root_path: path under which a proxy serves the app.
+    """
     # The middleware added last sees a request first.
     image = min(MAX_IMAGE_BYTES, MAX_UPLOAD_BYTES)
     app.add_middleware(BodyLimitMiddleware, max_image_bytes=image, max_upload_bytes=MAX_UPLOAD_BYTES)
     if authenticator:
-        authenticator.pages = gradio
         app.add_middleware(AuthenticationMiddleware, authenticator=authenticator)
-    app.add_middleware(RequestCheckMiddleware, hosts=hosts or AllowedHosts(), root_path=root_path)
+    app.add_middleware(RequestCheckMiddleware, hosts=hosts, root_path=root_path)
     app.add_middleware(RequestLogMiddleware, metrics=service.metrics, paths=PATHS, root_path=root_path)
-    return app
 
 
 def _mount_gradio(

@@ -4,30 +4,24 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from orbitune.resources import core_count
+from orbitune.serving.api.operations import MODEL, code_samples, model_errors_told
 from orbitune.serving.api.schemas import ErrorBody
 from orbitune.serving.api.sent_images import check_parameters
-from orbitune.serving.engines.micro_batches import QueueFullError
 from orbitune.serving.error_handling import ApiError
 from orbitune.serving.images import attribution_layer, encode_png, encode_preview
 from orbitune.serving.served_model import NoAttributionError, ServedModel
-from orbitune.serving.service import PredictionService, UnknownModelError
+from orbitune.serving.service import PredictionService
 from orbitune.sources.decode import BadImageError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-_MODEL = "Name of the model; the first one by default"
 _BODY = {
     "required": True,
     "description": "One image.",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
 _PNG: dict[str, Any] = {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
-
-
-def code_samples(*commands: str) -> dict[str, Any]:
-    """Return commands of the shell as a part of an OpenAPI operation."""
-    return {"x-codeSamples": [{"lang": "Shell", "source": command} for command in commands]}
 
 
 def add_image_routes(app: "FastAPI", service: PredictionService, *, errors: dict[int | str, Any]) -> None:
@@ -52,21 +46,17 @@ def add_image_routes(app: "FastAPI", service: PredictionService, *, errors: dict
     ) -> Response:
         check_parameters(request, parameters)
         data = await request.body()
-
         try:
-            chosen = service.get_model(model)
-            # It counts as waiting, with its content in memory, until a thread is free for it and done.
-            with chosen.batcher.admit(1) as places:
-                places.withdraw(1)
-                content = await anyio.to_thread.run_sync(draw, chosen, data, limiter=limiter)
-        except UnknownModelError as error:
-            raise ApiError.of(400, error) from None
+            with model_errors_told():
+                chosen = service.get_model(model)
+                # It counts as waiting, with its content in memory, until a thread is free for it and done.
+                with chosen.batcher.admit(1) as places:
+                    places.withdraw(1)
+                    content = await anyio.to_thread.run_sync(draw, chosen, data, limiter=limiter)
         except BadImageError as error:
             raise ApiError(422, f"The image {error}.", kind="unreadable_image") from None
         except NoAttributionError as error:
             raise ApiError.of(404, error) from None
-        except QueueFullError as error:
-            raise ApiError.of(503, error, headers={"Retry-After": "1"}) from None
         return Response(content, media_type="image/png")
 
     @app.post(
@@ -83,7 +73,7 @@ def add_image_routes(app: "FastAPI", service: PredictionService, *, errors: dict
     )
     async def preview(
         request: Request,
-        model: Annotated[str | None, Query(description=_MODEL)] = None,
+        model: Annotated[str | None, Query(description=MODEL)] = None,
     ) -> Response:
         return await answer(request, model, lambda chosen, data: encode_preview(chosen.preview(data)))
 
@@ -107,7 +97,7 @@ def add_image_routes(app: "FastAPI", service: PredictionService, *, errors: dict
     async def attribution(
         request: Request,
         label: Annotated[str, Query(description="Class to explain")],
-        model: Annotated[str | None, Query(description=_MODEL)] = None,
+        model: Annotated[str | None, Query(description=MODEL)] = None,
     ) -> Response:
         def draw(chosen: ServedModel, data: bytes) -> bytes:
             if label not in chosen.classes:

@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from orbitune.serving.api.request_log import RequestLogMiddleware
-from orbitune.serving.api.routes import PATHS, add_api_routes
-from orbitune.serving.app import MAX_IMAGE_BYTES
+from orbitune.serving.api.routes import add_api_routes
+from orbitune.serving.app import guard
 from orbitune.serving.engines.micro_batches import MAX_WAITING
 from orbitune.serving.security.allowed_hosts import AllowedHosts
-from orbitune.serving.security.body_limits import BodyLimitMiddleware
-from orbitune.serving.security.request_checks import RequestCheckMiddleware
 from orbitune.serving.service import PredictionService, name_models
-from orbitune.serving.uploads import MAX_UPLOAD_BYTES
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -95,9 +91,5 @@ def create_api(service: PredictionService, *, hosts: AllowedHosts) -> "FastAPI":
 
     app = FastAPI(title="Orbitune", docs_url=None, redoc_url=None, openapi_url=None)
     add_api_routes(app, service)
-    app.add_middleware(
-        BodyLimitMiddleware, max_image_bytes=MAX_IMAGE_BYTES, max_upload_bytes=MAX_UPLOAD_BYTES
-    )
-    app.add_middleware(RequestCheckMiddleware, hosts=hosts)
-    app.add_middleware(RequestLogMiddleware, metrics=service.metrics, paths=PATHS, root_path="")
+    guard(app, service, hosts=hosts)
     return app

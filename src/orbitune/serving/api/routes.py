@@ -5,7 +5,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 from orbitune.resources import core_count
-from orbitune.serving.api.image_routes import add_image_routes, code_samples
+from orbitune.serving.api.image_routes import add_image_routes
+from orbitune.serving.api.operations import MODEL, code_samples, model_errors_told
 from orbitune.serving.api.reference_page import render_reference
 from orbitune.serving.api.schemas import (
     ErrorBody,
@@ -16,9 +17,8 @@ from orbitune.serving.api.schemas import (
     PredictionsBody,
 )
 from orbitune.serving.api.sent_images import MAX_FILES, SEVERAL, check_parameters, read_images, usage
-from orbitune.serving.engines.micro_batches import QueueFullError
 from orbitune.serving.error_handling import ApiError, error_body
-from orbitune.serving.service import PredictionService, UnknownModelError
+from orbitune.serving.service import PredictionService
 from orbitune.settings_errors import describe_fields
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
     )
     async def predict(
         request: Request,
-        model: Annotated[str | None, Query(description="Name of the model; the first one by default")] = None,
+        model: Annotated[str | None, Query(description=MODEL)] = None,
         top_k: Annotated[
             int | None,
             Query(
@@ -143,14 +143,10 @@ def add_api_routes(app: "FastAPI", service: PredictionService, *, root_path: str
         ] = None,
     ) -> Response:
         check_parameters(request, ("model", "top_k"))
-        try:
+        with model_errors_told():
             chosen = service.get_model(model)
             sent = await read_images(request, address_of(request))
             answers = await chosen.predict_files(sent.files, top_k, limiter=decoding)
-        except UnknownModelError as error:
-            raise ApiError.of(400, error) from None
-        except QueueFullError as error:
-            raise ApiError.of(503, error, headers={"Retry-After": "1"}) from None
         if sent.several:
             pairs = zip(answers, sent.files, strict=True)
             bodies = [PredictionBody.of(each, file=name) for each, (name, _) in pairs]

@@ -1,6 +1,6 @@
 """Write the pictures of the page of `orbitune export --to web`.
 
-python docs/web_page_pictures.py PAGE TILES SCENE  # needs Debian's chromium
+    python benchmarks/web_page_pictures.py PAGE TILES SCENE  # needs Debian's chromium
 
 PAGE is the exported folder, TILES a folder of pictures to classify, SCENE a GeoTIFF to map, whose first bands
 are blue, green and red. The pictures are as wide as a desktop, a tablet and a phone, light and dark; of
@@ -9,43 +9,28 @@ the map there is one.
 
 import io
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
+from web_page import served
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
 SIZES = {1280: 800, 768: 1000, 390: 844}  # CSS pixels
-SCHEMES = ("light", "dark")
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 COLOURS = 128
 PATIENCE = 300_000  # milliseconds, on a machine that does other things
 
 
-class _QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder, and yield its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=folder))
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://localhost:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join()
-
-
 def take_pictures(
-    browser: Browser, address: str, tiles: list[Path], scene: Path, *, width: int, scheme: str
+    browser: Browser,
+    address: str,
+    tiles: list[Path],
+    scene: Path,
+    *,
+    width: int,
+    scheme: Literal["light", "dark"],
 ) -> tuple[Image.Image, Image.Image]:
     """Return the page with a tile and its attribution, and with the map of a scene."""
     page = browser.new_page(
