@@ -10,9 +10,6 @@ Debian's chromium and playwright. Other programs on the machine slow it down.
 
 import csv
 import io
-import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -20,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -28,12 +24,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+from web_results import write_results
 
 from orbitune.exporting.reference import ReferenceModel
 from orbitune.inference.classifier import Classifier, Prediction
-from orbitune.resources import processor_name
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results" / "web-page.json"
 TILES = 500
 DONE = "#session:not([hidden]) #batch[hidden]"
 
@@ -67,18 +62,11 @@ def main() -> None:
             Image.fromarray(tile).save(file)
         expected = list(Classifier(run, precision="fp32").predict(files, top_k=3))
         measured = {
-            "orbitune": version("orbitune"),
-            "run": run.name,
             "model": reference.setup.backbone.description,
             "image_size": reference.transform.size,
-            "processor": processor_name(),
-            "cores": os.cpu_count(),
-            "platform": f"{platform.system()}-{platform.machine()}",
             **measure(folder, files, expected),
         }
-    RESULTS.write_text(json.dumps(measured, indent=1) + "\n")
-    RESULTS.with_suffix(".md").write_text(describe(measured))
-    print(RESULTS.with_suffix(".md").read_text())
+    write_results("web-page", measured, arguments=[f"runs/{run.name}"], describe=describe)
 
 
 def measure(folder: Path, files: list[Path], expected: list[Prediction]) -> dict[str, Any]:
@@ -173,10 +161,8 @@ def describe(found: dict[str, Any]) -> str:
     one, later = found["tile_milliseconds"]["first"], found["tile_milliseconds"]["later"]
     return f"""# The page in the browser
 
-Written by `python benchmarks/web_page.py runs/{found["run"]}` with version {found["orbitune"]}: \
-{found["model"]} at {found["image_size"]} pixels,
-exported with `--to web`, in headless Chromium {found["chromium"]} on {found["cores"]} cores \
-({found["processor"]}), served from the same machine. Times are of one session, medians of 100 tiles.
+{found["model"]} at {found["image_size"]} pixels, exported with `--to web`, in headless Chromium, \
+served from the same machine. Times are of one session, medians of 100 tiles.
 
 | measure | value |
 | --- | ---: |

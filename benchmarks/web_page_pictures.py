@@ -15,11 +15,12 @@ from typing import Literal
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from web_page import served
+from web_scene import open_scene
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 SIZES = {1280: 800, 768: 1000, 390: 844}  # CSS pixels
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-COLOURS = 128
+BANDS = (3, 2, 1)  # red, green and blue of the scene
 PATIENCE = 300_000  # milliseconds, on a machine that does other things
 
 
@@ -36,25 +37,21 @@ def take_pictures(
     page = browser.new_page(
         viewport={"width": width, "height": SIZES[width]}, color_scheme=scheme, reduced_motion="reduce"
     )
+    page.set_default_timeout(PATIENCE)
     page.goto(address)
     page.set_input_files("#files", tiles)
-    page.wait_for_selector("#session:not([hidden]) #batch[hidden]", state="attached", timeout=PATIENCE)
+    page.wait_for_selector("#session:not([hidden]) #batch[hidden]", state="attached")
     page.click("#explain")
-    page.wait_for_selector("#explained:not(:empty)", timeout=PATIENCE)
+    page.wait_for_selector("#explained:not(:empty)")
     page.evaluate("scrollTo(0, 0)")
     tile = page.screenshot()
     page.click("#clear")
-    page.set_input_files("#files", scene)
-    page.wait_for_selector("#scene-map:enabled", timeout=PATIENCE)
-    page.select_option("#scene-red", index=2)
-    page.select_option("#scene-blue", index=0)
-    page.wait_for_selector("text=Bands 3, 2, 1 (as given)", timeout=PATIENCE)
-    page.wait_for_selector("#scene-map:enabled", timeout=PATIENCE)
+    open_scene(page, scene, BANDS)
     if page.get_attribute("#scene-reading", "open") is not None:
         page.click("#scene-reading summary")
     page.select_option("#scene-stride", index=1)
     page.click("#scene-map")
-    page.wait_for_selector("#scene-done:not(:empty)", timeout=PATIENCE)
+    page.wait_for_selector("#scene-done:not(:empty)")
     # On a phone the map lies below what is chosen.
     shown = "#scene" if width > min(SIZES) else "#scene-result"
     page.evaluate(f"document.querySelector('{shown}').scrollIntoView({{block: 'start'}})")
@@ -64,11 +61,9 @@ def take_pictures(
 
 
 def save(picture: Image.Image, name: str) -> None:
-    """Write a picture with few colours."""
+    """Write a picture with all its colours: a legend tells no classes apart by others."""
     path = IMAGES / name
-    # Maximum coverage keeps the colours of rare classes in the legend.
-    few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(path, optimize=True)
+    picture.save(path, optimize=True)
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
 
 

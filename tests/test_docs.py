@@ -185,6 +185,14 @@ def test_the_figures_of_the_page_in_the_browser_in_the_docs_are_the_measured_one
     assert f"then {measured['tile_milliseconds']['first']['picture']:.0f} ms for a picture" in page
 
 
+def test_the_agreement_of_maps_in_the_browser_in_the_docs_is_the_measured_one():
+    scenes = json.loads((DOCS / "results" / "web-scene.json").read_text())["scenes"]
+    cells = sum(each["cells_with_data"] for each in scenes)
+    same = sum(each["same"] * each["cells_with_data"] for each in scenes) / cells
+    page = " ".join(read_page("guides/export.md").split())
+    assert f"of {cells:,} cells of {len(scenes)} scenes {100 * same:.1f} % have the code of" in page
+
+
 def test_the_accuracy_of_few_tiles_in_the_docs_is_that_of_the_committed_benchmark():
     [figure] = json.loads((DOCS / "results" / "bench-few-tiles.json").read_text())["figures"]
     assert f"reached {figure['value']:.1%} on".replace("%", " %") in read_page("guides/few-tiles.md")

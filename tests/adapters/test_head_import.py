@@ -83,6 +83,7 @@ def test_a_run_is_taught_too_without_a_detector(runs, name, tmp_path):
         ({"hashes": {"tiles": "0" * 64}}, "was taught to another model than bundle: its tiles"),
         ({"hashes": {}}, "was taught to another model than bundle: its tiles"),
         ({"start_bias": packed([0.5, -0.5, 1])}, "was taught to another training than bundle: its head"),
+        ({"means": packed(np.zeros((2, 192)))}, "is damaged: means has another size"),
         ({"means": packed([np.nan] * 192)}, "is damaged: means holds a number that is no weight"),
         ({"bias": packed([3e38] * 4)}, "is damaged: bias holds a number that is no weight"),
         ({"width": 10**30}, "is damaged: weight has another size"),

@@ -89,20 +89,34 @@ def test_learning_that_failed_is_no_success_and_the_scores_are_those_of_the_pare
         assert "before it was taught" not in page.inner_text("#facts")
 
 
+def start_to_teach(page, picture):
+    """State the class of a picture and learn."""
+    classify(page, [picture])
+    if page.get_attribute("#teach", "open") is None:
+        page.click("#teach summary")
+    page.select_option("#truth", index=1)
+    page.click("#learn")
+
+
+def teach(page, picture):
+    """Teach a picture; return what the page says of it."""
+    start_to_teach(page, picture)
+    page.wait_for_selector("#learn:enabled")
+    page.wait_for_selector("#save-head:enabled")
+    return page.inner_text("#outcome")
+
+
 def fail_to_teach(page, address, picture):
     """State the class of a picture and learn, which fails."""
     page.goto(address)
-    classify(page, picture)
-    page.click("#teach summary")
-    page.select_option("#truth", index=1)
-    page.click("#learn")
+    start_to_teach(page, picture)
     page.wait_for_selector("#outcome[data-state=bad]")
 
 
 def test_a_fit_that_stops_is_said_and_changes_nothing(folder, pictures):
     with open_browser(1280, 800, service_workers="block") as page, served(folder) as (address, _):
         page.route("**/fit_worker.js", lambda route: route.fulfill(body="throw new Error('no memory')"))
-        fail_to_teach(page, address, pictures[:1])
+        fail_to_teach(page, address, pictures[0])
         assert page.inner_text("#outcome").startswith("The fit stopped")
         assert page.is_hidden("#save-head") and page.is_enabled("#learn")
 
@@ -112,11 +126,86 @@ def test_learning_data_that_did_not_load_is_fetched_again(folder, pictures, tmp_
     shutil.copytree(folder, place)
     data = (place / "learning.f32").rename(tmp_path / "learning.f32")
     with open_browser(1280, 800) as page, served(place) as (address, _):
-        fail_to_teach(page, address, pictures[:1])
+        fail_to_teach(page, address, pictures[0])
         assert page.inner_text("#outcome").startswith("learning.f32 cannot be read")
         data.rename(place / "learning.f32")
         page.click("#learn")
         page.wait_for_selector("#save-head:not([hidden])")
+
+
+def test_learning_data_without_numbers_teach_nothing(folder, pictures, tmp_path):
+    place = tmp_path / "page"
+    shutil.copytree(folder, place)
+    data = np.frombuffer((place / "learning.f32").read_bytes(), "<f4")
+    (place / "learning.f32").write_bytes(np.full_like(data, np.nan).tobytes())
+    with open_browser(1280, 800) as page, served(place) as (address, _):
+        fail_to_teach(page, address, pictures[0])
+        assert page.inner_text("#outcome").startswith("learning.f32 is damaged")
+        assert page.is_hidden("#save-head")
+
+
+def test_windows_that_are_open_at_once_lose_no_lesson(folder, pictures):
+    with open_browser(1280, 800) as page, served(folder) as (address, _):
+        visit(page, address)
+        page.wait_for_selector(READY)
+        with page.expect_popup() as opening:
+            page.evaluate("void open(location.href)")
+        other = opening.value
+        other.wait_for_selector(READY)
+        assert "1 picture" in teach(page, pictures[0])
+        other.wait_for_selector("#taught:has-text('(1 picture)')")
+        assert "2 pictures" in teach(other, pictures[1])
+        page.wait_for_selector("#taught:has-text('(2 pictures)')")
+        other.click("#forget")
+        page.wait_for_selector("#taught", state="hidden")
+
+
+FILL = """() => {
+  for (let size = 1 << 20; size; size >>= 1) {
+    try {
+      for (let count = 0; ; count++) localStorage.setItem(`${size} ${count}`, "x".repeat(size));
+    } catch {}
+  }
+}"""
+
+
+def test_what_the_browser_has_no_room_for_is_said_and_used(folder, pictures):
+    with open_browser(1280, 800) as page, served(folder) as (address, _):
+        visit(page, address)
+        page.wait_for_selector(READY)
+        page.evaluate(FILL)
+        assert teach(page, pictures[0]).endswith("has no room to keep it: save it before you close the page.")
+        assert "2 pictures" in teach(page, pictures[1])
+
+
+DAMAGE = """() => {
+  const [key] = Object.keys(localStorage);
+  const head = JSON.parse(localStorage.getItem(key));
+  localStorage.setItem(key, JSON.stringify({ ...head, weight: head.weight.slice(8) }));
+}"""
+
+
+def test_what_was_kept_and_is_damaged_is_said_and_forgotten(folder, pictures):
+    with open_browser(1280, 800) as page, served(folder) as (address, _):
+        visit(page, address)
+        teach(page, pictures[0])
+        page.evaluate(DAMAGE)
+        page.reload()
+        page.wait_for_selector("#outcome[data-state=bad]")
+        assert page.inner_text("#outcome").startswith("What was taught on this device before is damaged")
+        assert page.evaluate("localStorage.length") == 0 and page.is_hidden("#taught")
+
+
+def test_what_was_kept_is_not_lost_where_the_learning_data_arrive_later(folder, pictures):
+    with open_browser(1280, 800, service_workers="block") as page, served(folder) as (address, _):
+        visit(page, address)
+        teach(page, pictures[0])
+        page.route("**/learning.f32", lambda route: route.abort())
+        page.reload()
+        page.wait_for_selector("#outcome[data-state=bad]")
+        assert page.inner_text("#outcome").endswith("What was taught on this device is not used.")
+        page.unroute("**/learning.f32")
+        assert "2 pictures" in teach(page, pictures[1])
 
 
 def test_an_open_page_teaches_its_own_model_when_a_newer_one_arrives(folder, pictures, tmp_path):

@@ -4,8 +4,10 @@ import gzip
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 from browser import accessibility_faults, open_browser
+from onnx import numpy_helper
 from PIL import Image
 from typing_extensions import override
 from web_pages import OFFLINE, READY, QuietHandler, classify, served, visit
@@ -104,7 +106,10 @@ def damage(folder, name, place):
     copy = place / "page"
     shutil.copytree(folder, copy)
     content = bytearray((copy / name).read_bytes())
-    content[len(content) // 2] ^= 255
+    if name.endswith(".json"):
+        del content[len(content) // 2 :]
+    else:
+        content[len(content) // 2] ^= 255
     (copy / name).write_bytes(content)
     return copy
 
@@ -114,6 +119,7 @@ def damage(folder, name, place):
     [
         ("model.onnx.gz", "The model is damaged. Export the model again, or copy the folder again."),
         ("ort-wasm-simd-threaded.wasm.gz", "The runtime is damaged. Export the model again"),
+        ("model.json", "model.json is damaged, or of another version than this page."),
     ],
 )
 def test_a_damaged_file_is_one_sentence(folder, tmp_path, name, message):
@@ -158,6 +164,20 @@ def test_a_graph_that_is_no_graph_is_one_sentence(folder, tmp_path):
         assert page.inner_text("#problem").startswith("The model cannot be opened: it is damaged")
 
 
+def test_a_graph_that_gives_no_numbers_is_one_sentence(folder, tmp_path):
+    copy = tmp_path / "page"
+    shutil.copytree(folder, copy)
+    model = onnx.load_from_string(gzip.decompress((copy / "model.onnx.gz").read_bytes()))
+    bias = next(each for each in model.graph.initializer if each.name.endswith(".bias"))
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) * np.float32(np.nan), bias.name))
+    (copy / "model.onnx.gz").write_bytes(gzip.compress(model.SerializeToString()))
+    with open_browser(800, 600) as page, served(copy) as (address, _):
+        page.goto(address)
+        page.wait_for_selector("#problem:not([hidden])")
+        said = page.inner_text("#problem")
+    assert said == "The model is damaged: it gives no numbers. Export it again."
+
+
 def test_a_browser_without_webassembly_is_told(folder):
     with open_browser(800, 600) as page, served(folder) as (address, _):
         page.add_init_script("delete globalThis.WebAssembly")
@@ -174,16 +194,18 @@ def test_a_page_that_is_opened_as_a_file_says_how_to_serve_it(folder):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_is_accessible_and_fits_a_phone(folder, pictures, scheme):
-    with open_browser(390, 844) as page, served(folder) as (address, _):
+def test_the_page_is_accessible_and_fits_every_screen(folder, pictures, scheme):
+    with open_browser(1280, 844) as page, served(folder) as (address, _):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         visit(page, address)
         classify(page, pictures)
         page.click("#explain")
         page.wait_for_selector("#explained:not(:empty)")
         page.click("#about summary")
-        assert accessibility_faults(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        for width in (1280, 768, 390):
+            page.set_viewport_size({"width": width, "height": 844})
+            assert accessibility_faults(page) == [], width
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_pictures_can_be_chosen_and_cleared_by_keyboard(folder, pictures):

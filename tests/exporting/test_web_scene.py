@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from browser import accessibility_faults, open_browser
 from PIL import Image
-from scenes import mosaic, write_scene
+from scenes import UTM, mosaic, write_scene
 from web_pages import OFFLINE, served, visit
 
 from orbitune.exporting.onnx_export import open_session
@@ -18,6 +18,8 @@ from orbitune.mapping.options import MapOptions
 from orbitune.mapping.worker import Worker
 
 pytest.importorskip("rasterio", reason="needs the extra geo")
+from rasterio.transform import Affine, from_origin
+
 pytestmark = pytest.mark.browser
 
 TILE = 16
@@ -156,6 +158,7 @@ def test_a_scene_that_cannot_be_mapped_gets_a_sentence(folder, pixels, tmp_path)
         "jpeg.tif": pixels,
         "big.tif": pixels.astype(np.uint16),
         "bare.tif": bare,
+        "sheared.tif": pixels,
     }
     profiles = {
         "degrees.tif": {"crs": "EPSG:4326"},
@@ -163,11 +166,14 @@ def test_a_scene_that_cannot_be_mapped_gets_a_sentence(folder, pixels, tmp_path)
         "coarse.tif": {"metres": 30.0},
         "sphere.tif": {"crs": "EPSG:4087"},  # plate carrée, in metres
         "jpeg.tif": {"compress": "jpeg"},
+        "sheared.tif": {"transform": Affine(10, 5, 600_000, 0, -10, 5_500_000)},
         "big.tif": {"ENDIANNESS": "BIG", "compress": "deflate", "predictor": 2},
     }
     for name, content in files.items():
         if content is not None:
             write_scene(tmp_path / name, content, **profiles.get(name, {}))
+    empty_blocks(tmp_path / "blocks.tif")
+    files["blocks.tif"] = None
     (tmp_path / "text.tif").write_text("not a picture")
     (tmp_path / "cut.tif").write_bytes((tmp_path / "coarse.tif").read_bytes()[:900])
     said = {}
@@ -189,6 +195,63 @@ def test_a_scene_that_cannot_be_mapped_gets_a_sentence(folder, pixels, tmp_path)
     assert "compression (7)" in said["jpeg.tif"]
     assert "differences in big-endian order" in said["big.tif"]
     assert "no dark pixels" in said["bare.tif"]
+    assert said["sheared.tif"].startswith(
+        "sheared.tif has sheared pixels, with 63 degrees between their sides: "
+    )
+    assert "is stored in blocks of 403 MB, of which a page holds 256 MB: " in said["blocks.tif"]
+
+
+def empty_blocks(path):
+    """A scene of 12 bands, in a block of 4096 x 4096 pixels that holds nothing."""
+    import rasterio
+
+    profile = {"driver": "GTiff", "dtype": "uint16", "count": 12, "height": 4096, "width": 4096, "crs": UTM}
+    blocks = {"tiled": True, "blockxsize": 4096, "blockysize": 4096, "sparse_ok": True}
+    with rasterio.open(path, "w", transform=from_origin(6e5, 5.5e6, 10, 10), **profile, **blocks):
+        pass
+
+
+def test_a_refused_scene_shows_nothing_of_the_last_one(folder, pixels, tmp_path):
+    good = write_scene(tmp_path / "good.tif", pixels)
+    bare = write_scene(tmp_path / "bare.tif", pixels.astype(np.uint16) * 20 + 3000)
+    (tmp_path / "text.tif").write_text("not a picture")
+    with open_browser(1280, 900) as page, served(folder) as (address, _):
+        visit(page, address)
+        for refused, reason in ((tmp_path / "text.tif", "no GeoTIFF"), (bare, "no dark pixels")):
+            open_scene(page, good)
+            map_window(page, folder)
+            page.set_input_files("#files", refused)
+            page.wait_for_selector("#scene-problem:not([hidden])")
+            assert reason in page.inner_text("#scene-problem")
+            shown = page.text_content("#scene")
+            assert "good.tif" not in shown and "8 bits, as they are" not in shown
+            assert page.is_hidden("#overview") and page.is_hidden("#scene-result")
+            assert page.inner_text("#scene-facts").startswith("96 x 80") == (refused == bare)  # its own
+
+
+def test_a_wide_scene_of_many_bands_is_read_in_parts(folder, bundle, pixels, tmp_path):
+    wide = np.tile(
+        pixels.astype(np.uint16) * 10, (1, 80, 4)
+    )  # 80 x 7,680 pixels of 12 bands, 18 MB in blocks
+    wide[0, 0] = 5
+    scene = write_scene(tmp_path / "wide.tif", wide, compress="deflate", **BLOCKS)
+    with open_browser(1280, 900) as page, served(folder) as (address, _):
+        visit(page, address)
+        open_scene(page, scene)
+        assert "12 bands" in page.inner_text("#scene-facts")
+        left = int(page.input_value("#scene-left"))
+        codes = map_window(page, folder)[0]
+    assert codes.tolist() == expected(folder, bundle, scene, tmp_path)[:, left : left + 16].tolist()
+
+
+def test_a_turned_scene_is_labelled_as_by_orbitune_map(folder, bundle, pixels, tmp_path):
+    turned = Affine.translation(600_000, 5_500_000) @ Affine.rotation(30) @ Affine.scale(10, -10)
+    scene = write_scene(tmp_path / "turned.tif", pixels, transform=turned)
+    with open_browser(1280, 900) as page, served(folder) as (address, _):
+        visit(page, address)
+        open_scene(page, scene)
+        codes = map_window(page, folder)[0]
+    assert codes.tolist() == expected(folder, bundle, scene, tmp_path).tolist()
 
 
 def test_values_that_nothing_tells_can_be_given(folder, bundle, pixels, tmp_path):
@@ -233,17 +296,19 @@ def test_a_block_that_is_damaged_ends_the_map_with_a_reason(folder, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_map_is_accessible_and_fits_a_phone(folder, pixels, tmp_path, scheme):
+def test_the_map_is_accessible_and_fits_every_screen(folder, pixels, tmp_path, scheme):
     scene = write_scene(tmp_path / "T32TLT_20230904T102601_clipped_to_the_area_10m.tif", pixels)
-    with open_browser(390, 844) as page, served(folder) as (address, _):
+    with open_browser(1280, 844) as page, served(folder) as (address, _):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         visit(page, address)
         open_scene(page, scene)
         map_window(page, folder)
         page.click("#scene-reading summary")
         assert re.match("Map of the window: .+ %", page.get_attribute("#layers", "aria-label"))
-        assert accessibility_faults(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        for width in (1280, 768, 390):
+            page.set_viewport_size({"width": width, "height": 844})
+            assert accessibility_faults(page) == [], width
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.shared

@@ -3,10 +3,7 @@
 import { attribution } from "./attribution/occlusion";
 import { Overlay } from "./attribution/overlay";
 import { type Arrived, listen } from "./inputs";
-import { teachInBackground } from "./learn/background";
-import { fetchLearningData, type LearningData } from "./learn/data";
-import { forgetHead, keepHead, keptHead } from "./learn/kept";
-import { gather, Learned, type Lesson } from "./learn/learned";
+import { Learner } from "./learn/learner";
 import { TeachPanel } from "./learn/panel";
 import type { Model, Step } from "./model/client";
 import type { ModelDescription } from "./model/description";
@@ -26,8 +23,7 @@ export class Page {
   private model: Model | null = null;
   private working = false;
   private added = 0; // since the page was opened
-  private learned: Learned | null = null;
-  private data: Promise<LearningData> | null = null;
+  private readonly learner: Learner | null;
   private readonly panel: TeachPanel | null;
   private readonly scene: ScenePanel | null;
   private loaded: (model: Model) => void = () => {};
@@ -35,6 +31,7 @@ export class Page {
   private readonly list = new SessionList((entry) => this.select(entry));
 
   constructor(private readonly description: ModelDescription) {
+    this.learner = description.learning && new Learner(description, () => this.judgeAll());
     this.panel = description.learning && new TeachPanel(description.classes, {
       add: (files, label) => this.add(files.map((file) => ({ name: file.name, file })), label),
       learn: () => void this.teach(),
@@ -56,17 +53,8 @@ export class Page {
   /** Classify what waits, and what comes, with a model that has been loaded. */
   async use(model: Model): Promise<void> {
     this.model = model;
-    // Now: a service worker that is registered later may hand out that of a newer model.
-    const data = this.description.learning && (await this.learningData().catch(() => null));
-    const kept = data && keptHead(this.description);
-    if (kept) {
-      try {
-        this.learned = Learned.fromKept(kept, data, this.description);
-      } catch {
-        forgetHead(this.description); // damaged
-      }
-      this.judgeAll();
-    }
+    await this.learner?.open().catch((error: Error) => this.panel!.warn(error.message));
+    this.judgeAll();
     this.loaded(model);
     void this.work();
   }
@@ -110,6 +98,7 @@ export class Page {
   private async classify(entry: Entry, model: Model): Promise<void> {
     try {
       entry.answer = await model.classify(entry.file);
+      entry.truth ??= this.learner?.labelOf(entry.answer);
       this.judge(entry);
       entry.state = "done";
     } catch (error) {
@@ -138,12 +127,10 @@ export class Page {
   }
 
   private showLessons(): void {
-    this.panel?.show(this.lessons(), this.learned, this.names());
-  }
-
-  /** Return what was learned, and what was stated since. */
-  private lessons(): Lesson[] {
-    return gather(this.learned?.lessons ?? [], this.entries);
+    const { learner } = this;
+    if (!learner) return;
+    const waiting = this.entries.some((entry) => entry.truth && entry.state === "waiting");
+    this.panel!.show(learner.lessons(this.entries), learner, this.names(), waiting);
   }
 
   private judge(entry: Entry): void {
@@ -153,7 +140,8 @@ export class Page {
 
   /** Return what the model, and what it has learned, makes of a picture. */
   private read({ probabilities, score, features }: Classified): { probabilities: ArrayLike<number>; distance: Distance } {
-    const { learned, description } = this;
+    const { description } = this;
+    const learned = this.learner?.learned;
     if (!learned) return { probabilities, distance: { score, taught: null } };
     return {
       probabilities: learned.probabilities(features, description.temperature),
@@ -174,15 +162,15 @@ export class Page {
   /** Return the model with what it has learned. */
   private shown(): Shown & Pick<ModelDescription, "thresholds"> {
     const { description } = this;
-    const classes = this.learned?.head.classes ?? description.classes;
-    return { ...description, classes, names: this.names(), taught: this.learned !== null };
+    const learned = this.learner?.learned;
+    return { ...description, classes: learned?.head.classes ?? description.classes, names: this.names(), taught: !!learned };
   }
 
   /** Return the classes that a picture may be said to have. */
   private names(): string[] {
-    if (!this.description.learning) return [];
-    const stated = this.entries.flatMap((entry) => entry.truth || []);
-    return [...new Set([...(this.learned?.head.classes ?? this.description.classes), ...stated])];
+    if (!this.learner) return [];
+    const stated = this.entries.flatMap((entry) => (entry.state !== "refused" && entry.truth) || []);
+    return [...new Set([...(this.learner.learned?.head.classes ?? this.description.classes), ...stated])];
   }
 
   private state(entry: Entry, label: string): void {
@@ -200,39 +188,25 @@ export class Page {
     return { label, values: attribution(probability, covered.map((each) => this.read(each).probabilities[index]!)) };
   }
 
-  private learningData(): Promise<LearningData> {
-    this.data ??= fetchLearningData(this.description).catch((error: unknown) => {
-      this.data = null; // the next try may succeed
-      throw error;
-    });
-    return this.data;
-  }
-
   private async teach(): Promise<void> {
     this.panel!.progress(0);
     try {
-      const data = await this.learningData();
-      const taught = await teachInBackground(data, this.lessons(), (fraction) => this.panel!.progress(fraction));
-      this.learned = new Learned(data, taught);
+      await this.learner!.teach(this.entries, (fraction) => this.panel!.progress(fraction));
       this.panel!.ended(null);
     } catch (error) {
       this.panel!.ended(error instanceof Error ? error.message : String(error));
-      this.showLessons();
-      return;
     }
-    keepHead(this.description, this.learned.toKept(this.description));
-    this.judgeAll();
+    this.judgeAll(); // after a failure too: another window may have taught it meanwhile
   }
 
   private forget(): void {
-    forgetHead(this.description);
-    this.learned = null;
+    this.learner!.forget();
     this.panel!.ended(null);
     this.judgeAll();
   }
 
   private judgeAll(): void {
-    describe(this.description, this.learned);
+    describe(this.description, this.learner?.learned ?? null);
     for (const entry of this.entries.filter((each) => each.answer)) {
       this.judge(entry);
       this.list.update(entry);
@@ -242,8 +216,8 @@ export class Page {
   }
 
   private saveHead(): void {
-    if (!this.learned) return;
-    save(JSON.stringify(this.learned.toFile(this.description)), "application/json", `${this.description.name}-head.json`);
+    const learned = this.learner?.learned;
+    if (learned) save(JSON.stringify(learned.toFile(this.description)), "application/json", `${this.description.name}-head.json`);
   }
 
   private clear(): void {

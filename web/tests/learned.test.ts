@@ -1,8 +1,11 @@
 import { describe, expect, it } from "vitest";
 
 import type { LearningData } from "../src/learn/data";
-import { gather, Learned, type Lesson } from "../src/learn/learned";
+import { Learned } from "../src/learn/learned";
+import { countLabels, gather, hasTooFew, labelOf, type Lesson, readName } from "../src/learn/lessons";
+import { type KeptHead } from "../src/learn/head_file";
 import { judgeFit } from "../src/learn/outcome";
+import { pack } from "../src/learn/packing";
 import { teach } from "../src/learn/teaching";
 import type { ModelDescription } from "../src/model/description";
 
@@ -58,6 +61,38 @@ describe("what was learned", () => {
     expect(() => Learned.fromKept(file, again, model)).toThrow("of another model");
   });
 
+  it.each([
+    ["nothing", () => null],
+    ["another object", () => ({ kind: "orbitune head" })],
+    ["a class less", (file: KeptHead) => ({ ...file, classes: ["A", "B"] })],
+    ["a known class renamed", (file: KeptHead) => ({ ...file, classes: ["A", "X", "C"] })],
+    ["two equal classes", (file: KeptHead) => ({ ...file, classes: ["A", "B", "B"] })],
+    ["another width", (file: KeptHead) => ({ ...file, width: 9 })],
+    ["no mean", (file: KeptHead) => ({ ...file, means: "" })],
+    ["a weight that is no number", (file: KeptHead) => ({ ...file, bias: pack([0, 0, Number.NaN]) })],
+    ["features that are no numbers", (file: KeptHead) => ({ ...file, lessons: [[pack([0, Number.NaN, 0]), "C"]] })],
+    ["a lesson of no class", (file: KeptHead) => ({ ...file, lessons: [[pack([0, 0, 0]), "D"]] })],
+    ["counts that are none", (file: KeptHead) => ({ ...file, pictures: { C: "many" } })],
+  ])("is not opened from a file with %s", (_, change) => {
+    const file = JSON.parse(JSON.stringify(learned.toKept(model))) as KeptHead;
+    expect(() => Learned.fromKept(change(file), data, model)).toThrow("It is damaged, or of another model.");
+    expect(Learned.fromKept(file, data, model).lessons).toHaveLength(10);
+  });
+
+  it("is without a class again when all its pictures are taken back", () => {
+    const kept = Learned.fromKept(learned.toKept(model), data, model);
+    const shown = lessons.map(({ features }) => Float32Array.from(features));
+    expect(labelOf(shown[0]!, kept.lessons)).toBe("C");
+    expect(labelOf(Float32Array.from([1, 0.2, 0.3]), kept.lessons)).toBeUndefined();
+    const answer = (features: Float32Array) => ({ features, probabilities: [], score: null, milliseconds: 0 });
+    const known = { answer: answer(Float32Array.from([1, 0.2, 0.3])), truth: "B" };
+    const left = gather(kept.lessons, [...shown.map((features) => ({ answer: answer(features), truth: "" })), known]);
+    expect(left).toHaveLength(1);
+    const again = new Learned(data, teach(data, left));
+    expect([again.head.classes, again.pictures, again.heldOut.pictures]).toEqual([["A", "B"], { B: 1 }, 1]);
+    expect([...again.probabilities([1, 0.2, 0.3], 1)].every(Number.isFinite)).toBe(true);
+  });
+
   it("is not lost when further pictures are taught after it was kept", () => {
     const kept = Learned.fromKept(learned.toKept(model), data, model);
     const answer = (features: number[]) => ({ features: Float32Array.from(features), probabilities: [], score: null, milliseconds: 0 });
@@ -69,6 +104,24 @@ describe("what was learned", () => {
     const all = gather(kept.lessons, further);
     expect(all.map((lesson) => lesson.label)).toEqual([...Array<string>(9).fill("C"), "B"]);
     expect(teach(data, all).head.classes).toEqual(["A", "B", "C"]);
+  });
+});
+
+describe("a class", () => {
+  it("that is new needs five pictures, and one that the model knows does not", () => {
+    const of = (...labels: string[]) => countLabels(labels.map((label) => ({ features: [], label })));
+    expect(hasTooFew(of("A"), start.classes)).toBe(false);
+    expect(hasTooFew(of("C", "C", "C", "C"), start.classes)).toBe(true);
+    expect(hasTooFew(of("C", "C", "C", "C", "C"), start.classes)).toBe(false);
+  });
+
+  it.each([
+    [" Quarry ", "Quarry", ""],
+    ["  ", "", "Name the class of the pictures first."],
+    ["a\tb", "a\tb", "The name holds a character that cannot be shown."],
+    ["E\u0301tang", "\u00c9tang", ""], // the same letters in another form
+  ])("named %j is %j: %j", (typed, name, fault) => {
+    expect(readName(typed, ["A", "\u00c9tang"])).toEqual({ name, fault });
   });
 });
 

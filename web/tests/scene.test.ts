@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
 
 import type { SceneSettings } from "../src/model/description";
+import { type Box, parts } from "../src/scene/blocks";
 import { cutCell, mirrored, type Patch, strides } from "../src/scene/cells";
 import { recognise } from "../src/scene/encoding";
+import { measured } from "../src/scene/ground";
 import { MapState, shares } from "../src/scene/map_state";
 import { percentiles } from "../src/scene/percentiles";
 import { validity } from "../src/scene/raster";
@@ -107,6 +109,48 @@ describe("bands and pixels", () => {
     expect([...validity(bands([9, 5, 5], [5, 5, 5]), 9)]).toEqual([0, 1]);
     expect([...validity(bands([0, 5, 5], [0, 0, 0]), 0)]).toEqual([1, 0]);
     expect([...validity(bands([5, 5, 5], [5, 5, 5]), null, Uint16Array.from([0, 1]))]).toEqual([0, 1]);
+  });
+});
+
+describe("the parts of a window that are read at a time", () => {
+  /** How often each pixel of a window is read. */
+  const coverage = ([left, top, right, bottom]: Box, found: Box[]) => {
+    const counts = Array.from({ length: bottom - top }, () => Array.from({ length: right - left }, () => 0));
+    for (const [x, y, end, below] of found) {
+      for (let row = y; row < below; row++) for (let column = x; column < end; column++) counts[row - top]![column - left]!++;
+    }
+    return counts.flat();
+  };
+
+  it.each([
+    ["tiles, of which some fit", { width: 4, height: 4, bytes: 10 }, 25, 6],
+    ["tiles, of which two rows fit", { width: 4, height: 4, bytes: 10 }, 80, 2],
+    ["tiles of which none fits", { width: 4, height: 4, bytes: 100 }, 25, 12],
+    ["strips of a row", { width: 13, height: 1, bytes: 10 }, 30, 3],
+    ["all at once", { width: 4, height: 4, bytes: 10 }, 1000, 1],
+  ])("cover it once: %s", (_, blocks, most, count) => {
+    const window: Box = [3, 2, 13, 11];
+    const found = parts(window, blocks, most);
+    expect(coverage(window, found).every((each) => each === 1)).toBe(true);
+    expect(found).toHaveLength(count);
+  });
+
+  it("of a scene of 12 bands and 100,000 columns hold 16 MB", () => {
+    const blocks = { width: 512, height: 512, bytes: 512 * 512 * 12 * 2 };
+    const held = parts([0, 0, 100_000, 512], blocks).map(([left, , right]) => Math.ceil((right - left) / 512) * blocks.bytes);
+    expect(Math.max(...held)).toBeLessThan(16e6);
+  });
+});
+
+describe("the sides of a pixel", () => {
+  const turned = (degrees: number, side: number): [number, number] => [side * Math.cos((degrees * Math.PI) / 180), side * Math.sin((degrees * Math.PI) / 180)];
+
+  it("are measured where the scene is turned", () => {
+    measured(turned(30, 10), turned(-60, 20)).forEach((each, place) => expect(each).toBeCloseTo([10, 20][place]!));
+  });
+
+  it("are refused where they are sheared", () => {
+    expect(() => measured(turned(0, 10), turned(-60, 10))).toThrow("has sheared pixels, with 60 degrees between their sides");
   });
 });
 

@@ -158,6 +158,9 @@ def _arrays(file: Path, taught: HeadFile) -> list[np.ndarray]:
         # No fit comes near; larger ones overflow in the head.
         if not (np.abs(found[-1]) < LARGEST_NUMBER).all():
             raise ModelError(f"{file} is damaged: {name} holds a number that is no weight. Save it again.")
+    # A mean that no class was taught would only widen what the detector takes as known.
+    if len(found[2]) > len(taught.pictures):
+        raise ModelError(f"{file} is damaged: means has another size. Save it again.")
     return found
 
 

@@ -2,7 +2,8 @@
 
 import type { LearningData } from "./data";
 import type { Report, Task } from "./fit_worker";
-import type { Lesson, Taught } from "./learned";
+import type { Taught } from "./head_file";
+import type { Lesson } from "./lessons";
 
 /**
  * Fit a head to lessons, see `teaching.teach`.

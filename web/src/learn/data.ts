@@ -20,6 +20,7 @@ export async function fetchLearningData(model: ModelDescription): Promise<Learni
   if (bytes.byteLength !== 4 * sizes.reduce((sum, each) => sum + each, 0)) {
     throw new Error(`${file} cannot be read. Is the folder of the page complete?`);
   }
+  if (!new Float32Array(bytes).every(Number.isFinite)) throw new Error(`${file} is damaged. Copy the folder of the page again.`);
   let place = 0;
   const [weight, bias, whitening, memory] = sizes.map((size) => {
     const part = new Float32Array(bytes, 4 * place, size);

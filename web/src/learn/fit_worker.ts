@@ -1,7 +1,8 @@
 /** The worker that fits a head, so that the page stays responsive. */
 
 import type { LearningData } from "./data";
-import type { Lesson, Taught } from "./learned";
+import type { Taught } from "./head_file";
+import type { Lesson } from "./lessons";
 import { teach } from "./teaching";
 
 export interface Task {

@@ -1,26 +1,30 @@
 /** The head that was taught, kept in the browser until the user forgets it. */
 
 import type { ModelDescription } from "../model/description";
-import type { KeptHead } from "./learned";
+import type { KeptHead } from "./head_file";
 
 /** A page of another model at the same address has another one. */
 const key = (model: ModelDescription) => `orbitune-head-${Object.values(model.hashes).join("-")}`;
 
-export function keepHead(model: ModelDescription, file: KeptHead): void {
+/** Keep a head, and return whether the browser has room for it: private windows may have none. */
+export function keepHead(model: ModelDescription, file: KeptHead): boolean {
   try {
     localStorage.setItem(key(model), JSON.stringify(file));
+    return true;
   } catch {
-    // Private windows have no room: it lives as long as the page.
+    return false;
   }
 }
 
-export function keptHead(model: ModelDescription): KeptHead | null {
-  try {
-    const text = localStorage.getItem(key(model));
-    return text ? (JSON.parse(text) as KeptHead) : null;
-  } catch {
-    return null;
-  }
+/** Return whether a head is kept, whole or not. */
+export function isKept(model: ModelDescription): boolean {
+  return read(model) !== null;
+}
+
+/** Return what is kept; null for nothing. @throws Error if it is damaged. */
+export function keptHead(model: ModelDescription): unknown {
+  const text = read(model);
+  return text === null ? null : JSON.parse(text);
 }
 
 export function forgetHead(model: ModelDescription): void {
@@ -28,5 +32,25 @@ export function forgetHead(model: ModelDescription): void {
     localStorage.removeItem(key(model));
   } catch {
     // There is nothing to forget.
+  }
+}
+
+/** Call `changed` when a page in another window keeps or forgets a head of the same model. */
+export function watchHead(model: ModelDescription, changed: () => void): void {
+  addEventListener("storage", (event) => {
+    if (event.key === key(model) || event.key === null) changed(); // null: all was removed
+  });
+}
+
+/** Do something while no other page of the same model does, where the browser allows it: with https, and on localhost. */
+export function alone(model: ModelDescription, work: () => Promise<void>): Promise<void> {
+  return navigator.locks?.request(key(model), work) ?? work();
+}
+
+function read(model: ModelDescription): string | null {
+  try {
+    return localStorage.getItem(key(model));
+  } catch {
+    return null;
   }
 }

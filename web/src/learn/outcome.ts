@@ -1,7 +1,7 @@
 /** What is said of a fit: whether it learned, by the pictures that were left out. */
 
 import { counted } from "../view/elements";
-import type { HeldOut } from "./learned";
+import type { HeldOut } from "./head_file";
 
 export interface Outcome {
   /** `good` where it learned; `open` where nothing tells; `bad` where it did not, or forgets. */

@@ -1,7 +1,8 @@
 /** The part of the page in which a model is taught. */
 
 import { byId, counted, make } from "../view/elements";
-import { FEWEST_OF_A_MEAN, type Learned, type Lesson } from "./learned";
+import type { Learner } from "./learner";
+import { countLabels, FEWEST_OF_A_CLASS, hasTooFew, type Lesson, readName } from "./lessons";
 import { judgeFit, type Outcome } from "./outcome";
 
 export interface Actions {
@@ -12,9 +13,12 @@ export interface Actions {
   forget: () => void;
 }
 
+const NO_ROOM = "The browser has no room to keep it: save it before you close the page.";
+
 export class TeachPanel {
   private busy = false;
   private failure: string | null = null;
+  private names: string[] = []; // of all classes, as last shown
 
   constructor(
     private readonly known: string[],
@@ -24,12 +28,12 @@ export class TeachPanel {
     const name = byId<HTMLInputElement>("class-name");
     const files = byId<HTMLInputElement>("lesson-files");
     byId("add-lessons").addEventListener("click", () => {
-      name.setCustomValidity(name.value.trim() ? "" : "Name the class of the pictures first.");
+      name.setCustomValidity(readName(name.value, this.names).fault);
       if (name.reportValidity()) files.click();
     });
     name.addEventListener("input", () => name.setCustomValidity(""));
     files.addEventListener("change", () => {
-      actions.add([...(files.files ?? [])], name.value.trim());
+      actions.add([...(files.files ?? [])], readName(name.value, this.names).name);
       files.value = "";
     });
     byId("learn").addEventListener("click", actions.learn);
@@ -52,24 +56,36 @@ export class TeachPanel {
     [this.busy, this.failure] = [false, failure];
   }
 
-  /** Say what was taught, and what was learned. */
-  show(lessons: Lesson[], learned: Learned | null, names: string[]): void {
+  /** Show why what was kept cannot be used. */
+  warn(reason: string): void {
+    byId<HTMLDetailsElement>("teach").open = true;
+    this.ended(reason);
+  }
+
+  /**
+   * Say what was taught, and what was learned.
+   *
+   * @param names of all classes.
+   * @param waiting whether pictures of a stated class are still to be classified.
+   */
+  show(lessons: Lesson[], { learned, isUnkept }: Learner, names: string[], waiting: boolean): void {
+    this.names = names;
     byId("class-names").replaceChildren(...names.map((name) => make("option", { value: name })));
-    const counts = new Map<string, number>();
-    for (const { label } of lessons) counts.set(label, (counts.get(label) ?? 0) + 1);
-    const few = [...counts].find(([name, count]) => !this.known.includes(name) && count < FEWEST_OF_A_MEAN);
+    const counts = countLabels(lessons);
+    const few = hasTooFew(counts, this.known);
     const listed = [...counts].map(([name, count]) => `${name}: ${counted(count, "picture")}`).join(", ");
     const parts = [listed && `${listed}.`];
-    if (few) parts.push(`A new class needs ${FEWEST_OF_A_MEAN} pictures, and a dozen teach more.`);
+    if (few) parts.push(`A new class needs ${FEWEST_OF_A_CLASS} pictures, and a dozen teach more.`);
     byId("lessons").textContent = parts.filter(Boolean).join(" ");
     if (this.busy) return;
-    byId<HTMLButtonElement>("learn").disabled = !counts.size || few !== undefined;
+    byId<HTMLButtonElement>("learn").disabled = !counts.size || few || waiting;
     for (const id of ["save-head", "forget"]) {
       byId(id).hidden = !learned;
       byId<HTMLButtonElement>(id).disabled = false;
     }
-    if (this.failure) this.say({ state: "bad", text: this.failure });
-    else this.say(learned && judgeFit(learned.heldOut, learned.remembered));
+    if (this.failure) return this.say({ state: "bad", text: this.failure });
+    const outcome = learned && judgeFit(learned.heldOut, learned.remembered);
+    this.say(outcome && isUnkept ? { ...outcome, text: `${outcome.text} ${NO_ROOM}` } : outcome);
   }
 
   private say(outcome: Outcome | null): void {

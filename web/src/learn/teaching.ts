@@ -2,7 +2,9 @@
 
 import type { LearningData } from "./data";
 import { extend, fitHead, type Head, isRight, type Sample } from "./fit";
-import { FEWEST_OF_A_MEAN, type HeldOut, type Lesson, type Taught, unit } from "./learned";
+import { type HeldOut, type Taught, withMean } from "./head_file";
+import { unit } from "./learned";
+import type { Lesson } from "./lessons";
 
 const FOLDS = 5;
 
@@ -17,10 +19,8 @@ export function teach(data: LearningData, lessons: Lesson[], progress: (fraction
   const start = extend(data.start, [...known, ...added]);
   const samples = lessons.map(({ features, label }) => ({ features, label: start.classes.indexOf(label) }));
   const counts = start.classes.map((_, index) => samples.filter((sample) => sample.label === index).length);
-  const means = counts.flatMap((count, index) =>
-    count < FEWEST_OF_A_MEAN ? [] : [meanOf(samples.filter((sample) => sample.label === index))],
-  );
   const pictures = Object.fromEntries(start.classes.map((name, index) => [name, counts[index]!]).filter(([, count]) => count));
+  const means = withMean(start.classes, pictures).map((name) => meanOf(lessons.filter((lesson) => lesson.label === name)));
   let fits = 0;
   const fitted = () => progress(++fits / (1 + Math.min(FOLDS, samples.length)));
   const head = fitHead(start, [...data.memory, ...samples]);
@@ -51,7 +51,7 @@ function isNew(head: Head, row: number): boolean {
   return head.weight.subarray(row * head.width, (row + 1) * head.width).every((each) => each === 0);
 }
 
-function meanOf(samples: Sample[]): Float64Array {
-  const units = samples.map((sample) => unit(sample.features));
+function meanOf(lessons: Lesson[]): Float64Array {
+  const units = lessons.map((lesson) => unit(lesson.features));
   return units[0]!.map((_, column) => units.reduce((sum, each) => sum + each[column]!, 0) / units.length);
 }

@@ -12,7 +12,7 @@ import type { Answer, Job, Jobs, Reply, Request } from "./messages";
 const BANDS = 3;
 let session: InferenceSession;
 let tile: TileSize;
-let scene: SceneService;
+let scene: SceneService | null = null;
 let last: Promise<void> = Promise.resolve();
 const unwanted = new Set<number>(); // jobs that were stopped
 
@@ -38,13 +38,19 @@ const WORK: { [Kind in keyof Jobs]: (given: Jobs[Kind]["given"], step: (fraction
     return found;
   },
   openScene: async ({ file, settings }) => {
+    scene = null; // not the last one, where this is refused
     const { SceneService } = await import("../scene/service"); // with the reader of TIFFs, which is large
     scene = await SceneService.open(file, settings, tile.width);
     return scene.info;
   },
-  prepareScene: (choice, step) => scene.prepare(choice, step),
-  labelCells: ({ block, canBeUnsure }) => scene.label(block, canBeUnsure, compute),
+  prepareScene: (choice, step) => opened().prepare(choice, step),
+  labelCells: ({ block, canBeUnsure }) => opened().label(block, canBeUnsure, compute),
 };
+
+function opened(): SceneService {
+  if (!scene) throw new Refusal("is not open");
+  return scene;
+}
 
 function reply(message: Reply): void {
   self.postMessage(message);
@@ -66,7 +72,10 @@ async function load(asked: Extract<Request, { kind: "load" }>): Promise<void> {
     env.wasm.wasmBinary = runtime.content.buffer;
     env.wasm.wasmPaths = { mjs: new URL("ort-wasm-simd-threaded.js", self.location.href).href };
     session = await open(graph.content);
-    await compute(new Uint8Array(tile.width * tile.height * BANDS)); // the first call is slower
+    const black = new Uint8Array(tile.width * tile.height * BANDS);
+    await compute(black).catch((error: unknown) => {
+      throw error instanceof Refusal ? new Error("The model is damaged: it gives no numbers. Export it again.") : error;
+    }); // the first call is slower
     await keep([graph, runtime], asked.version);
     reply({ kind: "ready" });
   } catch (error) {
@@ -108,12 +117,17 @@ async function work({ kind, id, given }: Job): Promise<void> {
 async function compute(pixels: Uint8Array<ArrayBuffer>): Promise<Answer> {
   const start = performance.now();
   const found = await session.run({ tiles: new Tensor("uint8", pixels, [1, tile.height, tile.width, BANDS]) });
-  return {
+  const answer: Answer = {
     probabilities: Array.from(found.probabilities!.data as Float32Array),
     score: found.ood_score ? (found.ood_score.data as Float32Array)[0]! : null,
     features: Float32Array.from(found.features!.data as Float32Array),
     milliseconds: performance.now() - start,
   };
+  // Such features would spoil a head that learns from them, and all its answers.
+  if (![...answer.probabilities, ...answer.features].every(Number.isFinite)) {
+    throw new Refusal("has no answer: the model gives no numbers for it");
+  }
+  return answer;
 }
 
 function sentence(error: unknown): string {

@@ -33,11 +33,22 @@ export function groundSize(image: GeoTIFFImage): number {
   return Math.sqrt(across * down);
 }
 
-/** Return the length of a pixel's sides, which may be turned. */
+/** Return the length of a pixel's sides, which may be turned. @throws Refusal where they are sheared. */
 function sides(image: GeoTIFFImage): [number, number] {
   const matrix = image.fileDirectory.getValue("ModelTransformation") as ArrayLike<number> | undefined;
-  if (matrix) return [Math.hypot(matrix[0]!, matrix[4]!), Math.hypot(matrix[1]!, matrix[5]!)];
+  if (matrix) return measured([matrix[0]!, matrix[4]!], [matrix[1]!, matrix[5]!]);
   const scale = image.fileDirectory.getValue("ModelPixelScale") as ArrayLike<number> | undefined;
   if (!scale) throw new Refusal("states no size of its pixels: a scene has to be georeferenced");
   return [Math.abs(scale[0]!), Math.abs(scale[1]!)];
+}
+
+/** Return the lengths of the way to the next pixel of a row, and of that to the one below it. */
+export function measured(right: [number, number], below: [number, number]): [number, number] {
+  const [across, down] = [Math.hypot(...right), Math.hypot(...below)];
+  const slant = Math.abs(right[0] * below[0] + right[1] * below[1]) / (across * down);
+  if (slant > 0.02) {
+    const angle = (Math.acos(slant) * 180) / Math.PI;
+    throw new Refusal(`has sheared pixels, with ${angle.toFixed(0)} degrees between their sides: ${ADVICE}`);
+  }
+  return [across, down];
 }

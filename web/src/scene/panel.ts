@@ -81,8 +81,10 @@ export class ScenePanel {
     this.stop();
     this.turn++;
     [this.info, this.prepared, this.map] = [null, null, null];
-    for (const id of ["scene", "scene-problem", "scene-result", "scene-choice"]) byId(id).hidden = true;
+    for (const id of ["scene", "scene-problem", "scene-result", "scene-choice", "overview"]) byId(id).hidden = true;
+    for (const id of ["scene-title", "scene-facts", "scene-status", "scene-done"]) byId(id).textContent = "";
     for (const id of ["scene-low", "scene-high"]) input(id).value = "";
+    input("scene-high").setCustomValidity("");
     byId<HTMLButtonElement>("scene-map").disabled = true;
   }
 
@@ -126,7 +128,7 @@ export class ScenePanel {
     const isEmpty = choice.range !== null && choice.range[0] >= choice.range[1];
     input("scene-high").setCustomValidity(isEmpty ? "It has to be more than the value that becomes 0." : "");
     this.tell(isEmpty ? "" : "Reading ...");
-    if (!input("scene-high").reportValidity()) return;
+    if (!input("scene-high").reportValidity()) return this.choose();
     await this.trying(turn, async () => {
       const prepared = await (await this.model).ask("prepareScene", choice, (fraction) => {
         if (turn === this.turn) this.progress(fraction);
@@ -136,9 +138,10 @@ export class ScenePanel {
       this.prepared = prepared;
       this.tell(`Bands ${bands.map((band) => band + 1).join(", ")} (${given ? "as given" : info.source}). ${sentence(prepared.scaling)}`);
       this.checkSize();
-      this.choose();
     });
-    if (turn === this.turn) this.progress(null);
+    if (turn !== this.turn) return;
+    this.progress(null);
+    this.choose();
   }
 
   /** Say whether pixels have the size of those of the training tiles. */
@@ -168,7 +171,9 @@ export class ScenePanel {
     return { side, left, top: whole("scene-top", 0, Math.max(0, down - side)) };
   }
 
+  /** Show the window on the scene; without what was prepared the picture would be of an earlier choice, or scene. */
   private choose(): void {
+    byId("overview").hidden = !this.prepared;
     if (this.prepared && this.info) drawOverview(byId<HTMLCanvasElement>("overview"), this.prepared.preview, this.info, this.window(), this.tile);
   }
 

@@ -3,6 +3,7 @@
 import { fromBlob, type GeoTIFFImage } from "geotiff";
 
 import { Refusal } from "../refusal";
+import { type Blocks, type Box, parts } from "./blocks";
 import type { Rgb, SceneInfo } from "./messages";
 import { groundSize } from "./ground";
 import { chooseBands, GdalTags, namesOf } from "./tags";
@@ -22,6 +23,8 @@ export interface Window {
 const COMPRESSIONS = new Set([1, 5, 8, 32773, 32946]);
 /** What a browser can decode at a time. */
 const MOST_BLOCK_BYTES = 256e6;
+/** Red, green, blue and alpha. */
+const SAMPLES = 4;
 /** A smaller picture of the scene in its file may have this many times fewer pixels along a side than asked for. */
 const OVERVIEW = 1.2;
 const MASK = 4; // bits of NewSubfileType
@@ -46,7 +49,7 @@ export class Raster {
     const [image, ...others] = images as [GeoTIFFImage, ...GeoTIFFImage[]];
     const kinds = others.map((each) => Number(each.fileDirectory.getValue("NewSubfileType") ?? 0));
     if (kinds.some((kind) => kind & MASK)) throw new Refusal(`has a mask of its own, which this page does not read: ${ELSEWHERE}`);
-    const overviews = others.filter((_, place) => kinds[place]! & REDUCED);
+    const overviews = others.filter((each, place) => kinds[place]! & REDUCED && isLike(each, image));
     for (const each of [image, ...overviews]) await check(each);
     const tags = new GdalTags(((await image.fileDirectory.loadValue("GDAL_METADATA")) as string | undefined) ?? "");
     const count = image.getSamplesPerPixel();
@@ -72,7 +75,7 @@ export class Raster {
    * @param bands red, green and blue, counted from 0.
    */
   read(bands: Rgb, left: number, top: number, width: number, height: number): Promise<Window> {
-    return this.readFrom(this.image, bands, [left, top, width, height]);
+    return this.readFrom(this.image, bands, [left, top, left + width, top + height]);
   }
 
   /**
@@ -91,34 +94,47 @@ export class Raster {
     const columns = nearest(width, image.getWidth());
     const rows = nearest(height, image.getHeight());
     const sampled: Window = { width, height, bands: [0, 1, 2].map(() => this.array(width * height)) as Window["bands"], valid: new Uint8Array(width * height) };
-    const block = blockRows(image);
-    for (let row = 0; row < height; ) {
-      const top = rows[row]! - (rows[row]! % block);
-      const end = Math.min(top + block, image.getHeight());
-      const part = await this.readFrom(image, bands, [0, top, image.getWidth(), end - top]);
-      for (; row < height && rows[row]! < end; row++) {
-        const start = (rows[row]! - top) * part.width;
-        columns.forEach((column, place) => {
-          sampled.valid[row * width + place] = part.valid[start + column]!;
-          part.bands.forEach((values, band) => (sampled.bands[band as 0]![row * width + place] = values[start + column]!));
-        });
+    const all = parts([0, 0, image.getWidth(), image.getHeight()], blocksOf(image, SAMPLES));
+    for (const [place, box] of all.entries()) {
+      const [left, top, right, bottom] = box;
+      const inRows = within(rows, top, bottom);
+      const inColumns = within(columns, left, right);
+      if (inRows.length && inColumns.length) {
+        const part = await this.readFrom(image, bands, box);
+        for (const row of inRows) {
+          for (const column of inColumns) {
+            const from = (rows[row]! - top) * part.width + columns[column]! - left;
+            const to = row * width + column;
+            sampled.valid[to] = part.valid[from]!;
+            part.bands.forEach((values, band) => (sampled.bands[band as 0]![to] = values[from]!));
+          }
+        }
       }
-      await step(row / height);
+      await step((place + 1) / all.length);
     }
     return sampled;
   }
 
-  private async readFrom(image: GeoTIFFImage, bands: Rgb, [left, top, width, height]: number[]): Promise<Window> {
+  private async readFrom(image: GeoTIFFImage, bands: Rgb, box: Box): Promise<Window> {
     const samples = this.alpha === null || bands.includes(this.alpha) ? [...bands] : [...bands, this.alpha];
-    const window = [left!, top!, left! + width!, top! + height!];
     const unique = [...new Set(samples)];
-    const read = (await image.readRasters({ window, samples: unique, interleave: false }).catch((error: unknown) => {
-      console.error(error);
-      throw new Refusal(`is damaged near row ${top}`);
-    })) as unknown as Values[];
+    const [left, top, right, bottom] = box;
+    const [width, height] = [right - left, bottom - top];
+    const read = unique.map(() => this.array(width * height));
+    for (const part of parts(box, blocksOf(image, unique.length))) {
+      const found = (await image.readRasters({ window: part, samples: unique, interleave: false }).catch((error: unknown) => {
+        console.error(error);
+        throw new Refusal(`is damaged near row ${part[1]}`);
+      })) as unknown as Values[];
+      const across = part[2] - part[0];
+      for (let row = part[1]; row < part[3]; row++) {
+        const [from, to] = [(row - part[1]) * across, (row - top) * width + part[0] - left];
+        read.forEach((values, place) => values.set(found[place]!.subarray(from, from + across), to));
+      }
+    }
     const found = samples.map((band) => read[unique.indexOf(band)]!);
     const valid = validity(found.slice(0, 3) as Window["bands"], this.nodata, found[3]);
-    return { width: width!, height: height!, bands: found.slice(0, 3) as Window["bands"], valid };
+    return { width, height, bands: found.slice(0, 3) as Window["bands"], valid };
   }
 
   private get nodata(): number | null {
@@ -171,9 +187,11 @@ async function check(image: GeoTIFFImage): Promise<void> {
   }
   if (image.getSamplesPerPixel() < 3) throw new Refusal("has fewer than three bands: red, green and blue are needed");
   if (!dtypeOf(image)) throw new Refusal(`has values of a kind that this page does not read: ${ELSEWHERE}`);
-  const bytes = image.getTileWidth() * image.getTileHeight() * image.getBytesPerPixel();
+  const { bytes } = blocksOf(image, SAMPLES);
+  if (!(bytes > 0)) throw new Refusal("is damaged: its blocks have no size");
   if (bytes > MOST_BLOCK_BYTES) {
-    throw new Refusal(`is stored in blocks of ${(bytes / 1e6).toFixed(0)} MB: write it with gdal_translate -co TILED=YES first`);
+    const [found, most] = [bytes, MOST_BLOCK_BYTES].map((each) => `${(each / 1e6).toFixed(0)} MB`);
+    throw new Refusal(`is stored in blocks of ${found}, of which a page holds ${most}: write it with gdal_translate -co TILED=YES first`);
   }
 }
 
@@ -187,10 +205,22 @@ function dtypeOf(image: GeoTIFFImage): string {
   return kinds.every((kind) => kind === kinds[0]) && read.includes(kinds[0]!) ? kinds[0]! : "";
 }
 
-/** Return rows of whole blocks that are read at a time. */
-function blockRows(image: GeoTIFFImage): number {
-  const rows = image.getTileHeight();
-  return rows * Math.max(1, Math.floor(64 / rows));
+/** Return the blocks of an image, for a number of samples of a pixel that are read of it. */
+function blocksOf(image: GeoTIFFImage, samples: number): Blocks {
+  const [width, height] = [image.getTileWidth(), image.getTileHeight()];
+  // Blocks of all bands are decoded whole; others are those of one band.
+  const pixel = image.planarConfiguration === 2 ? samples * image.getSampleByteSize(0) : image.getBytesPerPixel();
+  return { width, height, bytes: width * height * pixel };
+}
+
+/** Return whether a smaller picture of the scene has the same bands. */
+function isLike(overview: GeoTIFFImage, image: GeoTIFFImage): boolean {
+  return overview.getSamplesPerPixel() === image.getSamplesPerPixel() && dtypeOf(overview) === dtypeOf(image);
+}
+
+/** Return the indices of those of `places` that lie between two of them. */
+function within(places: number[], first: number, end: number): number[] {
+  return places.flatMap((place, index) => (place >= first && place < end ? [index] : []));
 }
 
 /** Return for each of `count` pixels the nearest of `from`. */
