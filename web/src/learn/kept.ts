@@ -43,8 +43,8 @@ export function watchHead(model: ModelDescription, changed: () => void): void {
 }
 
 /** Do something while no other page of the same model does, where the browser allows it: with https, and on localhost. */
-export function alone(model: ModelDescription, work: () => Promise<void>): Promise<void> {
-  return navigator.locks?.request(key(model), work) ?? work();
+export async function alone(model: ModelDescription, work: () => Promise<void>): Promise<void> {
+  await (navigator.locks?.request(key(model), work) ?? work());
 }
 
 function read(model: ModelDescription): string | null {
