@@ -5,8 +5,8 @@
 BUNDLE and FOLDER, the exported page, are of one run; BANDS are numbers such as 3,2,1, where the scene does
 not state red, green and blue. The page, in headless Chromium, maps a window of 16 tiles a side in the centre
 of each scene, or the whole of a smaller one, with a label for every half tile; `orbitune map --mode tiles`
-maps the whole scene with the same stride. Writes docs/results/web-scene.json and .md. Needs Debian's chromium
-and playwright.
+maps the whole scene with the same stride, from windows of a whole tile as the page. Writes
+docs/results/web-scene.json and .md. Needs Debian's chromium and playwright.
 """
 
 import json
@@ -40,14 +40,19 @@ def main() -> None:
     bundle, folder = Path(sys.argv[1]), Path(sys.argv[2])
     scenes = [read_argument(each) for each in sys.argv[3:]]
     described = read_json(folder / "model.json")
+    tile = described["tile"]["width"]
     painted, chromium = map_in_page(folder, scenes, described)
+    known = [
+        python_codes(scene, bundle, bands, tile, found)
+        for (scene, bands), (_, found) in zip(scenes, painted, strict=True)
+    ]
     measured = {
         "backbone": described["about"]["Backbone"],
-        "tile": described["tile"]["width"],
+        "tile": tile,
         "chromium": chromium,
         "scenes": [
-            {"scene": scene.name, **found, **compare(codes, python_codes(scene, bundle, bands, found), found)}
-            for (scene, bands), (codes, found) in zip(scenes, painted, strict=True)
+            {"scene": scene.name, **found, **compare(codes, whole, found)}
+            for (scene, _), (codes, found), whole in zip(scenes, painted, known, strict=True)
         ],
     }
     named = [each.rpartition("/")[2] for each in sys.argv[3:]]
@@ -116,7 +121,7 @@ def open_scene(page: Page, scene: Path, bands: Bands | None) -> None:
         if page.get_attribute("#scene-reading", "open") is None:
             page.click("#scene-reading summary")
         for colour, band in zip(("red", "green", "blue"), bands, strict=True):
-            page.select_option(f"#scene-{colour}", str(band - 1))
+            page.select_option(f"#scene-{colour}", index=band - 1)
         page.wait_for_selector(f"text=/^Bands {', '.join(map(str, bands))} /")
         page.wait_for_selector(ready)
     if page.is_visible("#scene-problem"):
@@ -133,13 +138,15 @@ def painted_codes(page: Page, settings: dict[str, Any]) -> np.ndarray:
     return np.array(codes, np.uint8).reshape(height, width)
 
 
-def python_codes(scene: Path, bundle: Path, bands: Bands | None, found: dict[str, Any]) -> np.ndarray:
-    """Return the codes of `orbitune map --mode tiles` of the whole scene, uint8 (rows, columns)."""
+def python_codes(
+    scene: Path, bundle: Path, bands: Bands | None, tile: int, found: dict[str, Any]
+) -> np.ndarray:
+    """Return the codes of `orbitune map` of the whole scene from whole tiles, uint8 (rows, columns)."""
     import rasterio
 
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "map.tif"
-        options: dict[str, Any] = {"bands": bands, "stride": found["stride"]}
+        options: dict[str, Any] = {"bands": bands, "stride": found["stride"], "window": tile}
         map_scene(bundle, scene, outputs=out, mode="tiles", grid="cells", progress=False, **options)
         with rasterio.open(out) as file:
             codes: np.ndarray = file.read(1)
@@ -183,8 +190,9 @@ def describe(found: dict[str, Any]) -> str:
     return f"""# Maps in the browser
 
 {found["backbone"]}, tiles of {found["tile"]} pixels, exported with `--to web`, in headless Chromium, beside \
-`orbitune map --mode tiles` with a bundle of the same run. The window has a label for every half tile. Of \
-{count:,} cells with data {same:.1%} have the same code.
+`orbitune map --mode tiles --window {found["tile"]}`
+with a bundle of the same run. There is a label for every half tile. Of {count:,} cells with data {same:.1%} \
+have the same code.
 
 | scene | cells with data | same code | same class, where both give one | *not sure*: page, `map` | time |
 | --- | ---: | ---: | ---: | ---: | ---: |
