@@ -2,13 +2,15 @@
 
 import type { Entry } from "../src/session";
 import { byId, make } from "../src/view/elements";
-import { fetchPicture, type ServedModel } from "./service";
+import { fetchPicture, Latest, type ServedModel } from "./service";
 
 export class Attribution {
   private entry: Entry | null = null;
   private model: ServedModel | null = null;
   private address = "";
   private wanted = false;
+  private readonly asking = new Latest();
+  private readonly opened = new Set<ServedModel>(); // their attributions come at once
 
   constructor() {
     byId("show-layer").addEventListener("click", () => {
@@ -32,24 +34,37 @@ export class Attribution {
 
   private async refresh(): Promise<void> {
     const { entry, model, wanted } = this;
+    const signal = this.asking.next();
     const label = byId<HTMLSelectElement>("explained").value;
     byId("show-layer").ariaPressed = String(wanted);
     byId("layer-settings").hidden = !wanted;
     byId("layer").hidden = true;
     if (!wanted || entry?.state !== "done") return this.note("");
-    this.note("Computing the attribution ...");
-    const [address, problem] = await fetchPicture("attribution", entry.file, { model: model!.name, label }).then(
-      (found) => [found, ""],
-      (error: Error) => ["", error.message],
+    this.note(
+      this.opened.has(model!)
+        ? "Computing the attribution ..."
+        : "Computing the attribution ... For the first one of a model the server loads its backbone, which takes some seconds.",
     );
-    const current = entry === this.entry && model === this.model && this.wanted;
-    if (!current || label !== byId<HTMLSelectElement>("explained").value) return URL.revokeObjectURL(address!);
+    const clock = this.countSeconds();
+    const [address, problem] = await fetchPicture("attribution", entry.file, { model: model!.name, label }, signal)
+      .then((found) => [found, ""], (error: Error) => ["", error.message])
+      .finally(() => clearInterval(clock));
+    if (signal.aborted) return URL.revokeObjectURL(address!);
+    if (address) this.opened.add(model!);
     this.note(problem || `Yellow parts support ${label} most, violet ones least.`);
     URL.revokeObjectURL(this.address);
     this.address = address!;
     const layer = byId<HTMLImageElement>("layer");
     layer.src = this.address;
     layer.hidden = !address;
+  }
+
+  /** Show how long the server has been computing; return the timer. */
+  private countSeconds(): number {
+    const start = Date.now();
+    const seconds = make("span", { ariaHidden: "true" }); // not read out every second
+    byId("layer-note").append(seconds);
+    return window.setInterval(() => (seconds.textContent = ` ${Math.round((Date.now() - start) / 1000)} s`), 1000);
   }
 
   private setOpacity(): void {
