@@ -87,6 +87,12 @@ def test_a_bundle_hands_out_the_examples_that_it_carries_where_they_are_images(e
         assert np.array_equal(np.asarray(one), np.asarray(other))
 
 
+def test_examples_and_cards_are_for_those_who_signed_in(service):
+    with serving(service, login=("ann", "secret")) as address:
+        for path in ("examples", "example?label=class_0", "card"):
+            assert httpx.get(f"{address}/app/{path}").status_code == 401
+
+
 def test_without_examples_there_is_a_reason(bundle, run, tmp_path, monkeypatch):
     moved = shutil.copytree(run, tmp_path / "moved")
     recipe = json.loads((moved / "result.json").read_text())
