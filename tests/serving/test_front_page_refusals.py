@@ -142,7 +142,7 @@ def test_an_attribution_that_takes_long_says_why_and_how_long(address, tile):
         held = []
         page.route("**/api/attribution?*", held.append)
         page.click("#show-layer")
-        page.wait_for_function("document.querySelector('#layer-note').textContent.endsWith(' 2 s')")
+        page.wait_for_function("document.querySelector('#layer-note').textContent.includes(' 2 s.')")
         assert "the server loads its backbone" in page.inner_text("#layer-note")
         held[0].continue_()
         page.wait_for_selector("#layer:not([hidden])")

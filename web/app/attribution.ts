@@ -40,12 +40,11 @@ export class Attribution {
     byId("layer-settings").hidden = !wanted;
     byId("layer").hidden = true;
     if (!wanted || entry?.state !== "done") return this.note("");
-    this.note(
-      this.opened.has(model!)
-        ? "Computing the attribution ..."
-        : "Computing the attribution ... For the first one of a model the server loads its backbone, which takes some seconds.",
-    );
-    const clock = this.countSeconds();
+    const seconds = make("span", { ariaHidden: "true" }); // not read out every second
+    const why = this.opened.has(model!) ? "" : " The first one of a model takes longer: the server loads its backbone for it.";
+    this.note("Computing the attribution ...", seconds, why);
+    const start = Date.now();
+    const clock = setInterval(() => (seconds.textContent = ` ${Math.round((Date.now() - start) / 1000)} s.`), 1000);
     const [address, problem] = await fetchPicture("attribution", entry.file, { model: model!.name, label }, signal)
       .then((found) => [found, ""], (error: Error) => ["", error.message])
       .finally(() => clearInterval(clock));
@@ -59,19 +58,11 @@ export class Attribution {
     layer.hidden = !address;
   }
 
-  /** Show how long the server has been computing; return the timer. */
-  private countSeconds(): number {
-    const start = Date.now();
-    const seconds = make("span", { ariaHidden: "true" }); // not read out every second
-    byId("layer-note").append(seconds);
-    return window.setInterval(() => (seconds.textContent = ` ${Math.round((Date.now() - start) / 1000)} s`), 1000);
-  }
-
   private setOpacity(): void {
     byId("layer").style.opacity = `${byId<HTMLInputElement>("opacity").value}%`;
   }
 
-  private note(text: string): void {
-    byId("layer-note").textContent = text;
+  private note(...parts: (string | Node)[]): void {
+    byId("layer-note").replaceChildren(...parts.filter(Boolean)); // :empty where there is nothing to say
   }
 }
