@@ -15,6 +15,10 @@ from served_app import serving
 from orbitune.inference.classifier import Classifier
 
 pytestmark = pytest.mark.browser
+# What scrolls sideways, but the row of examples, which is meant to.
+SIDEWAYS = """[...document.querySelectorAll("main *:not(ul)")].filter((each) => each.checkVisibility() &&
+    ["auto", "scroll"].includes(getComputedStyle(each).overflowX) && each.scrollWidth > each.clientWidth)
+    .map((each) => each.outerHTML.slice(0, 80))"""
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +183,7 @@ def test_a_scene_becomes_a_map_to_look_at_and_to_download(address, tmp_path):
         page.frame_locator("#viewer iframe").locator("body[data-ready]").wait_for()
         assert page.locator("#areas tbody tr").count() == 4
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate(SIDEWAYS) == []
         with page.expect_download() as saving:
             page.click("#map-files")
         assert "landcover.tif" in zipfile.ZipFile(saving.value.path()).namelist()
@@ -211,12 +216,6 @@ def test_the_page_is_worked_by_keyboard(address, tile, stripes):
         page.keyboard.press("Enter")
         assert page.inner_text("#verdict .headline") == "What is on this tile?"
         assert page.evaluate("document.activeElement.id") == "open"
-
-
-# What scrolls sideways, but the row of examples, which is meant to.
-SIDEWAYS = """[...document.querySelectorAll("main *:not(ul)")].filter((each) => each.checkVisibility() &&
-    ["auto", "scroll"].includes(getComputedStyle(each).overflowX) && each.scrollWidth > each.clientWidth)
-    .map((each) => each.outerHTML.slice(0, 80))"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
