@@ -25,22 +25,27 @@ export class Examples {
     if (signal.aborted) return;
     byId("examples").hidden = false;
     byId("examples").querySelector("ul")!.replaceChildren(...found.labels.map((label) => make("li", {}, this.button(label, model))));
-    byId("no-examples").replaceChildren(...withCode(found.reason ?? ""));
-    byId("no-examples").hidden = !found.reason;
+    tell(found.reason ?? "");
   }
 
   private button(label: string, model: ServedModel): HTMLButtonElement {
     const address = `app/example?${new URLSearchParams({ label, model: model.name })}`;
     const button = make("button", { type: "button" }, make("img", { src: address, alt: "", loading: "lazy" }), label);
     button.addEventListener("click", async () => {
-      const content = await ask(address).then((answer) => answer.blob(), () => null);
-      if (content) this.take({ name: `${label} (example)`, file: new File([content], `${label}.png`) });
+      try {
+        const content = await (await ask(address)).blob();
+        tell("");
+        this.take({ name: `${label} (example)`, file: new File([content], `${label}.png`) });
+      } catch (error) {
+        tell((error as Error).message);
+      }
     });
     return button;
   }
 }
 
-/** Return a sentence with what stands in backticks as code. */
-function withCode(text: string): (string | HTMLElement)[] {
-  return text.split("`").map((part, place) => (place % 2 ? make("code", {}, part) : part));
+/** Say why there is no example; what stands in backticks is code. */
+function tell(reason: string): void {
+  byId("no-examples").replaceChildren(...reason.split("`").map((part, place) => (place % 2 ? make("code", {}, part) : part)));
+  byId("no-examples").hidden = !reason;
 }
