@@ -72,7 +72,9 @@ def test_a_bundle_without_examples_is_offered_those_of_a_run_with_its_classes(ad
     shown = httpx.get(f"{address}/app/example", params={"model": "bundle", "label": "class_1"})
     setup = prepare_training(RunResult.load(run).data_recipe, progress=False)
     with Image.open(io.BytesIO(shown.content)) as image:
-        assert np.array_equal(np.asarray(image), choose_examples(setup)["class_1"])
+        assert np.array_equal(
+            np.asarray(image), choose_examples(setup.tiles, setup.splits["validation"])["class_1"]
+        )
     assert httpx.get(f"{address}/app/example", params={"label": "other"}).status_code == 404
     assert httpx.get(f"{address}/app/examples", params={"model": "other"}).status_code == 404
 

@@ -9,7 +9,7 @@ from PIL import Image
 from orbitune.errors import RunError
 
 if TYPE_CHECKING:
-    from orbitune.training.setup import TrainingSetup
+    from orbitune.data.tileset import TileSet
 
 EXAMPLES = "examples"  # folder in a bundle
 
@@ -18,22 +18,21 @@ class NoExamplesError(RunError):
     """Tiles cannot be shown as examples."""
 
 
-def choose_examples(setup: "TrainingSetup") -> dict[str, np.ndarray]:
+def choose_examples(tiles: "TileSet", validation: np.ndarray) -> dict[str, np.ndarray]:
     """Return a validation tile of each class, uint8 (H, W, 3).
 
     A tile with several labels is that of one of them. Classes without a validation tile of their own are left
     out.
 
     Args:
-        setup: of the run.
+        tiles: the data.
+        validation: indices of the validation tiles, int64 (n,).
 
     Raises:
         NoExamplesError: the tiles have other bands than red, green and blue.
     """
-    tiles = setup.tiles
     if not tiles.is_rgb:
         raise NoExamplesError("Tiles can be examples with 8-bit red, green and blue, and no other bands.")
-    validation = setup.splits["validation"]
     members = tiles.membership[validation]
     taken: set[int] = set()  # indices in the data
     examples: dict[str, np.ndarray] = {}
@@ -44,18 +43,18 @@ def choose_examples(setup: "TrainingSetup") -> dict[str, np.ndarray]:
     return examples
 
 
-def write_examples(setup: "TrainingSetup", bundle: Path) -> None:
+def write_examples(bundle: Path, tiles: "TileSet", validation: np.ndarray) -> None:
     """Write `choose_examples` into the folder of a bundle, as PNG files named by the number of the class.
 
     Args:
-        setup: of the run.
         bundle: folder of the bundle.
+        tiles, validation: as for `choose_examples`.
 
     Raises:
         NoExamplesError: as `choose_examples`.
     """
-    examples = choose_examples(setup)
+    examples = choose_examples(tiles, validation)
     (bundle / EXAMPLES).mkdir()
-    for number, name in enumerate(setup.tiles.classes):
+    for number, name in enumerate(tiles.classes):
         if name in examples:
             Image.fromarray(examples[name]).save(bundle / EXAMPLES / f"{number}.png")

@@ -77,7 +77,7 @@ def _examples_of(bundle: Bundle | None) -> ExampleTiles:
 
     try:
         setup = prepare_training(RunResult.load(bundle.place).data_recipe, progress=False)
-        tiles = choose_examples(setup)
+        tiles = choose_examples(setup.tiles, setup.splits["validation"])
     except NoExamplesError as error:
         return ExampleTiles(reason=str(error))
     except OrbituneError:
