@@ -108,7 +108,7 @@ def test_a_late_answer_on_one_model_does_not_replace_that_on_another(address):
         card, late = page.inner_text("#card"), []
         page.route("**/app/card?model=lora", lambda route: late.append(route))
         page.select_option("#model", "lora")
-        page.wait_for_selector("#card:empty")
+        page.wait_for_selector("#card:empty", state="attached")
         page.select_option("#model", "bundle")
         page.wait_for_selector("#card h1")
         late[0].continue_()
@@ -142,7 +142,7 @@ def test_an_attribution_that_takes_long_says_why_and_how_long(address, tile):
         held = []
         page.route("**/api/attribution?*", lambda route: held.append(route))
         page.click("#show-layer")
-        page.wait_for_function("document.querySelector('#layer-note').textContent.includes(' 2 s.')")
+        page.wait_for_selector("#layer-note:has-text(' 2 s.')")
         assert "the server loads its backbone" in page.inner_text("#layer-note")
         held[0].continue_()
         page.wait_for_selector("#layer:not([hidden])")
