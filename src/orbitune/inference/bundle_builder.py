@@ -85,7 +85,7 @@ def build_bundle(
     with replacing(out) as folder, ProgressDisplay(progress) as display:
         copy_weights(source.folder, folder, dtype=dtype)
         if examples:
-            write_examples(folder, setup.tiles, setup.splits["validation"])
+            write_examples(folder, setup.tiles, validation=setup.splits["validation"])
         carry_backbone(folder, setup.backbone)
         copy_seen(run, folder)
         metadata = _complete_metadata(source.metadata, result, setup=setup).model_copy(

@@ -43,7 +43,7 @@ def choose_examples(tiles: "TileSet", validation: np.ndarray) -> dict[str, np.nd
     return examples
 
 
-def write_examples(bundle: Path, tiles: "TileSet", validation: np.ndarray) -> None:
+def write_examples(bundle: Path, tiles: "TileSet", *, validation: np.ndarray) -> None:
     """Write `choose_examples` into the folder of a bundle, as PNG files named by the number of the class.
 
     Args:
