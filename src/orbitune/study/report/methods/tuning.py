@@ -146,17 +146,8 @@ def trial_table(view: ReportView) -> Table:
             "chosen" if trial.chosen else fmt.single_line(trial.error or ""),
         ]
 
-    fold = ["Fold"] if view.folds else []
-    header = [
-        "Method",
-        *(["Split"] if several else []),
-        *fold,
-        "Learning rate",
-        "Seed",
-        "Epochs",
-        "Validation accuracy",
-        "Time",
-    ]
+    header = ["Method", *["Split"] * several, *["Fold"] * bool(view.folds)]
+    header += ["Learning rate", "Seed", "Epochs", "Validation accuracy", "Time"]
     tiles = scored_on_each(view, part="validation")
     return Table(
         f"Learning-rate trials, on {tiles}", [*header, "Outcome"], [*map(cells, view.results.trials)]
