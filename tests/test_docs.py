@@ -138,7 +138,8 @@ def test_a_committed_benchmark_report_follows_from_its_results(tmp_path, file):
 
 
 def test_the_speeds_of_the_fast_path_in_the_docs_are_those_of_the_committed_benchmarks():
-    reports = "".join(file.read_text() for file in (DOCS / "results").glob("bench-eurosat-*.md"))
+    files = [file for kind in ("eurosat", "gpu") for file in (DOCS / "results").glob(f"bench-{kind}*.md")]
+    reports = "".join(file.read_text() for file in files)
     found = re.findall(r"\d+\.\d\d \(\d+\.\d\d\u2013\d+\.\d\d\)", read_page("concepts/fast-path.md"))
     assert len(found) > 10
     assert not [figure for figure in found if figure.replace(" (", "\u00d7 (") not in reports]
