@@ -125,8 +125,10 @@ def test_the_last_resort_are_the_top_layers_over_cached_activations(recipe):
     assert "adapters on the last 4 layers" in "".join(fit.choices)
 
 
-def test_settings_that_a_cache_excludes_are_said_to_be_dropped(recipe):
-    fit = fit_budget(recipe.replace(merge_tokens="4", mixup=0.2), Budget(seconds=40), measure=machine)
+def test_settings_that_a_cache_excludes_are_said_to_be_dropped(recipe, tmp_path):
+    backbone = backbone_folder(tmp_path / "backbone", layers=6)
+    merging = recipe.replace(backbone=str(backbone), merge_tokens="4", mixup=0.2)
+    fit = fit_budget(merging, Budget(seconds=40), measure=machine)
     assert (fit.recipe.merge_tokens, fit.recipe.mixup) == (None, 0)
     assert "over cached activations, without --merge-tokens, --mixup: with all layers" in "".join(fit.choices)
 
