@@ -35,7 +35,9 @@ def check_stored_finite(folder: Path, *, name: str, needed: Callable[[str], bool
             if tensor == "__metadata__" or stated["dtype"] not in _TYPES or not needed(tensor):
                 continue
             place, count = 8 + length + stated["data_offsets"][0], math.prod(stated["shape"])
-            values = np.memmap(file, _TYPES[stated["dtype"]], "r", place, (count,)) if count else np.empty(0)
+            if not count:
+                continue
+            values: np.ndarray = np.memmap(file, _TYPES[stated["dtype"]], "r", place, (count,))
             bits = _EXPONENT.get(stated["dtype"])
             if not (np.isfinite(values) if bits is None else (values & bits) != bits).all():
                 raise not_finite(f"The checkpoint {name}", tensor)
