@@ -186,6 +186,14 @@ def test_the_figures_of_the_page_in_the_browser_in_the_docs_are_the_measured_one
     assert f"then {measured['tile_milliseconds']['first']['picture']:.0f} ms for a picture" in page
 
 
+def test_the_accuracies_of_fewer_tokens_in_the_docs_are_those_of_the_committed_benchmark():
+    results = json.loads((DOCS / "results" / "bench-fewer-tokens-eurosat-vit-tiny.json").read_text())
+    page = read_page("guides/train.md")
+    for figure in results["figures"][:7]:
+        passes = re.search(r"\((\d+) passes\)", figure["details"][0][1])[1]
+        assert f" | {passes} | {figure['value']:.1%} |".replace("%", " %") in page
+
+
 def test_the_accuracy_of_few_tiles_in_the_docs_is_that_of_the_committed_benchmark():
     [figure] = json.loads((DOCS / "results" / "bench-few-tiles.json").read_text())["figures"]
     assert f"reached {figure['value']:.1%} on".replace("%", " %") in read_page("guides/few-tiles.md")
