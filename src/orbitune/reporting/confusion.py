@@ -1,6 +1,7 @@
 """Confusion matrix as a panel."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,7 +76,7 @@ def confusion_panel(
             axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=size, ha="center", va="center")
     _class_axes(axes, [shorten(each) for each in classes], width=width)
     alt = f"Confusion matrix of {of}: {np.trace(counts):,} of {counts.sum():,} tiles are correct."
-    return to_panel(figure, name, alt=alt, width=width)
+    return replace(to_panel(figure, name, alt=alt, width=width), shrinks=False)
 
 
 def _class_axes(axes: "Axes", names: list[str], *, width: int) -> None:

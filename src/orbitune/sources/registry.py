@@ -22,7 +22,7 @@ from orbitune.recipe_paths import SYNTHETIC
 from orbitune.sources.band_files import is_band_folder, is_raster_name
 from orbitune.sources.band_folders import band_folder_files, has_band_folders, open_band_folders
 from orbitune.sources.decode import BadImageError
-from orbitune.sources.hub_ids import means_path
+from orbitune.sources.hub_ids import KNOWN_DATA, means_path
 from orbitune.sources.image_folder import (
     LISTS,
     is_side_file,
@@ -213,7 +213,7 @@ def find_source(
         path, prefix = _download(data), f"hub data set {data}: "
     if not os.path.exists(path):  # noqa: PTH110  # pathlib's raises for a name that is too long
         advice = "check the path (a hub id looks like owner/name)"
-        raise DataError(missing("folder or zip", data, advice=advice, names=names))
+        raise DataError(missing("folder or zip", data, advice=advice, names=[*names, *KNOWN_DATA]))
     path = _only_zip(path) or path
     for source_format in SOURCE_FORMATS:
         if source_format.matches(path):
@@ -255,7 +255,7 @@ def _download(name: str) -> Path:
     try:
         return snapshot(name, "dataset", patterns=list(patterns))
     except OrbituneError as error:
-        raise DataError(f"{missing('folder', name)} {error}") from None
+        raise DataError(f"{missing('folder', name, names=KNOWN_DATA)} {error}") from None
 
 
 def _only_zip(folder: Path) -> Path | None:
