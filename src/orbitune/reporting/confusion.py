@@ -13,6 +13,7 @@ from orbitune.reporting.drawing import (
     INK,
     LARGE_WIDTH,
     LINE,
+    THIRD_WIDTH,
     new_figure,
     shorten,
     to_panel,
@@ -27,6 +28,7 @@ LEGEND = (
 )
 """How to read a matrix; `counted` is what else is to be said of the numbers."""
 
+_WIDTHS = {5: THIRD_WIDTH, 12: HALF_WIDTH, 24: LARGE_WIDTH}  # by the most classes that are legible at each
 _NUMBERED = 24  # classes; beyond that a number no longer fits its cell
 _DRAWN = 4000  # cells; more are an image, which is smaller than as many shapes
 
@@ -56,7 +58,7 @@ def confusion_panel(
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.patches import Rectangle
 
-    width = HALF_WIDTH if len(classes) <= 12 else LARGE_WIDTH if len(classes) <= 24 else FULL_WIDTH
+    width = next((width for most, width in _WIDTHS.items() if len(classes) <= most), FULL_WIDTH)
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure, axes = new_figure(heading, width=width, height=width, synthetic=synthetic)
     fade = LinearSegmentedColormap.from_list("fade", ["white", colour])
