@@ -56,7 +56,7 @@ def classify_examples(page: Page) -> None:
     page.wait_for_selector("#layer:not([hidden])", timeout=120_000)
     if page.is_visible("#compare"):
         page.click("#compare summary")
-        page.wait_for_selector("#compare tbody tr:nth-child(2)")
+        page.wait_for_selector("#compare tbody:nth-of-type(2)")
 
 
 def make_map(page: Page, width: int, scene: Path) -> None:

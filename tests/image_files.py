@@ -29,6 +29,19 @@ def tiff(bands: np.ndarray, **options: str) -> bytes:
         return file.read()
 
 
+def jp2(bands: np.ndarray) -> bytes:
+    """A lossless JPEG 2000 of (bands, H, W), as GDAL writes it."""
+    from rasterio.io import MemoryFile
+
+    count, height, width = bands.shape
+    profile = {"count": count, "height": height, "width": width, "dtype": bands.dtype}
+    lossless = {"QUALITY": "100", "REVERSIBLE": "YES", "YCBCR420": "NO"}
+    with MemoryFile() as file:
+        with file.open(driver="JP2OpenJPEG", **lossless, **profile) as raster:
+            raster.write(bands)
+        return file.read()
+
+
 def tile(value: int = 0, size: int = 8) -> np.ndarray:
     """uint8 (size, size, 3), red = value, with some green and blue."""
     pixels = np.empty((size, size, 3), np.uint8)

@@ -20,7 +20,6 @@ from orbitune.study import report
 from orbitune.study.arms import comparisons, split_arm
 from orbitune.study.findings import SeedCalibration
 from orbitune.study.records import RunRecord, StudyResults
-from orbitune.study.verdicts import comparison_sentences
 
 CLASSES = list(drawn.CLASSES)
 DATA = {
@@ -425,8 +424,7 @@ class Large:
         labels = np.arange(self.count) % len(CLASSES)
         correct = {method: self.logits[method, split].argmax(2) == labels for method in methods}
         for compared in compare_pairs(correct, comparisons(methods)):
-            sentences = comparison_sentences(compared)
-            self.results["verdicts"].append({"split": split, **compared.to_json(), "sentences": sentences})
+            self.results["verdicts"].append({"split": split, **compared.to_json()})
 
     def _look(self, split: str, methods: tuple[str, ...]) -> None:
         """Add leakage checks, robustness and disagreements of one split."""

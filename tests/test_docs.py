@@ -138,7 +138,8 @@ def test_a_committed_benchmark_report_follows_from_its_results(tmp_path, file):
 
 
 def test_the_speeds_of_the_fast_path_in_the_docs_are_those_of_the_committed_benchmarks():
-    reports = "".join(file.read_text() for file in (DOCS / "results").glob("bench-eurosat-*.md"))
+    files = [file for kind in ("eurosat", "gpu") for file in (DOCS / "results").glob(f"bench-{kind}*.md")]
+    reports = "".join(file.read_text() for file in files)
     found = re.findall(r"\d+\.\d\d \(\d+\.\d\d\u2013\d+\.\d\d\)", read_page("concepts/fast-path.md"))
     assert len(found) > 10
     assert not [figure for figure in found if figure.replace(" (", "\u00d7 (") not in reports]
@@ -191,6 +192,14 @@ def test_the_agreement_of_maps_in_the_browser_in_the_docs_is_the_measured_one():
     same = sum(each["same"] * each["cells_with_data"] for each in scenes) / cells
     page = " ".join(read_page("guides/export.md").split())
     assert f"of {cells:,} cells of {len(scenes)} scenes {100 * same:.1f} % have the code of" in page
+
+
+def test_the_accuracies_of_fewer_tokens_in_the_docs_are_those_of_the_committed_benchmark():
+    results = json.loads((DOCS / "results" / "bench-fewer-tokens-eurosat-vit-tiny.json").read_text())
+    page = read_page("guides/train.md")
+    for figure in results["figures"][:7]:
+        passes = re.search(r"\((\d+) passes\)", figure["details"][0][1])[1]
+        assert f" | {passes} | {figure['value']:.1%} |".replace("%", " %") in page
 
 
 def test_the_accuracy_of_few_tiles_in_the_docs_is_that_of_the_committed_benchmark():

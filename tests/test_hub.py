@@ -23,6 +23,23 @@ def test_a_mistyped_path_is_not_asked_of_the_hub(tmp_path, monkeypatch, typed):
         Bundle.open(typed)
 
 
+@pytest.mark.parametrize(
+    ("find", "typed", "meant"),
+    [
+        (find_backbone, "facebok/dinov2-small", "facebook/dinov2-small"),
+        (find_backbone, "dinov2-small", "facebook/dinov2-small"),
+        (find_source, "blanchon/EuroSAT-RGB", "blanchon/EuroSAT_RGB"),
+        (find_source, "eurosat_rgb", "blanchon/EuroSAT_RGB"),
+    ],
+)
+def test_a_mistyped_hub_id_is_answered_with_the_nearest_known_one(monkeypatch, find, typed, meant):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises((ModelError, DataError)) as refused:
+        find(typed)
+    line = str(refused.value)
+    assert f"{typed}; did you mean {meant}?" in line and "\n" not in line
+
+
 def test_a_hub_id_beside_folders_of_other_models_is_asked_of_the_hub(tmp_path, monkeypatch):
     (tmp_path / "google" / "vit-base-patch16-384").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

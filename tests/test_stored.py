@@ -10,9 +10,12 @@ import pytest
 from orbitune.assessment.evaluate import evaluate as assess
 from orbitune.cli.main import main
 from orbitune.errors import RunError
+from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import read_predictions
 from orbitune.evaluation.tasks.single_label import SingleLabel
 from orbitune.fastpath.native import library
+from orbitune.inference.bundle import Bundle
+from orbitune.inference.bundle_builder import build_bundle
 from orbitune.inference.classifier import Classifier
 from orbitune.models.factory import native_precision
 from orbitune.recipe import Recipe
@@ -65,6 +68,16 @@ def test_a_finished_run_has_a_report_and_is_evaluated_on_new_data(stored):
     assert f"accuracy {100 * accuracy:.1f}&nbsp;%" in page.read_text()
     new = assess(stored / "run", data=stored / "tiles", backbone=stored / "backbone", progress=False)
     assert new.scores.count == sum(1 for _ in (stored / "tiles").rglob("*.png"))
+
+
+def test_the_card_of_a_run_that_stored_no_interval_of_macro_f1_has_the_one_of_its_report(stored):
+    run = stored / "run"
+    train(moved_recipe(stored, "run"), run, progress=False)  # writes the paths of the copy
+    build_bundle(run, stored / "made", progress=False)
+    low, high = RunResult.load(run).test.interval_of_macro_f1
+    card = (stored / "made" / "README.md").read_text()
+    assert "| macro-F1 (95 % interval) |" in card and f"({low:.4f} to {high:.4f}) |" in card
+    assert Bundle.open(STORED / "bundle").metadata.scores["test"].cells()["macro-F1"] == "1.0000"
 
 
 def test_a_finished_run_is_verified_before_and_after_its_result_is_written_again(stored):

@@ -56,6 +56,12 @@ def bundle(run):
 
 
 @pytest.fixture(scope="session")
+def example_bundle(run):
+    """One that carries a validation tile of each class."""
+    return build_bundle(run, run.parent / "with-examples", examples=True, progress=False)
+
+
+@pytest.fixture(scope="session")
 def band_place(tmp_path_factory):
     """A folder with 16-bit tiles of five bands in `tiles`, and a backbone."""
     pytest.importorskip("rasterio")

@@ -14,7 +14,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -316,9 +316,9 @@ def _flush(path: Path) -> None:
             os.close(descriptor)
 
 
-def holds_files(path: Path) -> bool:
-    """Return whether a path that exists is a file, or a folder with other than hidden files."""
-    return not path.is_dir() or any(not each.name.startswith(".") for each in path.iterdir())
+def holds_files(path: Path, besides: Collection[str] = ()) -> bool:
+    """Return whether a path that exists is a file, or a folder with files neither hidden nor `besides`."""
+    return not path.is_dir() or any(e.name[0] != "." and e.name not in besides for e in path.iterdir())
 
 
 def write_text(path: str | Path, text: str) -> None:

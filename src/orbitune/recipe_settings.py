@@ -94,9 +94,9 @@ class DataSettings(Settings):
     )
     split: Literal["default", "random", "spatial", "group"] = Field(
         "default",
-        description="default: the given file lists, else the data's own splits, else random; random: drawn "
-        "from all tiles; spatial: the given file lists or the data's folder splits, else spatial blocks; "
-        "group: by the groups of group_pattern or group_column",
+        description="default: the given file lists, else those that the data come with, else random; random: "
+        "drawn from all tiles; spatial: the given file lists or the data's folder splits, else spatial "
+        "blocks; group: by the groups of group_pattern or group_column",
     )
     group_pattern: str | None = Field(
         None,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from band_tiles import NAMES, band_tile_folder, cut_scene, write_bands
-from image_files import encode, tile, write
+from image_files import encode, jp2, tile, write
 
 from orbitune.data.tileset import load_tiles
 from orbitune.errors import DataError
@@ -30,6 +30,15 @@ def test_tiles_keep_their_bands_names_and_16_bits(folder):
         expected = np.moveaxis(file.read(), 0, 2)
     np.testing.assert_array_equal(tiles.tiles[5], expected)
     np.testing.assert_array_equal(tiles.read(np.array([5, 0]))[0], expected)
+
+
+def test_jpeg_2000_of_more_than_three_bands_is_read_whole(tmp_path):
+    bands = np.arange(4 * 16 * 16, dtype=np.uint16).reshape(4, 16, 16)
+    for name in ("Forest", "Sea"):
+        write(tmp_path / name / f"{name}.jp2", jp2(bands))
+    tiles = load_tiles(str(tmp_path), progress=False)
+    assert len(tiles.bands) == 4
+    np.testing.assert_array_equal(tiles.tiles[0], np.moveaxis(bands, 0, 2))
 
 
 def test_bands_are_chosen_by_name_alias_or_number(folder):

@@ -90,7 +90,7 @@ def test_own_splits_are_taken_as_they_are():
     rows = {"train": list(range(0, 100, 2)), "validation": list(range(1, 50, 2)), "test": [51, 53]}
     splits, notes = split_tiles(tile_set(**rows), None, seed=0)
     assert {name: part.tolist() for name, part in splits.items()} == rows
-    own = "own split: the train, validation and test lists that the data come with"
+    own = "split: the train, validation and test lists that the data come with"
     assert notes == (own, "no validation tile of c1, c2", "no test tile of c0, c2")
 
 

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from samples import backbone_folder, model_metadata
 from shipped import files_with_paths
 
@@ -16,6 +17,7 @@ from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.model_card import write_model_card
 from orbitune.inference.ood_fitting import choose_rate
 from orbitune.models.backbones import find_backbone
+from orbitune.training.setup import prepare_training
 
 
 @pytest.fixture
@@ -75,6 +77,22 @@ def test_a_bundle_holds_all_that_prediction_needs(bundle, run):
     assert set(metadata.files) == {"adapter_model.safetensors", "likeness.safetensors"}
     settings = {"adapter_config.json", "preprocessor_config.json", "training-tiles.json"}
     assert set(metadata.settings) == settings
+
+
+def test_a_bundle_carries_a_validation_tile_of_each_class_only_if_asked(bundle, example_bundle, run):
+    assert not (bundle.folder / "examples").exists()
+    setup = prepare_training(RunResult.load(run).data_recipe, progress=False)
+    validation = setup.splits["validation"]
+    for label in range(3):
+        with Image.open(example_bundle.folder / "examples" / f"{label}.png") as image:
+            same = (setup.tiles.read(validation) == np.asarray(image)).all((1, 2, 3))
+        assert setup.tiles.labels[validation[same]].tolist() == [label]
+
+
+def test_tiles_of_other_bands_cannot_be_examples(band_place, band_run, tmp_path):
+    with pytest.raises(RunError, match="Tiles can be examples with 8-bit red, green and blue"):
+        build_bundle(band_place / "run", tmp_path / "bundle", examples=True, progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_storing_in_16_bits_halves_the_file_and_states_the_loss(bundle, run):

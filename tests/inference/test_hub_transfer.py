@@ -20,17 +20,20 @@ def orbitune(server, *arguments, token="secret", **folders):
     )
 
 
-def test_what_is_pushed_is_what_is_pulled(bundle, tmp_path):
+def test_what_is_pushed_is_what_is_pulled(example_bundle, tmp_path):
+    folder = example_bundle.folder
     with hub() as server:
-        pushed = orbitune(server, "push", bundle.folder, "ann/model", HF_HOME=str(tmp_path))
+        pushed = orbitune(server, "push", folder, "ann/model", HF_HOME=str(tmp_path))
         assert pushed.returncode == 0, pushed.stderr
         assert pushed.stdout.startswith(f"{server.address}/ann/model/commit/")
         server.files["checkpoints/1/state.json"] = server.files["logs/log.json"] = b"{}"
         pulled = orbitune(server, "pull", "ann/model", "--out", tmp_path / "b", HF_HOME=str(tmp_path))
         assert pulled.returncode == 0, pulled.stderr
-    assert {file.name for file in (tmp_path / "b").iterdir()} == {f.name for f in bundle.folder.iterdir()}
-    for file in bundle.folder.iterdir():
-        assert (tmp_path / "b" / file.name).read_bytes() == file.read_bytes()
+    pushed, pulled = (
+        {str(file.relative_to(place)): file.read_bytes() for file in place.rglob("*") if file.is_file()}
+        for place in (folder, tmp_path / "b")
+    )
+    assert pulled == pushed and "examples/0.png" in pulled
     assert Bundle.open(tmp_path / "b").classes == ("class_0", "class_1", "class_2")
 
 

@@ -13,6 +13,7 @@ from scipy.special import logit
 from orbitune import Bundle, Classifier
 from orbitune.data.tileset import load_tiles
 from orbitune.errors import OrbituneError, RunError
+from orbitune.evaluation.run_result import RunResult
 from orbitune.inference.bundle_builder import build_bundle
 from orbitune.models.metadata import ModelMetadata
 from orbitune.records import RecordError
@@ -35,7 +36,12 @@ def test_a_bundle_keeps_task_thresholds_and_scores(label_set_run, label_set_bund
         assert len(bundle.decision.thresholds) == 3 and bundle.confusion is None
         assert bundle.metadata.scores["test"].mean_average_precision > 0.8
     card = (label_set_bundle.folder / "README.md").read_text()
-    assert "| split | tiles | mAP | 95 % interval | micro-F1 | macro-F1 |" in card
+    header = "| split | tiles | mAP | 95 % interval | micro-F1 (95 % interval) | macro-F1 (95 % interval) |"
+    assert header in card
+    scores = RunResult.load(label_set_run).test
+    for name in ("micro_f1", "macro_f1"):
+        low, high = scores.intervals[name]
+        assert f"| {getattr(scores, name):.4f} ({low:.4f} to {high:.4f}) |" in card
     assert "before the sigmoid. A tile has every label whose probability reaches its threshold" in card
 
 

@@ -67,7 +67,31 @@ def test_the_name_of_a_split_has_its_kind_origin_and_fold():
         name_split("spatial", "drawn with seed 1", fold="2/5") == "spatial split drawn with seed 1, fold 2/5"
     )
     assert name_split("random", None) == "random split"  # of an earlier version
+    assert name_split("default", None) == "split"
     assert TrainingData(split="default", split_files="train=a.txt").split_name == "split of file lists"
+
+
+@pytest.mark.parametrize(
+    ("note", "name"),
+    [
+        (
+            "own split: the train, validation and test lists that the data come with",
+            "split that the data come with",
+        ),
+        ("the data has no splits: drew 60/20/20 at random, stratified, with seed 42", SPLIT),
+        (
+            "the data has no validation split: drew it from train, stratified, seed 7",
+            "split that the data come with, some tiles drawn with seed 7",
+        ),
+        (
+            "the data has no test and no validation split: drew it from train, stratified, seed 7",
+            "split that the data come with, some tiles drawn with seed 7",
+        ),
+        ("no test tile of Forest", "split"),
+    ],
+)
+def test_the_split_of_a_result_without_origin_is_named_by_the_note_on_it_and_never_default(note, name):
+    assert TrainingData(split="default", notes=("a remark", note)).split_name == name
 
 
 def test_records_and_commands_name_the_split_and_the_number_of_tiles(run, bundle, tmp_path):

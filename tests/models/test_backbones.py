@@ -174,6 +174,22 @@ def test_weights_of_families_that_transformers_computes_have_whole_files(tmp_pat
         backbone.check_weights()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_numbers_that_are_not_finite_are_found_without_loading_the_model(tmp_path, dtype):
+    from safetensors.torch import load_file, save_file
+
+    folder = backbone_folder(tmp_path / "b")
+    tensors = {name: t.to(dtype) for name, t in load_file(folder / "model.safetensors").items()}
+    tensors["classifier.weight"] = torch.full((2, 32), torch.nan, dtype=dtype)  # a new head replaces it
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    backbone = find_backbone(str(folder))
+    backbone.check_weights()
+    tensors["vit.layernorm.bias"][3] = torch.inf
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"not finite \(NaN or infinite\), such as in vit\.layernorm\.bias"):
+        backbone.check_weights()
+
+
 def test_tensors_under_names_that_are_not_known_are_left_to_transformers(tmp_path):
     from safetensors.torch import load_file, save_file
 

@@ -191,9 +191,25 @@ def test_a_server_with_a_second_thread_does_not_fork(at_start):
         assert run_module("tells_state", server=server)["parent"] == os.getpid()
 
 
-def test_a_process_that_sees_a_gpu_is_not_forked(monkeypatch):
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+def test_a_process_whose_forks_cannot_use_the_gpu_is_not_forked(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert not can_fork()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_children_of_a_server_compute_on_the_gpu_one_after_the_other(tmp_path, monkeypatch):
+    (tmp_path / "computes.py").write_text("import torch\nprint(torch.ones(2, device='cuda').sum().item())")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with ForkServer.spawn() as server:
+        assert server.wait()
+        assert [run_module("computes", server=server) for _ in range(2)] == [2, 2]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_process_that_has_used_the_gpu_is_not_forked():
+    code = "import torch; torch.ones(1, device='cuda'); from orbitune.processes.fork_server import can_fork; "
+    done = subprocess.run([sys.executable, "-c", code + "print(can_fork())"], capture_output=True, text=True)
+    assert done.stdout == "False\n"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Report pages on wide and narrow screens, in light and dark: nothing is cut, everything can be read."""
 
 import io
+import shutil
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from browser import accessibility_faults, open_browser
 from PIL import Image
 from studies import Large, pair, write_report
+
+from orbitune.study.report_files import report
 
 pytestmark = pytest.mark.browser
 
@@ -54,6 +57,18 @@ OVERLAPPING = """() => [...document.querySelectorAll('svg')].flatMap(svg => {
         one.bottom - room > other.top && other.bottom - room > one.top
             ? [`${texts[i].textContent} | ${texts[i + 1 + j].textContent}`] : []));
 })"""
+
+
+# The smallest letters of a figure, in CSS pixels as they are shown.
+SMALLEST = """panel => Math.min(...[...panel.querySelectorAll('text')].map(each =>
+    parseFloat(getComputedStyle(each).fontSize) * each.ownerSVGElement.getScreenCTM().a))"""
+
+
+@pytest.fixture(scope="module")
+def trained(run, tmp_path_factory):
+    """A report of a run."""
+    copied = shutil.copytree(run, tmp_path_factory.mktemp("trained") / "run")
+    return report(copied)[0].as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +127,33 @@ def test_wide_tables_scroll_on_a_phone_and_keep_their_first_column_in_view(study
         table.evaluate("each => each.scrollLeft = 200")
         name, box = table.locator("tbody th").first.bounding_box(), table.bounding_box()
         assert abs(name["x"] - box["x"]) < 1 and table.get_attribute("tabindex") == "0"
+
+
+def test_all_scores_of_a_run_are_seen_on_a_phone_without_scrolling(trained):
+    with open_browser(390, 844) as page:
+        open_all(page, trained)
+        table = page.locator(".scroll").first
+        assert table.locator("thead th").last.inner_text() == "Loss, nats"
+        assert table.evaluate("each => each.scrollWidth <= each.clientWidth")
+
+
+def test_a_confusion_matrix_of_many_classes_scrolls_on_a_phone_in_letters_that_can_be_read(judged, trained):
+    with open_browser(390, 844) as page:
+        for report, scrolls in ((judged, True), (trained, False)):  # of 10 and of 3 classes
+            open_all(page, report)
+            matrix = page.locator(".panel", has=page.locator("svg[aria-label^='Confusion matrix']")).first
+            assert matrix.evaluate("each => each.scrollWidth > each.clientWidth") == scrolls
+            assert matrix.get_attribute("tabindex") == "0" and matrix.get_attribute("role") == "region"
+            assert matrix.evaluate(SMALLEST) >= 9
+
+
+def test_figures_are_printed_whole(judged, trained):
+    with open_browser(718, 1000) as page:  # A4 between usual margins
+        for report in (judged, trained):
+            open_all(page, report)
+            page.emulate_media(media="print")
+            boxes = page.locator("svg").evaluate_all("all => all.map(each => each.getBoundingClientRect())")
+            assert boxes and all(box["x"] >= 0 and box["x"] + box["width"] <= 718.5 for box in boxes)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -198,13 +198,12 @@ def test_old_files_are_deleted_and_the_oldest_make_room(monkeypatch):
     for path, age in ((old, 20), (older, 30), (new, 0)):
         path.write_bytes(bytes(1000))
         os.utime(path, (time.time() - age,) * 2)
-    (storage.examples / "example.png").write_bytes(bytes(1000))
     monkeypatch.setattr("orbitune.serving.storage.MAX_STORED_BYTES", 2500)
     storage.delete_expired(incoming=400)
     assert (old.exists(), older.exists(), new.exists()) == (True, False, True)
     monkeypatch.setattr("orbitune.serving.storage.MAX_AGE", 10)
     storage.delete_expired()
-    assert (old.exists(), new.exists(), (storage.examples / "example.png").exists()) == (False, True, True)
+    assert (old.exists(), new.exists()) == (False, True)
     storage.close()
 
 
@@ -236,11 +235,11 @@ def test_files_in_use_and_those_that_are_worked_on_are_kept_however_old(monkeypa
 def test_empty_folders_go_when_they_are_old_and_those_of_the_server_stay():
     storage = Storage()
     old, new = storage.new_upload_path("a").parent, storage.new_upload_path("a").parent
-    for path in (old, storage.results, storage.examples, storage.folder / "uploads"):
+    for path in (old, storage.results, storage.folder / "uploads"):
         age(path, 7200)
     storage.delete_expired()
     assert not old.exists() and new.exists()
-    assert storage.results.exists() and storage.examples.exists()
+    assert storage.results.exists()
     storage.close()
 
 

@@ -1,31 +1,38 @@
 """Routes of the app's page, and what browsers and programs find at /."""
 
 import io
+import json
+import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, BrokenBarrierError, Event
 
 import httpx
 import numpy as np
 import pytest
+from image_files import jp2, tiff
 from PIL import Image
 from served_app import serving, wait_until
 
+from orbitune.data.preview import rgb_preview
+from orbitune.evaluation.run_result import RunResult
+from orbitune.inference.example_tiles import choose_examples
 from orbitune.resources import core_count
 from orbitune.serving.engines import micro_batches
 from orbitune.serving.served_model import ServedModel
 from orbitune.serving.service import PredictionService
+from orbitune.sources.band_names import COLOURS
+from orbitune.training.setup import prepare_training
 
 
 @pytest.fixture(scope="module")
-def service(bundle, runs):
-    """The first model has an OOD detector, the second is a run whose tiles are the examples."""
-    return PredictionService({"bundle": bundle.folder, "lora": runs / "run"})
+def service(page_service):
+    return page_service
 
 
 @pytest.fixture(scope="module")
-def address(service):
-    with serving(service) as address:
-        yield address
+def address(page_address):
+    return page_address
 
 
 def test_a_preview_is_the_image_as_the_decoder_reads_it(address, tile):
@@ -35,6 +42,67 @@ def test_a_preview_is_the_image_as_the_decoder_reads_it(address, tile):
         assert np.array_equal(np.asarray(shown), np.asarray(image))
     refused = httpx.post(f"{address}/api/preview", content=b"hello")
     assert refused.status_code == 422 and refused.json()["kind"] == "unreadable_image"
+
+
+@pytest.mark.parametrize("write", [jp2, tiff])
+def test_a_preview_of_16_bits_is_stretched_from_what_the_decoder_reads(address, write):
+    values = np.arange(3 * 16 * 16, dtype=np.uint16).reshape(3, 16, 16) * 50
+    done = httpx.post(f"{address}/api/preview", content=write(values))
+    with Image.open(io.BytesIO(done.content)) as shown:
+        assert np.array_equal(np.asarray(shown), rgb_preview(values.transpose(1, 2, 0), COLOURS))
+
+
+def test_an_image_whose_decoder_is_not_installed_is_refused_in_a_sentence(address, monkeypatch):
+    data = jp2(np.zeros((3, 16, 16), np.uint8))
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    for path in ("preview", "predict"):
+        refused = httpx.post(f"{address}/api/{path}", content=data)
+        assert refused.status_code == 422 and refused.json()["kind"] == "unreadable_image"
+        assert "cannot be read by this server: Missing rasterio" in refused.json()["detail"]
+
+
+def examples_of(address, model):
+    return httpx.get(f"{address}/app/examples", params={"model": model}).json()
+
+
+def test_a_bundle_without_examples_is_offered_those_of_a_run_with_its_classes(address, run):
+    found = examples_of(address, "bundle")
+    assert found == examples_of(address, "lora")
+    assert found == {"labels": ["class_0", "class_1", "class_2"], "reason": None}
+    shown = httpx.get(f"{address}/app/example", params={"model": "bundle", "label": "class_1"})
+    setup = prepare_training(RunResult.load(run).data_recipe, progress=False)
+    with Image.open(io.BytesIO(shown.content)) as image:
+        assert np.array_equal(
+            np.asarray(image), choose_examples(setup.tiles, setup.splits["validation"])["class_1"]
+        )
+    assert httpx.get(f"{address}/app/example", params={"label": "other"}).status_code == 404
+    assert httpx.get(f"{address}/app/examples", params={"model": "other"}).status_code == 404
+
+
+def test_a_bundle_hands_out_the_examples_that_it_carries_where_they_are_images(example_bundle, tmp_path):
+    folder = shutil.copytree(example_bundle.folder, tmp_path / "bundle")
+    (folder / "examples" / "1.png").write_text("a secret")
+    with serving(PredictionService({"bundle": folder})) as address:
+        assert examples_of(address, "bundle")["labels"] == ["class_0", "class_2"]
+        shown = httpx.get(f"{address}/app/example", params={"label": "class_2"})
+    with Image.open(io.BytesIO(shown.content)) as one, Image.open(folder / "examples" / "2.png") as other:
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_examples_and_cards_are_for_those_who_signed_in(service):
+    with serving(service, login=("ann", "secret")) as address:
+        for path in ("examples", "example?label=class_0", "card"):
+            assert httpx.get(f"{address}/app/{path}").status_code == 401
+
+
+def test_without_examples_there_is_a_reason(bundle, run, tmp_path, monkeypatch):
+    moved = shutil.copytree(run, tmp_path / "moved")
+    recipe = json.loads((moved / "result.json").read_text())
+    recipe["recipe"]["data"] = str(tmp_path / "gone")
+    (moved / "result.json").write_text(json.dumps(recipe))
+    with serving(PredictionService({"bundle": bundle.folder, "run": moved})) as address:
+        assert "`orbitune bundle --examples`" in examples_of(address, "bundle")["reason"]
+        assert "no longer where it was" in examples_of(address, "run")["reason"]
 
 
 def test_an_attribution_map_has_transparency_and_needs_a_known_class(address, tile):
@@ -84,7 +152,9 @@ def test_the_first_attribution_maps_load_the_model_once(bundle, tile_bytes, monk
 
 
 def test_the_models_are_described(address):
-    first, second = httpx.get(f"{address}/api/models").json()["models"]
+    described = httpx.get(f"{address}/api/models").json()
+    first, second = described["models"]
+    assert described["max_image_bytes"] == 32 * 2**20 < described["max_scene_bytes"]
     assert first["name"] == "bundle" and first["ood_threshold"] > 0 and first["thresholds"] is None
     assert second["name"] == "lora" and second["ood_threshold"] is None and "accuracy" in second["score"]
 
@@ -111,7 +181,7 @@ def test_behind_a_proxy_the_page_asks_below_its_path(service):
 
 
 @pytest.mark.parametrize(
-    "path", ["/app/nothing.js", "/app/..%2findex.html", "/app/index.html", "/app/examples/a.png"]
+    "path", ["/app/nothing.js", "/app/..%2findex.html", "/app/index.html", "/app/examples/0.png"]
 )
 def test_nothing_but_the_pages_files_is_handed_out(address, path):
     assert httpx.get(f"{address}{path}").status_code == 404

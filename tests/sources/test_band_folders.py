@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from band_tiles import write_bands
+from image_files import jp2, write
 
 from orbitune.data.tileset import load_tiles
 from orbitune.errors import DataError
@@ -36,6 +37,14 @@ def test_bands_are_resampled_to_the_finest(folder):
     assert tiles.bands == ("B01", "B04", "B8A") and tiles.tiles.shape == (3, 24, 24, 3)
     assert tiles.tiles[1, 0, 0].tolist() == [2060, 2010, 2020]
     assert tiles.names == ("patch_0", "patch_1", "patch_2")
+
+
+def test_bands_may_be_files_of_jpeg_2000(tmp_path):
+    for number, name in enumerate(("Forest", "Sea")):
+        for band in ("B04", "B08"):
+            write(tmp_path / name / "patch" / f"{band}.jp2", jp2(np.full((1, 16, 16), number, np.uint16)))
+    tiles = load_tiles(str(tmp_path), progress=False)
+    assert tiles.bands == ("B04", "B08") and tiles.tiles.shape == (2, 16, 16, 2)
 
 
 def test_all_labels_of_the_json_files_count(folder):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from image_files import encode, png_header, tiff, tile
+from image_files import encode, jp2, png_header, tiff, tile
 from PIL import Image
 
 from orbitune.extras import MissingExtraError
@@ -86,6 +86,20 @@ def test_sixteen_bit_rgb_png_is_not_cut_to_eight_bits():
     np.testing.assert_array_equal(read_pixels(data), np.moveaxis(bands, 0, 2))
 
 
+@pytest.mark.parametrize(("dtype", "most"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_jpeg_2000_keeps_its_values(dtype, most):
+    bands = np.linspace(0, most, 3 * 16 * 16).reshape(3, 16, 16).astype(dtype)
+    assert read_header(jp2(bands)).high_bit_depth == (dtype == np.uint16)
+    np.testing.assert_array_equal(read_pixels(jp2(bands)), np.moveaxis(bands, 0, 2))
+
+
+def test_jpeg_2000_of_more_values_than_are_decoded_at_once_is_refused(monkeypatch):
+    data = jp2(np.zeros((3, 16, 16), np.uint8))
+    monkeypatch.setattr(decode, "MAX_VALUES", 4 * 3 * 16 * 16 - 4)
+    with pytest.raises(BadImageError, match="has 768 values in all bands, more than the 767 allowed"):
+        read_header(data)
+
+
 def test_of_many_bands_the_first_three_are_taken():
     bands = np.arange(13 * 24, dtype=np.uint16).reshape(13, 4, 6)
     with strict_decoding():
@@ -121,6 +135,7 @@ def test_without_rasterio_the_error_names_what_to_install(monkeypatch):
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "is no image of a known kind"),
         (b"\xff\xd8\xff\xe0" + bytes(40), "is (damaged|no image)"),
         (b"II*\0" + bytes(40), "is damaged"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40), "is damaged"),
         (tiff(np.ones((1, 4, 6), np.float32)), "holds floating-point values"),
         (tiff(np.ones((3, 4, 6), np.float32)), "holds floating-point values"),
         (png_header(20_000, 20_000), "has more than 89,478,485 pixels"),

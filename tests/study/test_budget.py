@@ -5,12 +5,13 @@ import json
 import pytest
 from samples import backbone_folder, tile_folder
 
-from orbitune import Recipe
+from orbitune import Recipe, train
 from orbitune.errors import OrbituneError, RunError
 from orbitune.study.budget import fit_budget, fit_recipe
 from orbitune.study.budget_records import Budget
 from orbitune.study.plan import plan_run
 from orbitune.study.records import Plan
+from orbitune.training.callbacks import Callback
 
 GB = 10**9
 SIZES = {"train": 6000, "validation": 2000, "test": 2000}
@@ -43,6 +44,13 @@ def machine(recipe):
 @pytest.fixture
 def recipe():
     return Recipe(epochs=10)
+
+
+class Refusal(Callback):
+    """Ends a run before its first step."""
+
+    def on_train_start(self, setup):
+        raise RunError("refused")
 
 
 def plan_here(recipe):
@@ -98,6 +106,13 @@ def test_restarts_that_fewer_epochs_do_not_reach_are_dropped(recipe, restarts, k
     assert (fit.recipe.epochs, fit.recipe.restarts) == (5, kept)
 
 
+def test_images_too_small_to_merge_their_patches_are_left_out(recipe, tmp_path):
+    backbone = backbone_folder(tmp_path / "backbone", layers=3)  # with patches of 8 pixels
+    merging = recipe.replace(backbone=str(backbone), merge_tokens="1,2", patch_dropout=0.97)
+    fit = fit_budget(merging, Budget(seconds=300), measure=machine)
+    assert (fit.recipe.image_size, fit.recipe.epochs) == (112, 1)  # of 64 pixels too few patches are left
+
+
 def test_few_epochs_less_go_before_smaller_images(recipe):
     fit = fit_budget(recipe, Budget(seconds=6000), measure=machine)
     assert (fit.recipe.image_size, fit.recipe.epochs) == (224, 8)
@@ -110,8 +125,10 @@ def test_the_last_resort_are_the_top_layers_over_cached_activations(recipe):
     assert "adapters on the last 4 layers" in "".join(fit.choices)
 
 
-def test_settings_that_a_cache_excludes_are_said_to_be_dropped(recipe):
-    fit = fit_budget(recipe.replace(merge_tokens="4", mixup=0.2), Budget(seconds=40), measure=machine)
+def test_settings_that_a_cache_excludes_are_said_to_be_dropped(recipe, tmp_path):
+    backbone = backbone_folder(tmp_path / "backbone", layers=6)
+    merging = recipe.replace(backbone=str(backbone), merge_tokens="4", mixup=0.2)
+    fit = fit_budget(merging, Budget(seconds=40), measure=machine)
     assert (fit.recipe.merge_tokens, fit.recipe.mixup) == (None, 0)
     assert "over cached activations, without --merge-tokens, --mixup: with all layers" in "".join(fit.choices)
 
@@ -130,11 +147,14 @@ def test_a_fitted_recipe_is_stored_for_a_resumed_run(tmp_path):
         budget = Budget(memory, 3600)
         return fit_recipe(recipe, budget, folder=tmp_path / "run", say=lines.append, measure=measure)
 
-    fitted = fit(4 * GB, plan_here)
+    fitted, keeper = fit(4 * GB, plan_here)
     assert fitted.image_size == 32
-    assert lines == []
-    assert fit(4 * GB, None) == fitted
-    (tmp_path / "run" / "log.jsonl").touch()  # it has trained
+    assert lines == [] and not (tmp_path / "run").exists()
+    with pytest.raises(RunError, match="refused"):
+        train(fitted, tmp_path / "run", callbacks=[keeper, Refusal()], progress=False)
+    assert not (tmp_path / "run").exists()
+    train(fitted, tmp_path / "run", callbacks=[keeper], progress=False)
+    assert fit(4 * GB, None)[0] == fitted
     with pytest.raises(RunError, match="another recipe or budget"):
         fit(3 * GB, None)
 
@@ -172,7 +192,7 @@ def test_a_fit_of_version_0_1_is_repeated(tmp_path):
     stored = {"asked": old, "chosen": fitted, "choices": ["micro-batches of 2 tiles"]}
     (tmp_path / "budget.json").write_text(json.dumps(stored))
     said: list[str] = []
-    again = fit_recipe(requested, Budget(10**9), folder=tmp_path, say=said.append)
+    again, _ = fit_recipe(requested, Budget(10**9), folder=tmp_path, say=said.append)
     assert again.micro_batch == 2 and said == ["micro-batches of 2 tiles"]
     (tmp_path / "log.jsonl").touch()  # the run has trained
     with pytest.raises(RunError, match="another recipe or budget"):

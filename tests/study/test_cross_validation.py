@@ -17,7 +17,7 @@ from orbitune.study.grid import Grid
 from orbitune.study.predictions import complete_runs, load_predictions
 from orbitune.study.split_gaps import split_gaps
 from orbitune.study.summaries import summarise_groups
-from orbitune.study.verdicts import compare_methods
+from orbitune.study.verdicts import compare_methods, comparison_sentences
 
 COUNT, FOLDS = 90, 3
 LABELS = np.arange(COUNT) % 3
@@ -263,8 +263,8 @@ def test_methods_differ_only_if_their_difference_holds_over_folds(tmp_path):
     assert verdict.equal < 0.001 and verdict.beyond < 0.025 and not verdict.differs
     assert (verdict.outcome, verdict.needed) == ("open", None)
     interval = "over folds -213.45 to +169.01)"
-    assert verdict.sentences[0].endswith(f", {interval}.")
-    assert verdict.sentences[1].endswith(
+    assert comparison_sentences(verdict)[0].endswith(f", {interval}.")
+    assert comparison_sentences(verdict)[1].endswith(
         f": no difference was detected over folds (score test, p < 0.001, 95 % interval {interval[:-1]}; "
         "McNemar of these trained models, p < 0.001)."
     )
@@ -275,9 +275,9 @@ def test_methods_differ_if_every_fold_says_so(tmp_path):
     assert verdict.differs and verdict.outcome == "worse than margin"
     assert (
         "full fine-tuning did better than LoRA (score test, p < 0.001, 95 % interval over folds"
-        in verdict.sentences[1]
+        in comparison_sentences(verdict)[1]
     )
-    assert ", over folds -" in verdict.sentences[0]
+    assert ", over folds -" in comparison_sentences(verdict)[0]
 
 
 def test_a_method_is_within_the_margin_only_if_folds_agree(tmp_path):

@@ -61,7 +61,7 @@ def test_the_terminal_describes_the_tiles_of_every_split_and_says_what_they_shar
     found = tiles_of_splits(finished[0])
     assert [part for part, _ in found] == ["the random split", "the redrawn split"]
     own, drawn = (data.notes for _, data in found)
-    assert own[0].startswith("own split: the train, validation and test lists")
+    assert own[0].startswith("split: the train, validation and test lists")
     assert drawn == ("random split: drew 60/20/20 from all tiles, stratified, with seed 42",)
 
 

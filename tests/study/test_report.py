@@ -240,7 +240,7 @@ def test_settings_that_differ_stand_side_by_side(folder):
 
 def test_every_run_has_what_the_comparison_leaves_out(folder):
     page = (folder / "report.md").read_text()
-    assert "| Run | Validation accuracy | Test accuracy (95 % interval) | Macro-F1 |" in page
+    assert "| Run | Validation accuracy | Test accuracy (95 % interval) | Macro-F1 (95 % interval) |" in page
     lines = page[page.index("| Run | Validation accuracy") :].splitlines()
     line = next(line for line in lines if line.startswith("| LoRA |"))
     assert line.startswith("| LoRA | 97.80 % | 97.80 % (97.37–98.16) |")

@@ -46,7 +46,7 @@ def judge(large, methods, primary=None, **fields):
         correct = {method: large.logits[method, split].argmax(2) == labels for method in methods}
         for each in compare_pairs(correct, design.family_sizes(pairs), margin=margin):
             role = design.role((each.method, each.reference), split, seeds=(0, 1))
-            results["verdicts"].append({"split": split, "role": role, **each.to_json(), "sentences": []})
+            results["verdicts"].append({"split": split, "role": role, **each.to_json()})
     return results
 
 

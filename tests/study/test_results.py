@@ -54,7 +54,7 @@ def test_failed_runs_sweeps_and_other_splits_are_left_out(tmp_path):
     ]
     assert load_predictions(runs, tmp_path).seeds == {"lora": (0,)}
     assert load_predictions(runs, tmp_path, split="spatial").seeds == {"lora": (3,)}
-    with pytest.raises(RunError, match="no finished run on the random split"):
+    with pytest.raises(RunError, match="no finished run on split random"):
         load_predictions(runs, tmp_path, split="random")
 
 

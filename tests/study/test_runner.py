@@ -93,6 +93,14 @@ def test_the_command_in_the_report_reproduces_the_study(recipe, finished, tmp_pa
     assert "--seeds 4, --image-sizes 16,32 --tune 3 --out" in study.command
 
 
+def test_a_report_of_one_split_names_it_by_where_it_comes_from_and_never_default(finished):
+    _, folder = finished
+    page = (folder / "report.md").read_text()
+    assert "Split: the data has no splits: drew 60/20/20 at random, stratified, with seed 42." in page
+    assert "test tiles of the split drawn at random with seed 42" in page
+    assert "default split" not in page.lower()
+
+
 def test_the_tiles_on_which_methods_disagree_stand_there_too(finished, tmp_path):
     results, folder = finished
     shutil.copytree(folder, tmp_path / "s")
@@ -118,7 +126,8 @@ def test_runs_are_compared_although_their_tiles_were_removed(finished, tmp_path,
     found = analyse_runs(results.runs, tmp_path / "s", design=results.design)
     assert found["summaries"] == results.summaries and found["verdicts"] == results.verdicts
     assert found["leakage_checks"] == found["disagreements"] == []
-    assert "tiles of the default split could not be checked: There is no folder" in caplog.messages[-1]
+    name = "split drawn at random with seed 42"
+    assert f"tiles of the {name} could not be checked: There is no folder" in caplog.messages[-1]
 
 
 def test_a_run_that_diverges_is_reported_and_does_not_stop_the_rest(recipe, finished, tmp_path, caplog):

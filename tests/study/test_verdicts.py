@@ -6,7 +6,7 @@ from studies import run_record
 
 from orbitune.errors import RunError
 from orbitune.study.design.fixed import Design
-from orbitune.study.verdicts import compare_methods
+from orbitune.study.verdicts import compare_methods, comparison_sentences
 
 COUNT = 2000
 LABELS = np.arange(COUNT) % 3
@@ -32,9 +32,10 @@ def test_each_method_is_compared_with_full_fine_tuning_on_each_split(tmp_path):
     ]
     assert [verdict.outcome for verdict in verdicts] == ["worse than margin", "within margin"] * 2
     assert verdicts[1].difference == pytest.approx(-0.05)
+    assert "sentences" not in verdicts[1].to_json()  # they follow from the numbers
     assert (
         "LoRA is within 0.5 points of full fine-tuning (-0.05 points, simultaneous 95 % interval"
-        in verdicts[1].sentences[0]
+        in comparison_sentences(verdicts[1])[0]
     )
 
 

@@ -34,10 +34,13 @@ def test_a_file_of_a_newer_version_is_named_as_such(tmp_path, read, name):
 def test_a_run_that_failed_before_it_trained_leaves_its_folder_to_the_next(tmp_path, recipe, inputs):
     with claim(tmp_path).locked():
         (tmp_path / "run" / "skipped-images.json").write_text("[]")
+        (tmp_path / "run" / "budget.json").write_text("{}")
+        (tmp_path / "run" / "tracking" / "wandb").mkdir(parents=True)
     claim(tmp_path, recipe, inputs)
     assert Recipe.load(tmp_path / "run" / "recipe.yaml") == recipe
     assert read_inputs(tmp_path / "run") == inputs
-    assert not (tmp_path / "run" / "skipped-images.json").exists()
+    left = {each.name for each in (tmp_path / "run").iterdir()}
+    assert left == {"recipe.yaml", "inputs.json", "checkpoint"}
 
 
 @pytest.mark.parametrize("recipe", [FIRST, FIRST.replace(seed=3)])
@@ -49,6 +52,13 @@ def test_a_recipe_that_the_user_wrote_is_kept_and_no_run(tmp_path, recipe):
         claim(tmp_path, recipe)
     assert Recipe.load(file) == FIRST
     assert [*file.parent.iterdir()] == [file]
+
+
+def test_a_budget_alone_is_what_a_refused_run_of_an_earlier_version_left(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "budget.json").write_text("{}")
+    claim(tmp_path)
+    assert read_inputs(tmp_path / "run") == INPUTS
 
 
 def test_a_run_that_failed_before_it_trained_keeps_a_folder_with_other_files(tmp_path):

@@ -2,13 +2,15 @@
 
 import type { Entry } from "../src/session";
 import { byId, make } from "../src/view/elements";
-import { fetchPicture, type ServedModel } from "./service";
+import { fetchPicture, Latest, type ServedModel } from "./service";
 
 export class Attribution {
   private entry: Entry | null = null;
   private model: ServedModel | null = null;
   private address = "";
   private wanted = false;
+  private readonly asking = new Latest();
+  private readonly opened = new Set<ServedModel>(); // their attributions come at once
 
   constructor() {
     byId("show-layer").addEventListener("click", () => {
@@ -32,18 +34,22 @@ export class Attribution {
 
   private async refresh(): Promise<void> {
     const { entry, model, wanted } = this;
+    const signal = this.asking.next();
     const label = byId<HTMLSelectElement>("explained").value;
     byId("show-layer").ariaPressed = String(wanted);
     byId("layer-settings").hidden = !wanted;
     byId("layer").hidden = true;
     if (!wanted || entry?.state !== "done") return this.note("");
-    this.note("Computing the attribution ...");
-    const [address, problem] = await fetchPicture("attribution", entry.file, { model: model!.name, label }).then(
-      (found) => [found, ""],
-      (error: Error) => ["", error.message],
-    );
-    const current = entry === this.entry && model === this.model && this.wanted;
-    if (!current || label !== byId<HTMLSelectElement>("explained").value) return URL.revokeObjectURL(address!);
+    const seconds = make("span", { ariaHidden: "true" }); // not read out every second
+    const why = this.opened.has(model!) ? "" : " The first one of a model takes longer: the server loads its backbone for it.";
+    this.note("Computing the attribution ...", seconds, why);
+    const start = Date.now();
+    const clock = setInterval(() => (seconds.textContent = ` ${Math.round((Date.now() - start) / 1000)} s.`), 1000);
+    const [address, problem] = await fetchPicture("attribution", entry.file, { model: model!.name, label }, signal)
+      .then((found) => [found, ""], (error: Error) => ["", error.message])
+      .finally(() => clearInterval(clock));
+    if (signal.aborted) return URL.revokeObjectURL(address!);
+    if (address) this.opened.add(model!);
     this.note(problem || `Yellow parts support ${label} most, violet ones least.`);
     URL.revokeObjectURL(this.address);
     this.address = address!;
@@ -56,7 +62,7 @@ export class Attribution {
     byId("layer").style.opacity = `${byId<HTMLInputElement>("opacity").value}%`;
   }
 
-  private note(text: string): void {
-    byId("layer-note").textContent = text;
+  private note(...parts: (string | Node)[]): void {
+    byId("layer-note").replaceChildren(...parts.filter(Boolean)); // :empty where there is nothing to say
   }
 }

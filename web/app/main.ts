@@ -2,13 +2,16 @@
 
 import { byId } from "../src/view/elements";
 import { MapView } from "./map";
-import { ask, fetchModels, type ServedModel, ServiceError } from "./service";
+import { ask, fetchService, Latest, type ServedModel, ServiceError } from "./service";
 import { TilesView } from "./tiles";
 
+const cards = new Latest();
+
 async function start(): Promise<void> {
-  const models = await fetchModels();
+  const service = await fetchService();
+  const { models } = service;
   let model = models[0]!;
-  const views = [new TilesView(model, models, report), new MapView(model)];
+  const views = [new TilesView(model, service, report), new MapView(model, service)];
   const choice = byId<HTMLSelectElement>("model");
   choice.replaceChildren(...models.map(({ name }) => new Option(name)));
   byId("model-choice").hidden = models.length < 2;
@@ -42,9 +45,14 @@ function describe(model: ServedModel): void {
   const map = tabs().find((tab) => tab.dataset.view === "map")!;
   map.hidden = !model.map_strides.length;
   if (map.hidden && map.ariaCurrent) show("tiles");
-  void ask(`app/card?${new URLSearchParams({ model: model.name })}`)
+  byId("card").replaceChildren();
+  const signal = cards.next();
+  void ask(`app/card?${new URLSearchParams({ model: model.name })}`, { signal })
     .then((answer) => answer.text())
-    .then((card) => (byId("card").innerHTML = card));
+    .then(
+      (card) => (byId("card").innerHTML = card),
+      (error: Error) => signal.aborted || (byId("card").textContent = error.message),
+    );
 }
 
 function report(problem: string): void {

@@ -2,12 +2,12 @@
 
 import { byId, make } from "../src/view/elements";
 import { call, type UploadedFile, upload } from "./gradio";
-import type { ServedModel } from "./service";
+import { megabytes, type ServedModel, type Service } from "./service";
 
 type Result = [viewer: string, notes: string, areas: string, archive: UploadedFile | { value: UploadedFile }];
 
 export class MapView {
-  constructor(private model: ServedModel) {
+  constructor(private model: ServedModel, private readonly service: Service) {
     byId<HTMLFormElement>("map").addEventListener("submit", (event) => {
       event.preventDefault();
       void this.run();
@@ -30,6 +30,7 @@ export class MapView {
     try {
       const [scene, points] = [chosen("scene-file"), chosen("points")];
       if (!scene) throw new Error("Choose a GeoTIFF first.");
+      for (const file of [scene, points]) this.check(file);
       say(`Sending ${scene.name} ...`);
       const files = [await upload(scene), points && (await upload(points))] as const;
       const value = (id: string) => byId<HTMLInputElement | HTMLSelectElement>(id).value;
@@ -50,6 +51,12 @@ export class MapView {
     }
     bar.hidden = true;
     button.disabled = false;
+  }
+
+  /** @throws Error if a file is larger than the server takes. */
+  private check(file: File | undefined): void {
+    const most = this.service.max_scene_bytes;
+    if (file && file.size > most) throw new Error(`${file.name} is larger than ${megabytes(most)}: crop it, or use orbitune map.`);
   }
 }
 

@@ -3,6 +3,7 @@
 import { labelsOf } from "../src/model/verdict";
 import type { Entry } from "../src/session";
 import { byId, counted, make, percent } from "../src/view/elements";
+import type { ServedModel } from "./service";
 
 const PAGE = 200; // rows at a time
 
@@ -30,6 +31,12 @@ export class SessionTable {
     byId("more").addEventListener("click", () => this.arrange(this.most + PAGE));
   }
 
+  /** Ask for the pictures anew, and show distances if a model has them. */
+  use(model: ServedModel): void {
+    byId("session").classList.toggle("no-distance", model.ood_threshold === null);
+    for (const row of this.rows.values()) thumbOf(row).removeAttribute("src");
+  }
+
   /** Show these entries, and the choice of labels to filter by. */
   show(entries: Entry[]): void {
     if (!entries.length) this.rows.clear();
@@ -37,6 +44,7 @@ export class SessionTable {
     byId("session").hidden = !entries.length;
     this.offerFilters();
     for (const entry of entries) if (this.rows.has(entry.id)) this.fill(entry);
+    for (const row of this.rows.values()) this.askPicture(row);
     this.arrange();
   }
 
@@ -49,7 +57,9 @@ export class SessionTable {
   select(entry: Entry | null): void {
     this.rows.get(this.selected?.id ?? -1)?.removeAttribute("aria-current");
     this.selected = entry;
-    this.rows.get(entry?.id ?? -1)?.setAttribute("aria-current", "true");
+    const row = this.rows.get(entry?.id ?? -1);
+    row?.setAttribute("aria-current", "true");
+    if (row) this.askPicture(row);
   }
 
   private sort(key: Key): void {
@@ -91,9 +101,15 @@ export class SessionTable {
     thumb.dataset.id = row.dataset.id;
     row.append(make("td", {}, thumb), make("td", {}, button), make("td"), make("td"), make("td"));
     if (entry === this.selected) row.setAttribute("aria-current", "true");
-    this.seen.observe(thumb);
+    this.askPicture(row);
     this.fill(entry);
     return row;
+  }
+
+  /** Have a picture that is missing loaded once it is near. */
+  private askPicture(row: HTMLTableRowElement): void {
+    const thumb = thumbOf(row);
+    if (!thumb.hasAttribute("src")) this.seen.observe(thumb);
   }
 
   private fill(entry: Entry): void {
@@ -141,6 +157,10 @@ export class SessionTable {
     bar.value = entries.length - waiting;
     byId<HTMLButtonElement>("save").disabled = waiting > 0; // a table of a part looks whole
   }
+}
+
+function thumbOf(row: HTMLTableRowElement): HTMLImageElement {
+  return row.querySelector("img")!;
 }
 
 /** Return what an entry can be filtered by: its labels, or that it has none. */

@@ -6,7 +6,9 @@ import { byId, make, save } from "../src/view/elements";
 import { type Shown, showVerdict } from "../src/view/verdict_card";
 import { Attribution } from "./attribution";
 import { Comparison } from "./comparison";
-import { ask, classify, fetchPicture, type ServedModel, ServiceError } from "./service";
+import { Examples } from "./examples";
+import { Previews } from "./previews";
+import { classify, type ServedModel, type Service, ServiceError, tooLarge } from "./service";
 import { SessionTable } from "./session_table";
 import { unzip } from "./zip";
 
@@ -19,13 +21,18 @@ export class TilesView {
   private selected: Entry | null = null;
   private work: AbortController | null = null;
   private added = 0;
-  private readonly previews = new Map<number, Promise<string>>();
-  private readonly table = new SessionTable((entry) => this.select(entry), (entry) => this.preview(entry));
+  /** Those that may still be classified: it was stopped, or the server did not answer. */
+  private readonly left = new Set<Entry>();
+  private readonly previews: Previews;
+  private readonly table: SessionTable;
   private readonly attribution = new Attribution();
   private readonly comparison: Comparison;
+  private readonly examples = new Examples((tile) => this.addExample(tile));
 
-  constructor(private model: ServedModel, models: ServedModel[], private readonly report: (problem: string) => void) {
-    this.comparison = new Comparison(models);
+  constructor(private model: ServedModel, private readonly service: Service, private readonly report: (problem: string) => void) {
+    this.comparison = new Comparison(service.models);
+    this.previews = new Previews(service, model);
+    this.table = new SessionTable((entry) => this.select(entry), (entry) => this.previews.of(entry));
     listen((files) => void this.add(files));
     const picture = byId<HTMLImageElement>("picture");
     picture.addEventListener("load", () => {
@@ -33,9 +40,9 @@ export class TilesView {
     });
     byId("clear").addEventListener("click", () => this.clear());
     byId("stop").addEventListener("click", () => this.work?.abort());
+    byId("rest").addEventListener("click", () => this.begin([...this.left]));
     byId("save").addEventListener("click", () => save(toCsv(this.entries, this.model), "text/csv", "predictions.csv"));
     this.use(model);
-    void this.offerExamples();
   }
 
   /** Classify the session with another model. */
@@ -43,11 +50,10 @@ export class TilesView {
     this.work?.abort();
     this.work = null;
     this.model = model;
-    this.forgetPreviews(); // models may read other bands
-    for (const entry of this.entries) Object.assign(entry, { state: "waiting", verdict: undefined, message: undefined });
-    this.table.show(this.entries);
-    this.select(this.selected);
-    void this.classifyAll();
+    this.previews.use(model);
+    this.table.use(model);
+    void this.examples.use(model);
+    this.begin(this.entries);
   }
 
   private async add(files: Arrived[]): Promise<void> {
@@ -62,9 +68,27 @@ export class TilesView {
     if (!found.length) return this.report("There is no picture in it.");
     const added = found.map(({ name, file }): Entry => ({ id: this.added++, name, file, url: "", state: "waiting" }));
     this.entries.push(...added);
-    this.table.show(this.entries);
-    this.select(added[0]!);
-    await this.classifyAll();
+    this.selected = added[0]!;
+    this.begin(added);
+  }
+
+  private addExample(tile: Arrived): void {
+    const known = this.entries.find((entry) => entry.name === tile.name);
+    if (known) this.select(known);
+    else void this.add([tile]);
+  }
+
+  /** Have entries wait for their verdicts, but those that the server would not take, and classify what waits. */
+  private begin(entries: Entry[]): void {
+    for (const entry of entries) {
+      Object.assign(entry, { state: "waiting", verdict: undefined, message: undefined });
+      this.left.delete(entry);
+      const why = tooLarge(entry.file, this.service);
+      if (why) settle(entry, why);
+    }
+    this.show();
+    this.select(this.selected);
+    void this.classifyAll();
   }
 
   /** Classify what waits, a few files a request. */
@@ -80,16 +104,24 @@ export class TilesView {
         batch.forEach((entry, place) => settle(entry, answers[place]!));
       } catch (error) {
         if (this.work !== work) return;
-        const why = work.signal.aborted ? "was not classified: stopped" : `was not classified: ${sentence(error)}`;
-        const left = work.signal.aborted || !(error instanceof ServiceError) || error.status !== 413 ? this.waiting() : batch;
-        for (const entry of left) settle(entry, why);
+        this.giveUp(work.signal.aborted ? "stopped" : error, batch);
       }
       this.table.update(batch);
       if (batch.includes(this.selected!)) this.select(this.selected);
     }
     this.work = null;
     byId("stop").hidden = true;
-    this.table.show(this.entries);
+    this.show();
+  }
+
+  /** Refuse what waits: all of it, unless the files of the batch are to blame. */
+  private giveUp(error: unknown, batch: Entry[]): void {
+    const alone = error instanceof ServiceError && error.status === 413;
+    const why = error instanceof Error ? error.message.replace(/\.$/, "") : String(error);
+    for (const entry of alone ? batch : this.waiting()) {
+      settle(entry, `was not classified: ${why}`);
+      if (!alone) this.left.add(entry);
+    }
   }
 
   private waiting(): Entry[] {
@@ -109,18 +141,25 @@ export class TilesView {
     return batch;
   }
 
+  private show(): void {
+    this.table.show(this.entries);
+    byId("rest").hidden = !this.left.size;
+  }
+
   private select(entry: Entry | null): void {
     this.selected = entry;
     this.table.select(entry);
     showVerdict(entry, shown(this.model), () => {});
+    if (entry?.verdict && this.model.ood_threshold === null) byId("verdict").append(noDetector());
     this.attribution.use(entry, this.model);
     this.comparison.use(entry, this.model);
     void this.showPicture(entry);
   }
 
   private async showPicture(entry: Entry | null): Promise<void> {
-    const address = entry && (await this.preview(entry).catch(() => null));
-    if (entry !== this.selected) return;
+    const { model } = this;
+    const address = entry && (await this.previews.of(entry).catch(() => null));
+    if (entry !== this.selected || model !== this.model) return;
     byId("canvas").hidden = !address;
     byId("invite").hidden = Boolean(address);
     const picture = byId<HTMLImageElement>("picture");
@@ -128,45 +167,27 @@ export class TilesView {
     picture.alt = entry?.name ?? "";
   }
 
-  /** Return the address of an entry's picture, as the server's decoder reads the file. */
-  private preview(entry: Entry): Promise<string> {
-    const known = this.previews.get(entry.id) ?? fetchPicture("preview", entry.file, { model: this.model.name });
-    this.previews.set(entry.id, known);
-    return known;
-  }
-
-  private forgetPreviews(): void {
-    for (const each of this.previews.values()) void each.then(URL.revokeObjectURL, () => {});
-    this.previews.clear();
-  }
-
   private clear(): void {
     this.work?.abort();
     this.work = null;
     this.entries = [];
-    this.forgetPreviews();
-    this.table.show([]);
+    this.left.clear();
+    this.previews.use(this.model);
+    this.show();
     this.select(null);
     byId("open").focus();
   }
+}
 
-  private async offerExamples(): Promise<void> {
-    const examples = (await (await ask("app/examples")).json()) as { file: string; label: string }[];
-    byId("examples").hidden = !examples.length;
-    byId("examples").querySelector("ul")!.replaceChildren(
-      ...examples.map(({ file, label }) => {
-        const address = `app/examples/${encodeURIComponent(file)}`;
-        const button = make("button", { type: "button" }, make("img", { src: address, alt: "", loading: "lazy" }), label);
-        button.addEventListener("click", async () => {
-          const known = this.entries.find((entry) => entry.name === file);
-          if (known) return this.select(known);
-          const content = await (await ask(address)).blob();
-          await this.add([{ name: file, file: new File([content], file) }]);
-        });
-        return make("li", {}, button);
-      }),
-    );
-  }
+/** Return why there is no distance, and no *not sure*. */
+function noDetector(): HTMLElement {
+  return make(
+    "p",
+    { className: "faint note" },
+    "No distance, and never not sure: this model has no detector of unlike tiles, which ",
+    make("code", {}, "orbitune bundle"),
+    " fits to a run.",
+  );
 }
 
 function settle(entry: Entry, answer: Awaited<ReturnType<typeof classify>>[number]): void {
@@ -174,10 +195,6 @@ function settle(entry: Entry, answer: Awaited<ReturnType<typeof classify>>[numbe
     // The service's sentences begin with "The image", the card's with "It".
     Object.assign(entry, { state: "refused", message: answer.replace(/^The image /, "").replace(/\.$/, "") });
   } else Object.assign(entry, { state: "done", verdict: answer.verdict });
-}
-
-function sentence(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).replace(/\.$/, "");
 }
 
 function shown(model: ServedModel): Shown {

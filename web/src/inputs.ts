@@ -63,7 +63,7 @@ async function walk(entry: FileSystemEntry, named: boolean): Promise<Arrived[]> 
 
 function isPicture({ name, file }: Arrived): boolean {
   const hidden = name.split("/").some((part) => part.startsWith("."));
-  return !hidden && (file.type.startsWith("image/") || /\.tiff?$/i.test(name));
+  return !hidden && (file.type.startsWith("image/") || /\.(tiff?|jp2|j2k)$/i.test(name));
 }
 
 function byName(a: Arrived, b: Arrived): number {

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,6 +41,7 @@ from orbitune.integrity import (
 )
 from orbitune.machine.timestamps import timestamp
 from orbitune.processes.child_processes import run_module
+from orbitune.processes.launcher import ForkServer
 from orbitune.training.setup import TrainingSetup, prepare_training
 
 # Measures of which less is better, with the fields of a measurement that hold them.
@@ -93,7 +95,10 @@ class Bench:
         run = RunResult.load(Path(self.suite.run)) if self.suite.run else None
         machine = BenchEnvironment.measure()
         kept = cache_folder("bench") / _key(self.suite, machine, setup=setup)
-        measured = self._measure(arms, kept, say=say)
+        # With a GPU, imports take longer than what is measured. Without one the memory of new interpreters is
+        # measured: in a fork, the pages of libraries that a step reads first would count as the step's.
+        with ForkServer.spawn() if machine.gpu else nullcontext() as server:
+            measured = self._measure(arms, kept, server=server, say=say)
         figures = self._figures(kept, say)
         loads = [each.load for of_arm in measured for each in of_arm] + [each.load for each in figures]
         load = Load(before=loads[0], highest=max(loads), after=os.getloadavg()[0])
@@ -160,7 +165,7 @@ class Bench:
         return json.dumps({"kind": arm.kind, "recipe": recipe, "settings": settings, **times})
 
     def _measure(
-        self, arms: Sequence[Arm], kept: Path, *, say: Callable[[str], None]
+        self, arms: Sequence[Arm], kept: Path, *, server: ForkServer | None, say: Callable[[str], None]
     ) -> list[list[Measurement]]:
         """Return the measurements of each arm by round; each is stored at once."""
         order = arm_order(len(arms), self.suite.rounds)
@@ -173,7 +178,7 @@ class Bench:
             arm = arms[turn[1]]
             say(f"[{len(order) - len(todo) + done + 1}/{len(order)}] {arm.name}{time_left}")
             load = os.getloadavg()[0]
-            measured = run_module("orbitune.bench.arms", self._spec(arm))
+            measured = run_module("orbitune.bench.arms", self._spec(arm), server=server)
             measurement = Measurement.model_validate({**measured, "load": load})
             write_checksummed_json(files[turn], measurement.to_json())
             say(f"  {measurement.images_per_second:,.1f} images/s")

@@ -38,6 +38,14 @@ def bundle(
             "validation tiles, 5 or more [default: 0.01, or the smallest that they hold]"
         ),
     ] = None,
+    examples: Annotated[
+        bool,
+        typer.Option(
+            "--examples",
+            help="Put a validation tile of each class in it, for the app to offer; whether they may be "
+            "passed on is for the licence of the data to say",
+        ),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -49,6 +57,7 @@ def bundle(
         out,
         dtype=dtype,  # type: ignore[arg-type]
         false_alarm_rate=false_alarm_rate,
+        examples=examples,
         progress=not quiet,
     )
     if as_json:

@@ -3,11 +3,12 @@
 from typing import Any
 
 from orbitune.errors import OrbituneError
+from orbitune.sources.hub_ids import EUROSAT
 from orbitune.suggestions import unknown
 
 # The study that started Orbitune: ViT-Base on EuroSAT RGB, as published, with the head trained.
 _ORIGINAL: dict[str, Any] = {
-    "data": "blanchon/EuroSAT_RGB",
+    "data": EUROSAT,
     "backbone": "google/vit-base-patch16-224",
     "image_size": 224,
     "epochs": 3,

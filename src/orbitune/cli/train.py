@@ -96,21 +96,23 @@ def train(
     from orbitune.processes.fork_server import forked_server
     from orbitune.study.budget import fit_recipe
     from orbitune.study.budget_records import Budget
+    from orbitune.training.callbacks import Callback
     from orbitune.training.duration.extension import is_finished
     from orbitune.training.run import train as run
     from orbitune.training.setup import check_recipes
     from orbitune.training.tracking.trackers import make_trackers
 
     out = out or default_out(recipe, recipe.method)
-    trackers = make_trackers(track or (), out)
+    callbacks: list[Callback] = [*make_trackers(track or (), out)]
     budget = Budget.parse(memory_budget, time_budget)
     check_recipes(recipe)
     if budget:
-        recipe = fit_recipe(recipe, budget, folder=out, say=lambda line: print(line, file=sys.stderr))
+        recipe, keeper = fit_recipe(recipe, budget, folder=out, say=lambda line: print(line, file=sys.stderr))
+        callbacks.append(keeper)
     if not (finished := is_finished(recipe, out)):
         check_tiles([recipe.anchored()], progress=not quiet)
     with nullcontext() if finished or "RANK" in os.environ else forked_server():
-        result = run(recipe, out, callbacks=trackers, progress=not quiet)
+        result = run(recipe, out, callbacks=callbacks, progress=not quiet)
     if os.environ.get("RANK", "0") != "0":
         return  # under torchrun the first process reports
     written = report and _write_report(out, finished=finished, progress=not quiet)

@@ -18,6 +18,7 @@ from orbitune.data.folding.parts import (
     random_parts,
     too_few,
 )
+from orbitune.data.folding.split_notes import OWN_LISTS
 from orbitune.data.georeference import read_locations
 from orbitune.data.labels.membership import absent_classes
 from orbitune.data.labels.stratification import draw_stratified
@@ -30,7 +31,6 @@ MIN_TILES = 3  # of a class, one for each split
 
 _FRACTIONS = {"test": 0.2, "validation": 0.25}  # of the remaining training tiles, in this order: 60/20/20
 _SPATIAL_LISTS = "*spatial*.txt"
-OWN_LISTS = "that the data come with"
 
 
 def split_tiles(
@@ -138,7 +138,7 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
             f"the data has no {' and no '.join(missing)} split: drew it from train, stratified, seed {seed}"
         )
     else:
-        note = "own split: the train, validation and test lists that the data come with"
+        note = f"split: the train, validation and test lists {OWN_LISTS}"
     few = too_few(tiles.membership[splits["train"]], tiles.classes, least=MIN_TILES)
     if missing and few:
         raise DataError(

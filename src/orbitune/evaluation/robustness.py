@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from orbitune.data.sensor.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from orbitune.evaluation.statistics.intervals import wilson
+from orbitune.evaluation.statistics.intervals import pool_accuracies, wilson
 from orbitune.records import JsonTuple, Record, StoredRecord
 
 EVALUATIONS = 1 + len(CORRUPTIONS) * len(SEVERITIES)  # passes over the tiles
@@ -110,9 +110,8 @@ def pool_robustness(parts: Sequence[Robustness]) -> Robustness:
 
 def _pool(points: Sequence[Accuracy], counts: Sequence[int]) -> Accuracy:
     """Return the accuracy on several sets of tiles together."""
-    correct = sum(round(point.accuracy * count) for point, count in zip(points, counts, strict=True))
-    low, high = wilson(correct, sum(counts))
-    return Accuracy(accuracy=correct / sum(counts), interval=(low, high))
+    accuracy, interval = pool_accuracies([point.accuracy for point in points], counts)
+    return Accuracy(accuracy=accuracy, interval=interval)
 
 
 def score_corruptions(

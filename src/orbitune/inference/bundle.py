@@ -245,6 +245,7 @@ def _of_run(run: Path) -> Bundle:
     completed = {
         **{each.name: getattr(decision, each.name) for each in fields(decision)},
         "confusion": _confusion(run, metadata),
+        "scores": {"validation": result.validation.summary(), "test": result.test.summary()},
         "tta": result.recipe.tta,
         "data": data,
     }

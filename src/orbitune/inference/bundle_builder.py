@@ -12,6 +12,7 @@ from orbitune.evaluation.run_result import RunResult
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
+from orbitune.inference.example_tiles import write_examples
 from orbitune.inference.model_card import write_model_card
 from orbitune.inference.ood_fitting import BATCH, SAMPLE, choose_rate, compute_outputs, fit_detector
 from orbitune.integrity import read_json
@@ -40,6 +41,7 @@ def build_bundle(
     *,
     dtype: StorageType = "float32",
     false_alarm_rate: float | None = None,
+    examples: bool = False,
     progress: bool = True,
 ) -> Bundle:
     """Build a bundle from a finished run, with the run's own tiles.
@@ -57,6 +59,8 @@ def build_bundle(
         false_alarm_rate: fraction of tiles like the training tiles, in 0..0.5, that are *not sure*, at most;
             the threshold is set on validation tiles, of which the rate must allow five beyond. None for 0.01,
             or the smallest rate that the validation tiles hold. Fewer than 20 of them give no detector then.
+        examples: put a validation tile of each class in it, for the app to offer. Whether these may be passed
+            on is for the licence of the data to say.
         progress: show a progress bar on stderr.
 
     Returns:
@@ -64,8 +68,8 @@ def build_bundle(
 
     Raises:
         OrbituneError: the run is not finished, its tiles or backbone are no longer the same, the place is
-            taken, the validation tiles are too few for the false-alarm rate, or the weights do not fit into
-            16 bits.
+            taken, the validation tiles are too few for the false-alarm rate, the weights do not fit into 16
+            bits, or the tiles have other bands than examples may have.
     """
     run, out = Path(run), Path(out)
     if dtype not in get_args(StorageType):
@@ -80,6 +84,8 @@ def build_bundle(
     _warn_seen(setup)
     with replacing(out) as folder, ProgressDisplay(progress) as display:
         copy_weights(source.folder, folder, dtype=dtype)
+        if examples:
+            write_examples(folder, setup.tiles, validation=setup.splits["validation"])
         carry_backbone(folder, setup.backbone)
         copy_seen(run, folder)
         metadata = _complete_metadata(source.metadata, result, setup=setup).model_copy(

@@ -9,6 +9,7 @@ from orbitune.errors import OrbituneError, counted
 from orbitune.files import replacing
 from orbitune.hub import snapshot
 from orbitune.inference.bundle import Bundle
+from orbitune.inference.example_tiles import EXAMPLES
 from orbitune.models.lineage.fine_tuned import CARRIED
 from orbitune.models.metadata import HUB_FILES
 from orbitune.suggestions import taken
@@ -83,7 +84,7 @@ def pull_from_hub(repo_id: str, out: str | Path) -> Bundle:
     source = snapshot(repo_id, "model", patterns=HUB_FILES)
     Bundle.open(source)
     with replacing(out) as folder:
-        for part in (".", CARRIED):  # what else a repository has is no part of a bundle
+        for part in (".", CARRIED, EXAMPLES):  # what else a repository has is no part of a bundle
             files = [file for file in (source / part).glob("*") if file.is_file()]
             if files:
                 (folder / part).mkdir()

@@ -20,7 +20,7 @@ from orbitune.recipe_settings import TaskName
 from orbitune.records import JsonTuple, Record, RecordError, StoredRecord, rename_keys
 
 FILE = "orbitune.json"
-HUB_FILES = ("*.json", "*.safetensors", "README.md")  # of a bundle
+HUB_FILES = ("*.json", "*.safetensors", "README.md", "examples/*.png")  # of a bundle
 HASHED = "sha256:"  # before the hash of a backbone that is found by it
 
 StorageType = Literal["float32", "float16", "bfloat16"]

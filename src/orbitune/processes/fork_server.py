@@ -5,8 +5,9 @@ them once, computes nothing, and forks a child for each request. `multiprocessin
 caller's main script again and give all children one output; here a child is a process as `subprocess` starts
 it, with its own session, output, exit code and peak memory. It can ask the same server for processes too.
 
-Forking is unsafe beside other threads and with a GPU: the server runs on Linux only and without a GPU, and
-refuses to fork while it has a second thread. The caller then starts a new interpreter.
+Forking is unsafe beside other threads, and a GPU that a process has used is lost to its forks: the server
+runs on Linux only, leaves the GPU to its children, and refuses to fork while it has a second thread or where
+a fork could not compute. The caller then starts a new interpreter.
 """
 
 import atexit
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from orbitune.processes.launcher import READY, ForkServer, end_with_parent
-from orbitune.resources import limit_openmp_spinning
+from orbitune.resources import find_device, limit_openmp_spinning
 
 # What runs import.
 LIBRARIES = (
@@ -106,12 +107,10 @@ def can_fork() -> bool:
         return False
     # scikit-learn imports pyarrow, whose allocator would start a thread.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
+    # Libraries that look for a GPU then ask its driver, and do not start CUDA.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     gc.disable()  # the libraries create a million objects that stay
     try:
-        import torch
-
-        if torch.accelerator.is_available():
-            return False
         for name in LIBRARIES:
             import_module(name)
     except ImportError:
@@ -120,13 +119,21 @@ def can_fork() -> bool:
         gc.enable()
     gc.freeze()
     # The OpenBLAS of NumPy and of SciPy start threads when they are loaded, and end them before a fork.
+    return _fork_computes() and _is_single_threaded()
+
+
+def _fork_computes() -> bool:
+    """Return whether a fork of this process can use the device on which runs compute."""
     try:
         if not (pid := os.fork()):
+            try:
+                find_device()
+            except BaseException:
+                os._exit(1)
             os._exit(0)
     except OSError:
         return False  # too little memory for another process of this size
-    os.waitpid(pid, 0)
-    return _is_single_threaded()
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def _is_single_threaded() -> bool:

@@ -36,12 +36,14 @@ class Panel:
         alt: text alternative.
         svg: markup.
         width: natural width in CSS pixels.
+        shrinks: whether it is legible on a narrow screen that shows all of it; else it scrolls there.
     """
 
     name: str
     alt: str
     svg: str
     width: int
+    shrinks: bool = True
 
 
 @dataclass(frozen=True)

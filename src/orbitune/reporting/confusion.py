@@ -1,6 +1,7 @@
 """Confusion matrix as a panel."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from orbitune.reporting.drawing import (
     INK,
     LARGE_WIDTH,
     LINE,
+    THIRD_WIDTH,
     new_figure,
     shorten,
     to_panel,
@@ -26,6 +28,7 @@ LEGEND = (
 )
 """How to read a matrix; `counted` is what else is to be said of the numbers."""
 
+_WIDTHS = {5: THIRD_WIDTH, 12: HALF_WIDTH, 24: LARGE_WIDTH}  # by the most classes that are legible at each
 _NUMBERED = 24  # classes; beyond that a number no longer fits its cell
 _DRAWN = 4000  # cells; more are an image, which is smaller than as many shapes
 
@@ -55,7 +58,7 @@ def confusion_panel(
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.patches import Rectangle
 
-    width = HALF_WIDTH if len(classes) <= 12 else LARGE_WIDTH if len(classes) <= 24 else FULL_WIDTH
+    width = next((width for most, width in _WIDTHS.items() if len(classes) <= most), FULL_WIDTH)
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure, axes = new_figure(heading, width=width, height=width, synthetic=synthetic)
     fade = LinearSegmentedColormap.from_list("fade", ["white", colour])
@@ -75,7 +78,7 @@ def confusion_panel(
             axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=size, ha="center", va="center")
     _class_axes(axes, [shorten(each) for each in classes], width=width)
     alt = f"Confusion matrix of {of}: {np.trace(counts):,} of {counts.sum():,} tiles are correct."
-    return to_panel(figure, name, alt=alt, width=width)
+    return replace(to_panel(figure, name, alt=alt, width=width), shrinks=False)
 
 
 def _class_axes(axes: "Axes", names: list[str], *, width: int) -> None:

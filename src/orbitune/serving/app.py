@@ -18,13 +18,12 @@ from orbitune.serving.security.body_limits import BodyLimitMiddleware
 from orbitune.serving.security.request_checks import RequestCheckMiddleware
 from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
-from orbitune.serving.uploads import MAX_UPLOAD_BYTES
+from orbitune.serving.uploads import MAX_IMAGE_BYTES, MAX_UPLOAD_BYTES
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 MAX_QUEUE = 64  # calls of Gradio's functions that wait; further ones are refused
-MAX_IMAGE_BYTES = 32 * 2**20  # of the images of a request to the JSON API
 _CLEANUP_INTERVAL = 60  # seconds
 
 
@@ -65,7 +64,7 @@ def create_app(
     add_api_routes(app, service, root_path=root_path)
     add_file_routes(app, storage)
     add_map_routes(app, storage)
-    add_page_routes(app, service, storage=storage, root_path=root_path)
+    add_page_routes(app, service, root_path=root_path)
     with storage.as_gradio_cache():
         gradio = _mount_gradio(
             app, service, storage=storage, authenticator=authenticator, root_path=root_path

@@ -1,13 +1,14 @@
 """The app's page at /: its files, examples and model cards. It is built from web/app in the repository."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orbitune.serving.api.routes import PATHS
-from orbitune.serving.images import write_example_tiles
+from orbitune.serving.examples import ExampleFinder
 from orbitune.serving.service import PredictionService, UnknownModelError
-from orbitune.serving.storage import Storage
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -16,22 +17,18 @@ _TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 _BASE = '<base href="/" />'  # of the page; behind a proxy its path
 
 
-def add_page_routes(
-    app: "FastAPI", service: PredictionService, *, storage: Storage, root_path: str = ""
-) -> None:
+def add_page_routes(app: "FastAPI", service: PredictionService, *, root_path: str = "") -> None:
     """Add the routes of the page: itself, its files, and what only the page needs.
 
     Args:
         app: the app to extend.
         service: the models.
-        storage: where examples are kept.
         root_path: path under which a proxy serves the app.
     """
     from fastapi import HTTPException, Request
-    from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+    from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-    found = (write_example_tiles(model.bundle, storage.examples) for model in service.models.values())
-    examples = next(filter(None, found), {})  # a run knows its data, a bundle does not
+    examples = ExampleFinder(service)
     page = _read_asset("index.html").decode().replace(_BASE, f'<base href="{root_path}/" />')
 
     @app.head("/", include_in_schema=False)
@@ -42,22 +39,23 @@ def add_page_routes(
         return HTMLResponse(page, headers={"cache-control": "no-cache"})
 
     @app.get("/app/examples", include_in_schema=False)
-    def list_examples() -> list[dict[str, str]]:
-        return [{"file": path.name, "label": label} for path, label in examples.items()]
+    def list_examples(model: str | None = None) -> dict[str, Any]:
+        with _unknown_models_told():
+            found = examples.find(model)
+        return {"labels": list(found.tiles), "reason": found.reason}
 
-    @app.get("/app/examples/{name}", include_in_schema=False)
-    def example(name: str) -> FileResponse:
-        found = next((path for path in examples if path.name == name), None)
-        if found is None:
+    @app.get("/app/example", include_in_schema=False)
+    def example(label: str, model: str | None = None) -> Response:
+        with _unknown_models_told():
+            tile = examples.find(model).tiles.get(label)
+        if tile is None:
             raise HTTPException(404, "No such example.")
-        return FileResponse(found, media_type="image/png", headers={"cache-control": "private, max-age=3600"})
+        return Response(tile, media_type="image/png", headers={"cache-control": "private, max-age=3600"})
 
     @app.get("/app/card", include_in_schema=False)
     def card(model: str | None = None) -> HTMLResponse:
-        try:
+        with _unknown_models_told():
             return HTMLResponse(_render_card(service.get_model(model).card))
-        except UnknownModelError as error:
-            raise HTTPException(404, str(error)) from None
 
     @app.get("/app/{name}", include_in_schema=False)
     def asset(name: str) -> Response:
@@ -69,6 +67,17 @@ def add_page_routes(
         if content is None:
             raise HTTPException(404, "Not found.")
         return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
+
+
+@contextmanager
+def _unknown_models_told() -> Iterator[None]:
+    """Answer 404 for a name of a model that is not served."""
+    from fastapi import HTTPException
+
+    try:
+        yield
+    except UnknownModelError as error:
+        raise HTTPException(404, str(error)) from None
 
 
 @cache

@@ -1,14 +1,9 @@
-"""Images for the app: previews, example tiles and attribution overlays."""
+"""Images for the app: previews and attribution overlays."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
-from orbitune.errors import OrbituneError
-from orbitune.inference.bundle import Bundle
-from orbitune.serving.storage import safe_name
 
 _DISPLAY_SIZE = 384  # pixels
 _PREVIEW_SIDE = 640  # pixels, at most
@@ -61,40 +56,3 @@ def stretch_contrast(pixels: np.ndarray) -> np.ndarray:
     """Stretch pixels from their 1st and 99th percentile to 0..230, uint8."""
     low, high = np.percentile(pixels, (1, 99))
     return np.clip((pixels - low) * (230 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
-
-
-def write_example_tiles(bundle: Bundle | None, folder: Path) -> dict[Path, str]:
-    """Write one validation tile per class as PNG; a tile with several labels is that of one of them.
-
-    There are none if there is no bundle, the data set is gone, or a PNG cannot hold its bands.
-
-    Args:
-        bundle: the served model.
-        folder: folder for the PNG files.
-
-    Returns:
-        The class of each file.
-    """
-    from orbitune.evaluation.run_result import RunResult
-    from orbitune.training.setup import prepare_training
-
-    if bundle is None:
-        return {}
-    try:
-        result = RunResult.load(bundle.folder.parent)
-        setup = prepare_training(result.data_recipe, progress=False)
-    except OrbituneError:
-        return {}
-    if not setup.tiles.is_rgb:
-        return {}
-    taken: set[int] = set()  # indices in the data
-    labels: dict[Path, str] = {}
-    validation = setup.splits["validation"]
-    members = setup.tiles.membership[validation]
-    for label, name in enumerate(setup.tiles.classes):
-        if other := [index for index in validation[members[:, label]].tolist() if index not in taken]:
-            path = folder / safe_name(f"{label} {name}.png")
-            Image.fromarray(setup.tiles.read(np.array(other[:1]))[0]).save(path)
-            taken.add(other[0])
-            labels[path] = name
-    return labels

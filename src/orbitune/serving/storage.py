@@ -1,4 +1,4 @@
-"""The private folder of one server: uploads, examples and results.
+"""The private folder of one server: uploads and results.
 
 Nothing else is served.
 """
@@ -28,7 +28,7 @@ class Storage:
     """Files of one server, readable only by its user.
 
     Attributes:
-        folder: holds `uploads`, `examples`, `results`, `.work`, and the images that Gradio writes.
+        folder: holds `uploads`, `results`, `.work`, and the images that Gradio writes.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,6 @@ class Storage:
         self._used: list[frozenset[Path]] = []
         for folder in self._permanent_folders:
             folder.mkdir(mode=0o700)
-
-    @property
-    def examples(self) -> Path:
-        """Return the folder of example tiles, which are kept while the server runs."""
-        return self.folder / "examples"
 
     @property
     def results(self) -> Path:
@@ -55,7 +50,7 @@ class Storage:
     @property
     def _permanent_folders(self) -> tuple[Path, ...]:
         """Return the folders that are never deleted."""
-        return self.folder / "uploads", self.examples, self.results, self.work
+        return self.folder / "uploads", self.results, self.work
 
     @contextlib.contextmanager
     def in_use(self, *paths: Path) -> Iterator[None]:
@@ -129,11 +124,11 @@ class Storage:
     def delete_expired(self, incoming: int = 0) -> None:
         """Delete files unused for `MAX_AGE` seconds, then others to fit `incoming` bytes.
 
-        Examples, unfinished results and files in use are kept.
+        Unfinished results and files in use are kept.
         """
         files = []
         for path in self.folder.rglob("*"):
-            if path.is_relative_to(self.examples) or path.is_relative_to(self.work):
+            if path.is_relative_to(self.work):
                 continue
             with contextlib.suppress(OSError):
                 found = path.lstat()

@@ -9,6 +9,7 @@ import numpy as np
 
 from orbitune.data.georeference import RESOLUTION
 from orbitune.errors import DataError
+from orbitune.extras import MissingExtraError
 from orbitune.inference.image_inputs import ImageInput, decode
 from orbitune.mapping.scene.raster_io import import_rasterio
 from orbitune.mapping.scene.reader import Scene
@@ -17,6 +18,7 @@ from orbitune.sources.image_folder import read_file, zip_files
 from orbitune.sources.multiband import read_band_header
 
 MAX_UPLOAD_BYTES = 200 * 2**20  # of one file, packed or not
+MAX_IMAGE_BYTES = 32 * 2**20  # of the images of a request to the JSON API
 MAX_PIXELS = 25_000_000  # of one image; a tile is thousands of times smaller
 # Files in one request outside a zip: their description must fit `body_limits.MAX_BYTES_WITHOUT_FILES`.
 MAX_FILES_AT_ONCE = 1000
@@ -72,13 +74,17 @@ def decode_image(data: bytes, bands: Sequence[str] | None = None) -> np.ndarray:
         uint8 or uint16 (H, W, bands).
 
     Raises:
-        BadImageError: not an image, damaged, too large, or without one of the bands.
+        BadImageError: not an image, damaged, too large, without one of the bands, or of a kind whose decoder
+            is not installed.
     """
-    header = read_header(data) if bands is None else read_band_header(data)
-    if header.width * header.height > MAX_PIXELS:
-        pixels = header.width * header.height
-        raise BadImageError(f"has {pixels:,} pixels, at most {MAX_PIXELS:,} are taken")
-    return decode(data, bands)
+    try:
+        header = read_header(data) if bands is None else read_band_header(data)
+        if header.width * header.height > MAX_PIXELS:
+            pixels = header.width * header.height
+            raise BadImageError(f"has {pixels:,} pixels, at most {MAX_PIXELS:,} are taken")
+        return decode(data, bands)
+    except MissingExtraError as error:
+        raise BadImageError(f"cannot be read by this server: {str(error).removesuffix('.')}") from None
 
 
 def check_scene(path: Path) -> None:

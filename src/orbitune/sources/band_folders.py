@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orbitune.errors import DataError, printable
-from orbitune.sources.band_files import files_by_band, is_tiff_name, read_band_folder
+from orbitune.sources.band_files import files_by_band, is_raster_name, read_band_folder
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import class_folder_manifest, list_files, read_file
 from orbitune.sources.labels.label_sets import encode, encode_sets
@@ -22,10 +22,10 @@ _JSON_KEYS = ("label", "labels")
 
 
 def has_band_folders(path: Path) -> bool:
-    """Return whether the first TIFFs below a folder are the bands of one tile."""
+    """Return whether the first rasters below a folder are the bands of one tile."""
     if not path.is_dir():
         return False
-    files = (name for name in list_files(path, is_tiff_name) if not name.endswith("/"))
+    files = (name for name in list_files(path, is_raster_name) if not name.endswith("/"))
     folder, names = next(groupby(files, lambda name: str(PurePosixPath(name).parent)), ("", iter(())))
     return folder not in ("", ".") and files_by_band(names) is not None
 
@@ -43,7 +43,7 @@ def open_band_folders(path: Path, scratch: Path, *, selection: ColumnSelection) 
         DataError: there are no labels, or a table or JSON file cannot be read.
     """
     files = band_folder_files(path)
-    folders = {PurePosixPath(name).parent.as_posix() for name in files if is_tiff_name(name)}
+    folders = {PurePosixPath(name).parent.as_posix() for name in files if is_raster_name(name)}
     tiles = sorted(folders - {"."})
 
     def read(name: str) -> bytes:
@@ -65,7 +65,7 @@ def open_band_folders(path: Path, scratch: Path, *, selection: ColumnSelection) 
 
 def _is_part(name: str) -> bool:
     """Return whether a file is a band, a table of labels or a JSON file, by its name."""
-    return is_tiff_name(name) or is_metadata(name) or name.lower().endswith(".json")
+    return is_raster_name(name) or is_metadata(name) or name.lower().endswith(".json")
 
 
 def _json_manifest(path: Path, tiles: list[str], *, selection: ColumnSelection) -> Manifest:

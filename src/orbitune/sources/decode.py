@@ -1,7 +1,8 @@
 """Decoding of image files into RGB pixels.
 
-Pillow decodes; rasterio reads what Pillow cannot (many bands) or would silently reduce to 8 bits (16-bit
-RGB). Files are not trusted: the number of pixels is checked on the header, and only six formats are opened.
+Pillow decodes; rasterio reads what Pillow cannot (many bands, JPEG 2000) or would silently reduce to 8 bits
+(16-bit RGB). Files are not trusted: the number of pixels is checked on the header, and only seven formats are
+opened.
 """
 
 import io
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 
 DECODER_VERSION = 1  # to be raised when the same file decodes to other pixels: stores are then rebuilt
 MAX_PIXELS = 89_478_485  # Pillow's own limit, at which it only warns, and which a process can switch off
+MAX_VALUES = 3 * MAX_PIXELS  # in all bands
 MAX_UPSCALING = 4  # an image may be this many times smaller than the tiles along a side,
 MIN_SIDE = 16  # or have this many pixels; smaller ones show nothing of the ground
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # not EPS, which runs Ghostscript
 _PNG = b"\x89PNG"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_JPEG2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")  # a file, and a codestream alone
 STRIP_PIXELS = 2**22  # pixels converted at a time: two copies of a large image could fill the memory
 
 
@@ -122,7 +125,7 @@ def _convert_to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def read_georeference(data: bytes) -> tuple[str, list[tuple[float, float]]] | None:
-    """Read the georeference of a GeoTIFF.
+    """Read the georeference of a GeoTIFF or JPEG 2000.
 
     Args:
         data: content of the file.
@@ -134,7 +137,7 @@ def read_georeference(data: bytes) -> tuple[str, list[tuple[float, float]]] | No
     Raises:
         DataError: rasterio is not installed.
     """
-    if not is_tiff(data):
+    if not is_raster(data):
         return None
     with open_raster(data) as raster:
         if raster.crs is None or raster.transform.is_identity:
@@ -222,9 +225,10 @@ def _open(data: bytes) -> Image.Image | None:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
         reduced = _reduced_to_8_bits(image, data)
     except UnidentifiedImageError:
-        if is_tiff(data):
+        if is_raster(data):
             return None
-        raise BadImageError(f"is no image of a known kind ({', '.join(_FORMATS)})") from None
+        kinds = ", ".join((*_FORMATS, "JPEG 2000"))
+        raise BadImageError(f"is no image of a known kind ({kinds})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImageError(f"has more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # Pillow raises a dozen types on damaged files
@@ -242,9 +246,9 @@ def _reduced_to_8_bits(image: Image.Image, data: bytes) -> bool:
     return image.format == "TIFF" and max(image.tag_v2.get(258, (8,))) > 8  # type: ignore[attr-defined]
 
 
-def is_tiff(data: bytes) -> bool:
-    """Return whether the content of a file is a TIFF."""
-    return data.startswith(_TIFF)
+def is_raster(data: bytes) -> bool:
+    """Return whether the content of a file is of a format of many bands: TIFF or JPEG 2000."""
+    return data.startswith(_TIFF + _JPEG2000)
 
 
 def needs_rasterio(data: bytes) -> bool:
@@ -264,13 +268,16 @@ def open_raster(data: bytes) -> "Iterator[DatasetReader]":
         BadImageError: it is damaged, too large, or holds floating-point values.
         DataError: rasterio is not installed.
     """
-    require("geo", "rasterio", purpose="tiles of 16-bit RGB or many bands, and for coordinates")
+    require("geo", "rasterio", purpose="tiles of 16-bit RGB, many bands or JPEG 2000, and for coordinates")
     from rasterio.io import MemoryFile
 
-    driver = "PNG" if data.startswith(_PNG) else "GTiff"
+    packed = data.startswith(_JPEG2000)
+    driver = "JP2OpenJPEG" if packed else "PNG" if data.startswith(_PNG) else "GTiff"
     try:
         with MemoryFile(data) as file, file.open(driver=driver) as raster:
             _check(raster.width, raster.height, dtype=raster.dtypes[0])
+            if packed:  # all bands are decoded at once, to 4 bytes per value
+                check_values(raster.width * raster.height * raster.count, most=MAX_VALUES // 4)
             yield raster
     except BadImageError:
         raise
@@ -280,7 +287,7 @@ def open_raster(data: bytes) -> "Iterator[DatasetReader]":
 
 def _check_colours(raster: "DatasetReader") -> None:
     """Raise a BadImageError for a number of bands that is neither grey nor RGB."""
-    if raster.count == 2 and raster.driver == "GTiff":
+    if raster.count == 2 and raster.driver != "PNG":
         raise BadImageError("has 2 bands, not 1 (grey) or 3 and more (red, green, blue first)")
 
 
@@ -304,6 +311,12 @@ def _check(width: int, height: int, *, dtype: str) -> None:
         raise BadImageError(f"has {width * height:,} pixels, more than the {most:,} allowed")
     if dtype.startswith(("float", "complex")):
         raise BadImageError("holds floating-point values: save it with 8 or 16 bits")
+
+
+def check_values(values: int, *, most: int = MAX_VALUES) -> None:
+    """Raise a BadImageError for a file with too many values in all its bands."""
+    if values > most:
+        raise BadImageError(f"has {values:,} values in all bands, more than the {most:,} allowed")
 
 
 def _rgb(values: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import Literal
 
 from orbitune.suggestions import nearest_paths
 
+EUROSAT = "blanchon/EuroSAT_RGB"
+KNOWN_DATA = (EUROSAT,)  # to suggest for a mistyped id
 _SLIP = 0.85  # likeness of two names (difflib), from which one may be a slip of the other
 
 

@@ -10,11 +10,11 @@ from PIL import Image
 from orbitune.errors import DataError
 from orbitune.sources.band_names import COLOURS, BandChoice, band_in_text, find_bands
 from orbitune.sources.decode import (
-    MAX_PIXELS,
     BadImageError,
     Header,
     check_side,
-    is_tiff,
+    check_values,
+    is_raster,
     needs_rasterio,
     open_raster,
     read_header,
@@ -52,7 +52,7 @@ def has_many_bands(data: bytes) -> bool:
     Raises:
         BadImageError, DataError: as `orbitune.sources.decode.read_header`.
     """
-    if not (is_tiff(data) and needs_rasterio(data)):
+    if not (is_raster(data) and needs_rasterio(data)):
         return False
     with open_raster(data) as raster:
         return sum(each.name != "alpha" for each in raster.colorinterp) > len(COLOURS)
@@ -62,7 +62,7 @@ def read_band_header(data: bytes) -> BandHeader:
     """Read size, bit depth and names of the bands without decoding the pixels.
 
     Names come from the band descriptions, else from the colour interpretation; 13 bands without a name are
-    those of EuroSAT. Files other than TIFF have the bands red, green and blue.
+    those of EuroSAT. Files other than TIFF and JPEG 2000 have the bands red, green and blue.
 
     Args:
         data: content of the file.
@@ -70,11 +70,11 @@ def read_band_header(data: bytes) -> BandHeader:
     Raises:
         BadImageError, DataError: as `orbitune.sources.decode.read_header`.
     """
-    if not is_tiff(data):
+    if not is_raster(data):
         header = read_header(data)
         return BandHeader(header.width, header.height, header.high_bit_depth)
     with open_raster(data) as raster:
-        _check_size(raster.width * raster.height * raster.count)
+        check_values(raster.width * raster.height * raster.count)
         deep = raster.dtypes[0] != "uint8"
         return BandHeader(raster.width, raster.height, deep, _band_names(raster))
 
@@ -94,7 +94,7 @@ def read_bands(data: bytes, asked: Sequence[BandChoice]) -> np.ndarray:
         DataError: rasterio is not installed.
     """
     numbers = choose_band_numbers(read_band_header(data), asked)
-    if not is_tiff(data):
+    if not is_raster(data):
         return read_pixels(data)[..., [number - 1 for number in numbers]]
     with open_raster(data) as raster:
         return np.moveaxis(to_integers(raster.read(list(numbers))), 0, 2)
@@ -145,9 +145,3 @@ def _band_names(raster: "DatasetReader") -> tuple[str, ...]:
     return tuple(
         name if name and names.count(name) == 1 else str(number) for number, name in enumerate(names, 1)
     )
-
-
-def _check_size(values: int) -> None:
-    """Raise a BadImageError for a file with too many values in all its bands."""
-    if values > len(COLOURS) * MAX_PIXELS:
-        raise BadImageError(f"has {values:,} values in all bands, more than the {3 * MAX_PIXELS:,} allowed")

@@ -19,10 +19,10 @@ from orbitune.errors import DataError, OrbituneError, printable
 from orbitune.hub import snapshot
 from orbitune.integrity import file_hash
 from orbitune.recipe_paths import SYNTHETIC
-from orbitune.sources.band_files import is_band_folder, is_tiff_name
+from orbitune.sources.band_files import is_band_folder, is_raster_name
 from orbitune.sources.band_folders import band_folder_files, has_band_folders, open_band_folders
 from orbitune.sources.decode import BadImageError
-from orbitune.sources.hub_ids import means_path
+from orbitune.sources.hub_ids import KNOWN_DATA, means_path
 from orbitune.sources.image_folder import (
     LISTS,
     is_side_file,
@@ -141,18 +141,18 @@ class Source:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def has_many_bands(self) -> bool:
-        """Return whether its first GeoTIFF has over three bands, or is one of a tile.
+        """Return whether its first raster has over three bands, or is one of a tile.
 
         Parquet data sets are not searched, as opening them takes long.
         """
         if self.path.suffix.lower() == ".zip":
-            with zip_files(self.path, wanted=is_tiff_name) as (entries, read):
-                return _any_many_bands([name for name in entries if is_tiff_name(name)], read)
+            with zip_files(self.path, wanted=is_raster_name) as (entries, read):
+                return _any_many_bands([name for name in entries if is_raster_name(name)], read)
         root = self.format.root(self.path)
-        tiffs = [name for name in self._files if is_tiff_name(name)]
-        if tiffs and is_band_folder((root / tiffs[0]).parent):
+        rasters = [name for name in self._files if is_raster_name(name)]
+        if rasters and is_band_folder((root / rasters[0]).parent):
             return True
-        return _any_many_bands(tiffs, lambda name: read_file(root / name))
+        return _any_many_bands(rasters, lambda name: read_file(root / name))
 
     def open(self, scratch: Path) -> AbstractContextManager[Manifest]:
         """Open the manifest.
@@ -213,7 +213,7 @@ def find_source(
         path, prefix = _download(data), f"hub data set {data}: "
     if not os.path.exists(path):  # noqa: PTH110  # pathlib's raises for a name that is too long
         advice = "check the path (a hub id looks like owner/name)"
-        raise DataError(missing("folder or zip", data, advice=advice, names=names))
+        raise DataError(missing("folder or zip", data, advice=advice, names=[*names, *KNOWN_DATA]))
     path = _only_zip(path) or path
     for source_format in SOURCE_FORMATS:
         if source_format.matches(path):
@@ -255,7 +255,7 @@ def _download(name: str) -> Path:
     try:
         return snapshot(name, "dataset", patterns=list(patterns))
     except OrbituneError as error:
-        raise DataError(f"{missing('folder', name)} {error}") from None
+        raise DataError(f"{missing('folder', name, names=KNOWN_DATA)} {error}") from None
 
 
 def _only_zip(folder: Path) -> Path | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.errors import OrbituneError
+from orbitune.models.lineage.training_data import name_split
 from orbitune.study.design.fixed import Design
 from orbitune.study.disagreements import find_disagreements
 from orbitune.study.findings import DisagreementRecord, LeakageRecord
@@ -45,8 +46,10 @@ def analyse_runs(runs: Sequence[RunRecord], folder: Path, *, design: Design | No
         for run in compared:
             if run.split == split:
                 firsts.setdefault(run.fold, run)
+        data = next(iter(firsts.values())).finished.training_data
+        name = name_split(split, data.origin)
         try:
-            _LOGGER.info("checking the %s split for leakage", split)
+            _LOGGER.info("checking the %s for leakage", name)
             own: list[LeakageRecord] = []
             measures = None
             for fold, run in firsts.items():
@@ -56,7 +59,7 @@ def analyse_runs(runs: Sequence[RunRecord], folder: Path, *, design: Design | No
             checks += own
             found = find_disagreements(runs, folder, split=split, tiles=setup.tiles)
         except OrbituneError as error:
-            _LOGGER.info("  the tiles of the %s split could not be checked: %s", split, error)
+            _LOGGER.info("  the tiles of the %s could not be checked: %s", name, error)
             continue
         if found:
             disputed.append(found)

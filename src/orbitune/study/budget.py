@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orbitune.errors import OrbituneError, RunError
+from orbitune.errors import ModelError, OrbituneError, RunError
+from orbitune.models.factory import check_fit
+from orbitune.models.lineage.fine_tuned import open_backbone
 from orbitune.processes.launcher import ForkServer
 from orbitune.recipe import UNCACHED, Recipe
 from orbitune.recipe_settings import option_of
@@ -19,8 +21,13 @@ from orbitune.records import RecordError, unreadable
 from orbitune.study.budget_records import Budget, StoredFit
 from orbitune.study.plan import plan_apart
 from orbitune.study.records import Plan
+from orbitune.training.callbacks import Callback
+from orbitune.training.run_folder import BUDGET
 from orbitune.training.setup import check_recipes
 from orbitune.training.stored.recipe import has_trained
+
+if TYPE_CHECKING:
+    from orbitune.training.setup import TrainingSetup
 
 MEMORY_MARGIN = 0.95  # fraction of the budget that is planned for: a run allocates in another order
 MIN_EPOCH_FRACTION = 0.75  # with fewer of the requested epochs left, smaller images cost less accuracy
@@ -76,10 +83,20 @@ class BudgetFit:
         return int((limit - fixed) / self.plan.epoch_seconds)
 
     def smaller_sizes(self) -> list[str]:
-        """Return which of `auto` and `native` are smaller than the current image size."""
+        """Return which of `auto` and `native` are smaller than the current image size and suit the recipe."""
         current = self.resolved.image_size
         assert isinstance(current, int)
-        return [name for name, side in self.plan.image_sizes.items() if side < current]
+        return [name for name, side in self.plan.image_sizes.items() if side < current and self._suits(side)]
+
+    def _suits(self, side: int) -> bool:
+        """Return whether images of this side have patches enough to merge as often as the recipe says."""
+        if not self.recipe.merge_tokens:
+            return True
+        try:
+            check_fit(self.recipe.replace(image_size=side, sizes=None), open_backbone(self.recipe.backbone))
+        except ModelError:
+            return False
+        return True
 
     def shrink_images(self, size: str, reason: str) -> None:
         """Use a smaller image size, and record the reason."""
@@ -246,10 +263,8 @@ def fit_recipe(
     folder: Path,
     say: Callable[[str], None],
     measure: Measure | None = None,
-) -> Recipe:
-    """Return the recipe fitted into a budget.
-
-    The changes are stored in the run folder, so that a resumed run repeats them.
+) -> "tuple[Recipe, FitKeeper]":
+    """Return the recipe fitted into a budget, and what stores the changes once the run trains.
 
     Args:
         recipe: the recipe as requested.
@@ -262,7 +277,7 @@ def fit_recipe(
         RunError: no plan fits, the folder holds a run that was fitted from another recipe or budget, or its
             budget.json cannot be read.
     """
-    file, fits = folder / "budget.json", False
+    file, fits = folder / BUDGET, False
     if file.exists():
         try:
             stored = StoredFit.read(file)
@@ -284,7 +299,21 @@ def fit_recipe(
             fitted=fit.recipe,
             choices=tuple(fit.choices),
         )
-        stored.write(file)
     for choice in stored.choices:
         say(choice)
-    return stored.fitted.model_copy(update=recipe.path_fields)  # paths may differ on a resumed run
+    fitted = stored.fitted.model_copy(update=recipe.path_fields)  # paths may differ on a resumed run
+    return fitted, FitKeeper(stored, file)
+
+
+class FitKeeper(Callback):
+    """Stores how a recipe was fitted in the folder of its run, so that a resumed run repeats it.
+
+    A run that is refused before it trains leaves nothing.
+    """
+
+    def __init__(self, fit: StoredFit, file: Path) -> None:
+        self._fit, self._file = fit, file
+
+    def on_train_start(self, setup: "TrainingSetup") -> None:
+        """Write budget.json."""
+        self._fit.write(self._file)

@@ -147,12 +147,10 @@ class VerdictRecord(Comparison):
 
     Attributes:
         role: of the comparison in the design; None in results of earlier versions.
-        sentences: the verdict, and whether the methods differ.
     """
 
     split: str
     role: Role | None = None
-    sentences: list[str]
 
 
 class LeakRecord(Record):

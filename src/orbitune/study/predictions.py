@@ -125,7 +125,7 @@ def load_predictions(
     """
     done = [run for run in complete_runs(runs) if run.split == split and run.sweep is None]
     if not done:
-        raise RunError(f"{folder} has no finished run on the {split} split.")
+        raise RunError(f"{folder} has no finished run on split {split}.")
     found = load_logits(done, folder)
     predicted = found.logits.argmax(2)
     compared = [own[0] for own in by_seed(done)]

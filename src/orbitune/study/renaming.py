@@ -14,6 +14,7 @@ from orbitune.fold import Fold
 from orbitune.recipe import Recipe
 from orbitune.study.grid import FOLD, SEED, RunSpec
 from orbitune.study.layout import RECIPES, plan_file, recipe_file, trials_folder
+from orbitune.training.stored.recipe import FILE as RECIPE
 from orbitune.yaml_files import read_yaml
 
 
@@ -102,7 +103,7 @@ def _may_hold(place: Path, spec: RunSpec) -> bool:
     """Return whether a place is free, or an interrupted renaming has moved this run there."""
     if not place.exists():
         return True
-    stored = _read(place / "recipe.yaml")
+    stored = _read(place / RECIPE)
     return stored is not None and not spec.recipe.replace(learning_rate=stored.learning_rate).differences(
         stored
     )

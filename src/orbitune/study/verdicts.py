@@ -62,10 +62,7 @@ def compare_methods(
                 )
             pair = (comparison.method, comparison.reference)
             role = design.role(pair, split, seeds=seeds) if design else None
-            sentences = comparison_sentences(comparison)
-            verdicts.append(
-                VerdictRecord(split=split, role=role, **comparison.to_json(), sentences=sentences)
-            )
+            verdicts.append(VerdictRecord(split=split, role=role, **comparison.to_json()))
     return verdicts
 
 

@@ -22,7 +22,9 @@ from orbitune.training.stored.records import Divergence, RunInputs
 
 _DIVERGED, _ENVIRONMENT, _INPUTS = "diverged.json", "environment.json", "inputs.json"
 SKIPPED = "skipped-images.json"
-_BEFORE_TRAINING = (RECIPE, _INPUTS, _ENVIRONMENT, SKIPPED)
+BUDGET = "budget.json"  # how the recipe was fitted into a budget
+TRACKING = "tracking"  # folder of the trackers
+_BEFORE_TRAINING = (RECIPE, _INPUTS, _ENVIRONMENT, SKIPPED, BUDGET)
 PATIENCE = 5.0  # seconds; a process that was asked to stop finishes its step first
 
 
@@ -55,7 +57,7 @@ class RunFolder:
         self.checkpoint = self.path / "checkpoint" / "state.safetensors"
         self.best = self.path / "checkpoint" / "best.safetensors"
         self._recipe = recipe
-        if not self._is_run() and self.path.exists() and holds_files(self.path):
+        if not self._is_run() and self.path.exists() and holds_files(self.path, besides=(BUDGET,)):
             raise RunError(f"{path} exists and is not a run of Orbitune. Choose another --out.")
         known = stored_recipe(self.path)
         longer = lengthened(known, recipe) if known and has_result(self.path, known) else None
@@ -100,12 +102,13 @@ class RunFolder:
                 return False
             for name in _BEFORE_TRAINING:
                 (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.path / TRACKING, ignore_errors=True)
         return True
 
     def _is_untrained(self) -> bool:
         """Return whether the folder holds nothing but what a run writes before it trains."""
-        names = {each.name for each in self.path.iterdir() if not each.name.startswith(".")}
-        return not has_trained(self.path) and names <= {*_BEFORE_TRAINING, self.checkpoint.parent.name}
+        before = {*_BEFORE_TRAINING, TRACKING, self.checkpoint.parent.name}
+        return not (has_trained(self.path) or holds_files(self.path, besides=before))
 
     def remove_if_untrained(self) -> None:
         """Remove the folder of a run that was refused before it trained anything."""

@@ -11,6 +11,7 @@ from orbitune.evaluation.statistics.intervals import (
     bootstrap_difference,
     bootstrap_unpaired_difference,
     mean_accuracy,
+    pool_accuracies,
     wilson,
 )
 
@@ -28,6 +29,11 @@ def study(random, seeds, images, accuracy, spread):
         easy, (accuracy - truth)[:, None] / accuracy, (truth - accuracy)[:, None] / (1 - accuracy)
     )
     return easy ^ (random.random((seeds, images)) < flips)
+
+
+def test_accuracies_on_several_sets_of_tiles_are_pooled_by_their_tiles():
+    accuracy, interval = pool_accuracies([0.5, 0.9], [10, 30])
+    assert accuracy == 32 / 40 and interval == tuple(wilson(32, 40))
 
 
 def test_several_seeds_have_the_bootstraps_interval():

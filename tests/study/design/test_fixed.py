@@ -40,7 +40,7 @@ def test_a_named_comparison_is_judged_apart_from_the_others(recipe):
     ("settings", "message"),
     [
         ({"margin": 0}, "--margin takes points above 0"),
-        ({"margin": {"random": 0.5}}, "--margin names none for the spatial split"),
+        ({"margin": {"random": 0.5}}, "--margin names none for split spatial"),
         ({"margin": {"random": 0.5, "spatail": 1}}, "Unknown split 'spatail'. Did you mean spatial?"),
         ({"primary": "lora:ful"}, "Unknown comparison 'lora:ful'. Did you mean lora:full?"),
         (
@@ -99,7 +99,7 @@ def test_a_split_that_is_added_later_keeps_the_margin_it_was_given(recipe):
     assert (later.margin("random"), later.margin("spatial")) == (0.5, 1.0)
     with pytest.raises(RunError, match="--margin spatial 1, not 2"):
         continued(later, design(recipe, margin={"random": 0.5, "spatial": 2}))
-    with pytest.raises(RunError, match="no margin for the group split, only for spatial, random"):
+    with pytest.raises(RunError, match="no margin for split group, only for spatial, random"):
         later.margin("group")
 
 

@@ -93,8 +93,8 @@ def test_a_split_that_a_pilot_has_under_another_name_varies_as_it_does(pilot):
     found = Pilot.read(pilot).found["default"]
     both = Pilot(pilot, {"default": found, "spatial": found}, {"default": {"lora": 2, "linear": 2}})
     variability, source = both.variability("random", ("lora", "linear"))
-    assert variability == found["lora", "linear"] and source.endswith("2 and 2 seeds, default split")
-    with pytest.raises(OrbituneError, match="has no runs on the group split, only on default, spatial"):
+    assert variability == found["lora", "linear"] and source.endswith("2 and 2 seeds, split default")
+    with pytest.raises(OrbituneError, match="has no runs on split group, only on default, spatial"):
         both.variability("group", ("lora", "linear"))
 
 

@@ -6,6 +6,7 @@ from orbitune import Recipe, train
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.training.duration.early_stopping import cool_down, describe_stop, last_epoch
+from orbitune.training.preparation.notes import cheaper_steps
 from orbitune.training.run import open_run
 from orbitune.training.schedule import learning_rate
 from orbitune.training.trial import trial
@@ -70,6 +71,25 @@ def test_the_criterion_of_the_best_epoch_is_that_of_patience():
 def test_patience_starts_anew_at_a_restart(accuracies, last):
     recipe = Recipe(epochs=9, patience=3, restarts=(4,))
     assert last_epoch(recipe, history(*accuracies)) == last
+
+
+@pytest.mark.parametrize(
+    "cheaper", [{"merge_tokens": (4, 8)}, {"sizes": ((56, 0.5), (84, 0.2), (112, 0.3)), "image_size": 112}]
+)
+def test_patience_counts_only_epochs_that_train_what_is_validated(cheaper):
+    recipe = Recipe(epochs=10, patience=2, **cheaper)
+    flat = history(0.8, *[0.7] * 9)
+    assert [last_epoch(recipe, flat[:count]) for count in (5, 7, 8, 9)] == [10, 10, 10, 9]
+    better = history(0.8, *[0.7] * 6, 0.9, 0.7, 0.7)
+    assert last_epoch(recipe, better) == 10
+    [line] = [note for note in cheaper_steps(recipe, 100) if "patience" in note]
+    assert line == "patience counts from epoch 8: up to epoch 7 steps merge patches or have smaller inputs"
+    [line] = [note for note in cheaper_steps(recipe.replace(epochs=2), 100) if "patience" in note]
+    assert line.startswith("patience has no effect: up to epoch 2")
+
+
+def test_patience_counts_from_the_first_epoch_where_all_steps_are_alike():
+    assert not [*cheaper_steps(Recipe(epochs=9, patience=2), 100)]
 
 
 def test_patience_that_is_out_before_a_restart_ends_the_run():

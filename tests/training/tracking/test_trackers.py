@@ -187,3 +187,4 @@ def test_a_tracker_that_does_not_start_is_one_clear_error(recipe, tmp_path):
     tracker.starts = False
     with pytest.raises(OrbituneError, match="Tracking with unreachable cannot start: no route to host"):
         train(recipe, tmp_path / "run", callbacks=[tracker], progress=False)
+    assert not (tmp_path / "run").exists()  # free for the next attempt

@@ -40,7 +40,7 @@ export class ScenePanel {
     this.tile = description.tile.width;
     this.settings = description.scene!;
     const stride = byId<HTMLSelectElement>("scene-stride");
-    stride.replaceChildren(...strides(this.tile).map((each) => new Option(`${each} pixels${each === this.tile ? " (a tile)" : ""}`, String(each))));
+    stride.replaceChildren(...strides(this.tile).map((each) => new Option(`${each} px${each === this.tile ? " (a tile)" : ""}`, String(each))));
     input("scene-resolution").value = String(this.settings.resolution);
     byId("scene-map").addEventListener("click", () => void this.run());
     byId("scene-stop").addEventListener("click", () => this.stop());

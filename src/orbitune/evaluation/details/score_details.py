@@ -7,9 +7,7 @@ import numpy as np
 from orbitune.evaluation.calibration import Calibration
 from orbitune.evaluation.details.calibration_check import CalibrationCheck, check_calibration
 from orbitune.evaluation.details.class_intervals import ClassIntervals, Interval
-from orbitune.evaluation.metrics import SplitScores
-from orbitune.evaluation.statistics.macro_f1 import macro_f1_interval
-from orbitune.evaluation.tasks.label_set_scores import AnySplitScores, LabelSetScores
+from orbitune.evaluation.tasks.label_set_scores import AnySplitScores
 from orbitune.evaluation.tasks.task import Decision, Task, describe_calibration
 from orbitune.records import JsonTuple, Record
 
@@ -62,7 +60,7 @@ class ScoreDetails(Record):
         scores = task.score(logits, labels, classes=classes, decision=decision)
         return cls(
             scores=scores,
-            macro_f1_interval=interval_of_macro_f1(scores),
+            macro_f1_interval=scores.interval_of_macro_f1,
             intervals=tuple(task.class_intervals(logits, labels, decision=decision)),
             temperature=decision.temperature,
             offsets=decision.offsets,
@@ -73,10 +71,3 @@ class ScoreDetails(Record):
     def check_calibration(self) -> CalibrationCheck:
         """Compare the calibration error with what chance gives for as many tiles."""
         return check_calibration(self.after, self.scores.count)
-
-
-def interval_of_macro_f1(scores: SplitScores) -> Interval:
-    """Return the 95 % bootstrap interval of macro-F1."""
-    if isinstance(scores, LabelSetScores):
-        return scores.intervals["macro_f1"]
-    return scores.macro_f1_interval or macro_f1_interval(np.array(scores.confusion))

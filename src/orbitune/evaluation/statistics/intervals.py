@@ -5,6 +5,7 @@ seeds and the images of a study are random samples. Student's interval accounts 
 three it covered the truth in 50 to 94 of 100 simulated studies), Wilson's for the images alone.
 """
 
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Literal
 
@@ -118,6 +119,18 @@ def wilson(correct: int, count: int) -> list[float]:
 
     interval = binomtest(correct, count).proportion_ci(confidence_level=0.95, method="wilson")
     return [float(interval.low), float(interval.high)]
+
+
+def pool_accuracies(accuracies: Sequence[float], counts: Sequence[int]) -> tuple[float, tuple[float, float]]:
+    """Return the accuracy on several sets of tiles together with its 95 % Wilson interval, all in 0..1.
+
+    Args:
+        accuracies: on each set.
+        counts: number of tiles of each, at least 1 in all.
+    """
+    correct = sum(round(each * count) for each, count in zip(accuracies, counts, strict=True))
+    low, high = wilson(correct, sum(counts))
+    return correct / sum(counts), (low, high)
 
 
 def count_paired(method: np.ndarray, reference: np.ndarray) -> int:

@@ -64,6 +64,11 @@ class LabelSetScores(SplitScores):
     ece: FiniteFloat
     ece_if_calibrated: Interval | None = None
 
+    @property
+    def interval_of_macro_f1(self) -> Interval:
+        """Return the 95 % interval of macro-F1."""
+        return self.intervals["macro_f1"]
+
     def summary(self) -> LabelSetSummary:
         """Return the scores without those of single classes."""
         kept = {name: getattr(self, name) for name in LabelSetSummary.model_fields}

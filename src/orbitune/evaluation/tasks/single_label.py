@@ -78,12 +78,11 @@ class SingleLabel(Task):
     ) -> dict[str, float]:
         """Return loss, accuracy, and macro-F1 with its standard error."""
         scores = score(logits, labels, classes=classes)
-        assert scores.macro_f1_interval  # None in files of earlier versions alone
         return {
             "validation_loss": scores.loss,
             "validation_accuracy": scores.accuracy,
             "validation_macro_f1": scores.macro_f1,
-            "validation_macro_f1_error": standard_error(scores.macro_f1_interval),
+            "validation_macro_f1_error": standard_error(scores.interval_of_macro_f1),
         }
 
     def storable(self, logits: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Checks of a checkpoint's weight files by their headers, before tiles are decoded and libraries imported."""
+"""Checks of a checkpoint's weight files, before tiles are decoded and libraries imported."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,14 @@ from orbitune.models.families.tensor_shapes import (
     tensor_shapes,
 )
 from orbitune.models.files.checkpoint_files import check_config, checkpoint_shapes
+from orbitune.models.files.finite_weights import check_stored_finite
 
 
 def check_stored(folder: Path, family: Family, *, name: str) -> None:
     """Check that weight files are whole and hold the tensors that the config.json beside them implies.
 
-    No tensor is read. Which tensors a family has that the fast path does not compute, and what unknown names
-    mean, is left to transformers when it loads them.
+    The numbers of these tensors are to be finite. Which tensors a family has that the fast path does not
+    compute, and what unknown names mean, is left to transformers when it loads them.
 
     Args:
         folder: of the checkpoint.
@@ -26,7 +27,8 @@ def check_stored(folder: Path, family: Family, *, name: str) -> None:
         name: of the checkpoint, for messages.
 
     Raises:
-        ModelError: there are no weights in safetensors, or they are cut off, incomplete or of other sizes.
+        ModelError: there are no weights in safetensors, or they are cut off, incomplete, of other
+            sizes or not finite.
     """
     stored, config = checkpoint_shapes(folder), check_config(folder)
     try:
@@ -36,8 +38,9 @@ def check_stored(folder: Path, family: Family, *, name: str) -> None:
     needed = {tensor: shape for tensor, shape in needed.items() if not _is_in_head(tensor, family)}
     headless = is_headless(stored, family)
     found: dict[str, tuple[int, ...]] = {}
+    meant = {tensor: current_names(tensor, family, headless=headless) for tensor in stored}
     for tensor, shape in stored.items():
-        names = current_names(tensor, family, headless=headless)
+        names = meant[tensor]
         part = (shape[0] // len(names), *shape[1:]) if shape else shape
         found |= dict.fromkeys(names, part)
     lost = [tensor for tensor, shape in needed.items() if found.get(tensor) != shape]
@@ -48,6 +51,7 @@ def check_stored(folder: Path, family: Family, *, name: str) -> None:
     ]
     if lost and not (others and any(tensor not in found for tensor in lost)):
         raise misfit(name, lost)
+    check_stored_finite(folder, name=name, needed=lambda tensor: bool(needed.keys() & meant[tensor]))
 
 
 def misfit(name: str, lost: Sequence[str]) -> ModelError:

@@ -210,7 +210,12 @@ def check_finite(tensors: "Mapping[str, Tensor]", whose: str) -> None:
         if tensor.is_floating_point() and tensor.numel():
             low, high = tensor.float().aminmax()  # NaN where a number is NaN
             if not (math.isfinite(low) and math.isfinite(high)):
-                raise ModelError(
-                    f"{whose} holds numbers that are not finite (NaN or infinite), such as in {name}: it was "
-                    "damaged, or its training diverged. Use another copy, or train again."
-                )
+                raise not_finite(whose, name)
+
+
+def not_finite(whose: str, tensor: str) -> ModelError:
+    """Return the error of weights of which a tensor holds a number that is not finite."""
+    return ModelError(
+        f"{whose} holds numbers that are not finite (NaN or infinite), such as in {tensor}: it was damaged, "
+        "or its training diverged. Use another copy, or train again."
+    )

@@ -31,17 +31,17 @@ def checkpoint_folder(name: str) -> Path:
         return demo_backbone()
     if name == SCRATCH:
         return Path(__file__).parent / SCRATCH
+    known = [each.name for each in EXAMPLES]
     if means_path(name, "model") or "/" not in name:
         folder = Path(name).expanduser().resolve()
         if folder.is_dir():
             return folder
         advice = "check it, or pass a hub id (owner/name)"
-        raise ModelError(missing("backbone folder", name, advice=advice, names=[DEMO, SCRATCH]))
+        raise ModelError(missing("backbone folder", name, advice=advice, names=[DEMO, SCRATCH, *known]))
     try:
         return snapshot(name, "model", patterns=["*config.json", "model*.safetensors*", CARD, FILE])
     except OrbituneError as error:
         if name != DEFAULT_BACKBONE:
-            known = [each.name for each in EXAMPLES]
             raise ModelError(f"{missing('folder', name, names=known)} {error}") from None
         raise ModelError(
             f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "

@@ -51,18 +51,18 @@ class Scores(Record):
     def cells(self) -> dict[str, str]:
         """Return the texts of a table's row by the names of the columns."""
         low, high = self.interval
+        measured = "macro-F1" if self.macro_f1_interval is None else "macro-F1 (95 % interval)"
         return {
             "accuracy": f"{self.accuracy:.2%}",
             "95 % interval": f"{low:.2%} to {high:.2%}",
-            "macro-F1 (95 % interval)": self.describe_macro_f1(4),
+            measured: self.describe_macro_f1(4),
         }
 
     def describe_macro_f1(self, digits: int) -> str:
         """Return macro-F1 with its interval, with a number of decimals."""
         if self.macro_f1_interval is None:
             return f"{self.macro_f1:.{digits}f}"
-        low, high = self.macro_f1_interval
-        return f"{self.macro_f1:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+        return _with_interval(self.macro_f1, self.macro_f1_interval, digits)
 
 
 class LabelSetSummary(Scores):
@@ -86,12 +86,19 @@ class LabelSetSummary(Scores):
     def cells(self) -> dict[str, str]:
         """Return the texts of a table's row by the names of the columns."""
         low, high = self.intervals["mean_average_precision"]
+        micro, macro = self.intervals["micro_f1"], self.intervals["macro_f1"]
         return {
             "mAP": f"{self.mean_average_precision:.4f}",
             "95 % interval": f"{low:.4f} to {high:.4f}",
-            "micro-F1": f"{self.micro_f1:.4f}",
-            "macro-F1": f"{self.macro_f1:.4f}",
+            "micro-F1 (95 % interval)": _with_interval(self.micro_f1, micro, 4),
+            "macro-F1 (95 % interval)": _with_interval(self.macro_f1, macro, 4),
         }
+
+
+def _with_interval(value: float, interval: Interval, digits: int) -> str:
+    """Return a score with its interval behind it in brackets."""
+    low, high = interval
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 AnyScores = Annotated[LabelSetSummary | Scores, Field(union_mode="left_to_right")]

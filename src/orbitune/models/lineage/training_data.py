@@ -5,9 +5,11 @@ from typing import Annotated
 from pydantic import Field, NonNegativeInt, Strict
 
 from orbitune.data.band_statistics import BandStatistics
+from orbitune.data.folding.split_notes import find_origin
 from orbitune.models.preprocessing import Bands, Side
 from orbitune.records import JsonTuple, Record
 
+DEFAULT = "default"  # of a recipe: whatever the data give, so its name is where it comes from
 RENAMED_DATA = {"white": "scale_max"}  # older names of the fields of `TrainingData`
 
 
@@ -22,7 +24,7 @@ def name_split(split: str | None, origin: str | None, *, fold: str | None = None
     Returns:
         Such as "random split drawn with seed 42, fold 2/5", or "split that the data come with".
     """
-    kind = "" if origin and split in (None, "default") else split
+    kind = "" if split == DEFAULT else split
     named = " ".join(filter(None, (kind, "split", origin)))
     return f"{named}, fold {fold}" if fold else named
 
@@ -76,8 +78,13 @@ class TrainingData(Record):
     window: Side | None = None
 
     @property
+    def origin(self) -> str | None:
+        """Return where the split comes from; None where an earlier version did not note it."""
+        if self.split_origin is None and self.split_files:
+            return "of file lists"
+        return self.split_origin or find_origin(self.notes)
+
+    @property
     def split_name(self) -> str:
         """Return what the split is called, see `name_split`."""
-        if self.split_origin is None and self.split_files:
-            return "split of file lists"
-        return name_split(self.split, self.split_origin, fold=self.fold)
+        return name_split(self.split, self.origin, fold=self.fold)

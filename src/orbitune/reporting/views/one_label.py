@@ -3,7 +3,6 @@
 import numpy as np
 
 from orbitune.errors import counted
-from orbitune.evaluation.details.class_intervals import Interval
 from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.evaluation.metrics import SplitScores
 from orbitune.reporting import confusion, reliability
@@ -66,11 +65,11 @@ class OneLabelView(ScoreView):
         row[index] = 0
         return f"{self.names[int(row.argmax())]} ({int(row.max()):,})" if row.any() else ""
 
-    def cells(self, scores: SplitScores, macro_f1: Interval) -> dict[str, str]:
+    def cells(self, scores: SplitScores) -> dict[str, str]:
         """Return accuracy, macro-F1 and loss."""
         return {
             "Accuracy (95 % interval)": self.cell(scores.accuracy, scores.interval),
-            "Macro-F1 (95 % interval)": self.cell(scores.macro_f1, macro_f1),
+            "Macro-F1 (95 % interval)": self.cell(scores.macro_f1, scores.interval_of_macro_f1),
             "Loss, nats": f"{scores.loss:.4f}",
         }
 

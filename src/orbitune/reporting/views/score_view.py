@@ -65,7 +65,7 @@ class ScoreView(ABC):
         """Name the class with the lowest score; empty where nothing is wrong."""
 
     @abstractmethod
-    def cells(self, scores: SplitScores, macro_f1: Interval) -> dict[str, str]:
+    def cells(self, scores: SplitScores) -> dict[str, str]:
         """Return the main scores of some tiles as cells of a table, by the heads of the columns."""
 
     @abstractmethod

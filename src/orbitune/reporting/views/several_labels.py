@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from orbitune.evaluation.details.class_intervals import Interval
 from orbitune.evaluation.details.misclassified import Misclassified
 from orbitune.evaluation.metrics import SplitScores
 from orbitune.evaluation.tasks.label_set_scores import LabelSetScores
@@ -56,14 +55,14 @@ class SeveralLabelsView(ScoreView):
         value, name = min(found)
         return f"The weakest class is {name}, with an average precision of {fmt.percent(value, self.digits)}."
 
-    def cells(self, scores: SplitScores, macro_f1: Interval) -> dict[str, str]:
+    def cells(self, scores: SplitScores) -> dict[str, str]:
         """Return mean average precision, F1, exact matches and loss."""
         assert isinstance(scores, LabelSetScores)
         mean = self.cell(scores.mean_average_precision, scores.intervals["mean_average_precision"])
         return {
             "mAP (95 % interval)": mean,
             "Micro-F1 (95 % interval)": self.cell(scores.micro_f1, scores.intervals["micro_f1"]),
-            "Macro-F1 (95 % interval)": self.cell(scores.macro_f1, macro_f1),
+            "Macro-F1 (95 % interval)": self.cell(scores.macro_f1, scores.interval_of_macro_f1),
             "All labels right (95 % interval)": self.cell(scores.accuracy, scores.interval),
             "Loss, nats": f"{scores.loss:.4f}",
         }

@@ -7,6 +7,7 @@ from pydantic.config import JsonDict
 
 from orbitune.serving.served_model import ServedModel
 from orbitune.serving.timed_prediction import TimedPrediction
+from orbitune.serving.uploads import MAX_IMAGE_BYTES, MAX_UPLOAD_BYTES
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -138,6 +139,12 @@ class ModelsBody(_Body):
     """The models of the service; the first is the default."""
 
     models: list[ModelBody]
+    max_image_bytes: int = Field(
+        default=MAX_IMAGE_BYTES, description="Largest size of the images of one request, in bytes"
+    )
+    max_scene_bytes: int = Field(
+        default=MAX_UPLOAD_BYTES, description="Largest size of the scene of a map, in bytes"
+    )
 
 
 class HealthBody(_Body):

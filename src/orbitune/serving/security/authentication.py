@@ -21,7 +21,7 @@ MAX_CLIENTS = 10_000  # remembered; beyond that, the one with the oldest failure
 
 # Need no session: Gradio's clients ask them whether there is one.
 _PUBLIC_PATHS = ("/gradio_api/user", "/gradio_api/login_check")
-_SESSION_PATHS = ("/gradio_api/", "/map/", "/app/examples", "/app/card")
+_SESSION_PATHS = ("/gradio_api/", "/map/", "/app/example", "/app/card")  # and /app/examples
 
 _client: ContextVar[str] = ContextVar("client", default="")
 

@@ -22,7 +22,7 @@ EVENT_STREAM = "event stream"  # name of the task of a request that is answered 
 # Paths of the app's page and API, and those that Gradio's clients need. Gradio has more: a page, a proxy, a
 # component server, an editor.
 _GET_PATHS = re.compile(
-    r"/|/app/(examples|card|examples/[\w .,()+-]+|[\w-]+\.(js|css|svg))|/config/?|/logout|"
+    r"/|/app/(examples?|card|[\w-]+\.(js|css|svg))|/config/?|/logout|"
     r"/map/[0-9a-f]{32}/(map\.json|(scene|labels)/\d{1,2}/\d{1,6}/\d{1,6}\.(webp|bin))?|/map-assets/[a-z.]+|"
     r"/api/(predict|models|health|metrics|openapi\.json|docs)|"
     r"/gradio_api/(info/?|openapi\.json|user/?|login_check/?|app_id/?|startup-events|upload_progress|"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import DataError, printable
-from orbitune.sources.band_files import is_band_folder, is_tiff_name, read_band_folder
+from orbitune.sources.band_files import is_band_folder, is_raster_name, read_band_folder
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import list_files, read_file, should_be_image, zip_files
 from orbitune.sources.labels.label_columns import read_labels
@@ -111,7 +111,8 @@ def _files_of(folder: Path, name: str) -> list[str]:
     """Return the files of a tile: its own name, or the bands in its folder; none where it is missing."""
     if not is_band_folder(folder / name):
         return [name] if _is_tile(folder / name) else []
-    return [f"{name}/{entry.name}" for entry in sorted((folder / name).iterdir()) if is_tiff_name(entry.name)]
+    files = sorted((folder / name).iterdir())
+    return [f"{name}/{entry.name}" for entry in files if is_raster_name(entry.name)]
 
 
 @contextmanager

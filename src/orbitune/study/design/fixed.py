@@ -171,7 +171,7 @@ class Design(Record):
             RunError: the split has none.
         """
         if split not in (margins := self._all_margins):
-            raise RunError(f"study.json has no margin for the {split} split, only for {', '.join(margins)}.")
+            raise RunError(f"study.json has no margin for split {split}, only for {', '.join(margins)}.")
         return margins[split]
 
     @property
@@ -241,7 +241,7 @@ def _margins(margin: float | Mapping[str, float], splits: Sequence[str]) -> dict
     if wrong := [name for name in margins if name not in splits]:
         raise OrbituneError(f"--margin: {unknown('split', wrong[0], known=splits)}")
     if missing := [split for split in splits if split not in margins]:
-        raise OrbituneError(f"--margin names none for the {missing[0]} split.")
+        raise OrbituneError(f"--margin names none for split {missing[0]}.")
     if not all(0 < each < 100 for each in margins.values()):
         raise OrbituneError("--margin takes points above 0 and below 100.")
     return {split: float(margins[split]) for split in splits}

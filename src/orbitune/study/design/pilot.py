@@ -64,14 +64,14 @@ class Pilot:
         alike = [each for each in ALIKE if split in ALIKE and each in self.found]
         if split not in self.found and len(self.found) > 1 and not alike:
             raise OrbituneError(
-                f"--pilot {self.folder} has no runs on the {split} split, only on {', '.join(self.found)}."
+                f"--pilot {self.folder} has no runs on split {split}, only on {', '.join(self.found)}."
             )
         name = split if split in self.found else [*alike, *self.found][0]
         own = self.found[name]
         used = pair if pair in own else next(iter(own))
         counts = " and ".join(str(self.seeds[name][arm]) for arm in used)
         where = f"{used[0]} against {used[1]} of {self.folder}, {counts} seeds"
-        return own[used], where if name == split else f"{where}, {name} split"
+        return own[used], where if name == split else f"{where}, split {name}"
 
 
 def _runs(folder: Path) -> list[RunRecord]:

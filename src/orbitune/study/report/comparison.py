@@ -85,7 +85,7 @@ def terminal_columns(view: ReportView) -> list[Column]:
         return cell
 
     return [
-        *((f"{split} split, %", accuracy(split)) for split in view.splits),
+        *((f"{view.split_name(split) or 'accuracy'}, %", accuracy(split)) for split in view.splits),
         ("trained", lambda row: f"{row.parameters.trainable:,}"),
         ("memory", lambda row: fmt.size(row.cost.peak_memory)),
         ("on disk", lambda row: fmt.size(row.cost.artefact_bytes)),

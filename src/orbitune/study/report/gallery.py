@@ -1,6 +1,5 @@
 """Gallery of the test tiles on which methods disagree most."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from orbitune.errors import counted
@@ -9,23 +8,25 @@ from orbitune.reporting.components import Collapsible, Component, Gallery, Galle
 from orbitune.reporting.tile_gallery import png_uri
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import DisagreementRecord, DisputedTile
+from orbitune.study.report.view_model import ReportView
 
 
-def disagreements(records: Sequence[DisagreementRecord], folder: Path) -> list[Component]:
+def disagreements(view: ReportView, folder: Path) -> list[Component]:
     """Return the disputed tiles of each split; where their image is missing, as text in a fold.
 
     Args:
-        records: one for each split.
+        view: of the study, with a record for each split.
         folder: holds the images.
     """
-    galleries = [_gallery(record, folder) for record in records]
+    galleries = [_gallery(view, record, folder=folder) for record in view.results.disagreements]
     return [each if each.image else Collapsible(each.caption, [each]) for each in galleries]
 
 
-def _gallery(record: DisagreementRecord, folder: Path) -> Gallery:
+def _gallery(view: ReportView, record: DisagreementRecord, *, folder: Path) -> Gallery:
     """Return the disputed tiles of one split with the prediction of each method.
 
     Args:
+        view: of the study.
         record: the tiles and the file of their image.
         folder: holds the image; without it the gallery has text only.
     """
@@ -37,7 +38,8 @@ def _gallery(record: DisagreementRecord, folder: Path) -> Gallery:
         for source, tile in zip(sources, record.tiles, strict=True)
     ]
     count = counted(len(tiles), "test tile")
-    caption = f"{count} of the {record.split} split on which the methods disagree most"
+    where = " of the ".join(filter(None, [count, view.split_name(record.split)]))
+    caption = f"{where} on which the methods disagree most"
     return Gallery(caption, record.image if found else None, tiles)
 
 

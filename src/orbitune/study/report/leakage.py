@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from orbitune.data.leakage.near_duplicates import DuplicatePair, NearDuplicates
 from orbitune.errors import counted
 from orbitune.evaluation.baselines import describe_baseline
-from orbitune.evaluation.statistics.intervals import wilson
+from orbitune.evaluation.statistics.intervals import pool_accuracies
 from orbitune.fold import Fold
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import BulletList, Component, Table
@@ -22,19 +22,15 @@ class PooledBaseline:
     Attributes:
         name: what it classifies by.
         accuracy, chance: 0..1.
+        interval: 95 % Wilson interval of the accuracy.
         count: number of test tiles.
     """
 
     name: str
     accuracy: float
+    interval: tuple[float, float]
     chance: float
     count: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the accuracy, 0..1."""
-        low, high = wilson(round(self.accuracy * self.count), self.count)
-        return low, high
 
 
 def baselines_on(view: ReportView, split: str) -> list[PooledBaseline]:
@@ -46,11 +42,9 @@ def baselines_on(view: ReportView, split: str) -> list[PooledBaseline]:
         if len(own) < len(records):
             continue
         counts = [each.test.count for each in own]
-        accuracy, chance = (
-            sum(value * count for value, count in zip(values, counts, strict=True)) / sum(counts)
-            for values in ([each.test.accuracy for each in own], [each.chance for each in own])
-        )
-        pooled.append(PooledBaseline(name, accuracy, chance, sum(counts)))
+        accuracy, interval = pool_accuracies([each.test.accuracy for each in own], counts)
+        chance, _ = pool_accuracies([each.chance for each in own], counts)
+        pooled.append(PooledBaseline(name, accuracy, interval, chance, sum(counts)))
     return pooled
 
 

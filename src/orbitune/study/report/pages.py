@@ -120,7 +120,7 @@ def _sections(view: ReportView, folder: Path) -> Iterator[Section]:
     yield from _sweeps(view, styles)
     yield Section("Classes", _classes(view))
     yield Section("Confusion on the test split", [confusion_figure(view, styles)] * bool(view.rows))
-    yield Section("Where the methods disagree", disagreements(view.results.disagreements, folder))
+    yield Section("Where the methods disagree", disagreements(view, folder))
     yield Section("Calibration", _calibration(view, styles))
     yield Section("Robustness", _robustness(view, styles))
     yield Section("Leakage checks", leakage_components(view))

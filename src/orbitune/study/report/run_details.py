@@ -25,7 +25,7 @@ def run_table(view: ReportView) -> Table:
             run_name(run),
             fmt.percent(result.validation.accuracy, digits),
             fmt.with_interval((test.accuracy, *test.interval), digits),
-            fmt.percent(test.macro_f1, digits),
+            fmt.with_interval((test.macro_f1, *test.interval_of_macro_f1), digits),
             f"{result.best_epoch} of {len(result.history)}",
             fmt.seconds(cost.seconds_per_epoch),
             fmt.three_digits(cost.images_per_second),
@@ -38,7 +38,7 @@ def run_table(view: ReportView) -> Table:
         "Run",
         "Validation accuracy",
         "Test accuracy (95 % interval)",
-        "Macro-F1",
+        "Macro-F1 (95 % interval)",
         "Epoch kept",
         "Train time per epoch",
         "Images per second",
@@ -48,7 +48,7 @@ def run_table(view: ReportView) -> Table:
     ]
     shared = "" if not view.shared_machine else "; times are of runs that shared the machine"
     tiles = f"{scored_on_each(view, part='validation')}, and on {scored_on_each(view)}"
-    caption = f"All finished runs, on {tiles}, with Wilson intervals{shared}"
+    caption = f"All finished runs, on {tiles}, with Wilson intervals, of macro-F1 by a bootstrap{shared}"
     return Table(caption, header, [*map(cells, view.results.done)])
 
 

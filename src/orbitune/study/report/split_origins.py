@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 
 from orbitune.errors import counted
-from orbitune.models.lineage.training_data import name_split
+from orbitune.models.lineage.training_data import DEFAULT, name_split
 from orbitune.reporting import formatting as fmt
 from orbitune.study.report.view_model import ReportView
 
-_NOTE = re.compile(r"\w+ split: (?:fold \d+ of (?:\d+), )?(?P<origin>.+)")
+_NOTE = re.compile(r"(?:\w+ )?split: (?:fold \d+ of (?:\d+), )?(?P<origin>.+)")
 
 
 def split_origins(view: ReportView) -> list[str]:
@@ -19,7 +19,7 @@ def split_origins(view: ReportView) -> list[str]:
         found = next((match["origin"] for note in notes if (match := _NOTE.match(note))), None)
         found = found or next((note for note in notes if note.startswith("the data has no ")), None)
         if found:
-            lines.append(f"{fmt.capital(split)} split: {found}.")
+            lines.append(f"{fmt.capital(view.split_name(split) or 'split')}: {found}.")
     return lines
 
 
@@ -52,7 +52,9 @@ def corrupted_on(view: ReportView, split: str) -> str:
 
 
 def _name(view: ReportView, split: str) -> str:
-    return name_split(split, view.groups_on(split)[0].runs[0].finished.data.split_origin)
+    """Return the name with the origin; with "default" where the study was given several names."""
+    named = name_split(split, view.groups_on(split)[0].runs[0].finished.training_data.origin)
+    return f"{DEFAULT} {named}" if split == DEFAULT and view.split_name(split) else named
 
 
 def scored_on_each(view: ReportView, splits: Sequence[str] | None = None, *, part: str = "test") -> str:

@@ -114,10 +114,7 @@ def _over_folds(verdict: VerdictRecord) -> str:
 
 
 def verdict_sentences(view: ReportView) -> list[str]:
-    """Return the sentences of all verdicts, with the split where there are several.
-
-    They are written from the numbers, as stored sentences may be of an earlier version.
-    """
+    """Return the sentences of all verdicts, with the split where there are several."""
     verdicts = view.results.verdicts
     several = len({verdict.split for verdict in verdicts}) > 1
     return [

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from orbitune.errors import counted
 from orbitune.evaluation.run_result import EpochMetrics, best_epoch
 from orbitune.recipe import Recipe
+from orbitune.training.schedule import settled_epoch
 
 
 def last_epoch(recipe: Recipe, history: Sequence[EpochMetrics]) -> int:
@@ -53,12 +54,14 @@ def describe_stop(recipe: Recipe, history: Sequence[EpochMetrics]) -> str | None
 def _plateau(recipe: Recipe, history: Sequence[EpochMetrics]) -> int | None:
     """Return the first epoch, from 1, after `patience` epochs without a better score.
 
-    Epochs before a restart are not counted: the learning rate rises anew there.
+    Epochs before a restart are not counted: the learning rate rises anew there. Nor are those whose steps
+    merge patches or have smaller inputs: a run that ended there would skip the steps that end it well.
     """
     if recipe.patience is None:
         return None
-    for count in range(1, len(history) + 1):
-        reached = [epoch for epoch in recipe.restarts or () if epoch <= count]
+    settled = settled_epoch(recipe)
+    for count in range(settled + 1, len(history) + 1):
+        reached = [settled, *(epoch for epoch in recipe.restarts or () if epoch <= count)]
         if count - max([best_epoch(history[:count], recipe.criterion).epoch, *reached]) >= recipe.patience:
             return count
     return None

@@ -8,7 +8,7 @@ from orbitune.data.tileset import TileSet
 from orbitune.recipe import Recipe
 from orbitune.training.class_balance import BALANCED_SAMPLING, describe_weights
 from orbitune.training.duration.defaults import describe_passes, steps_per_pass
-from orbitune.training.schedule import freeze_phases, merged_steps
+from orbitune.training.schedule import freeze_phases, merged_steps, settled_epoch
 
 
 def training_notes(
@@ -47,6 +47,9 @@ def cheaper_steps(recipe: Recipe, tiles: int) -> Iterator[str]:
             f"token merging: the first {merged_steps(recipe, steps)} of {steps} steps merge half of the "
             f"patches after block {blocks}; the others, validation, test and the saved model keep all"
         )
+    if recipe.patience and (settled := settled_epoch(recipe)):
+        counts = f"counts from epoch {settled + 1}" if settled < recipe.max_epochs else "has no effect"
+        yield f"patience {counts}: up to epoch {settled} steps merge patches or have smaller inputs"
     if recipe.freeze_layers:
         phases = ", ".join(f"{count} from step {first + 1}" for count, first in freeze_phases(recipe, steps))
         yield f"layer freezing: first layers that are trained no more: {phases} of {steps}"

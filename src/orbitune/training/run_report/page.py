@@ -9,7 +9,7 @@ import yaml
 
 from orbitune.data.preview import rgb_preview
 from orbitune.data.tileset import TileSet
-from orbitune.evaluation.details.score_details import ScoreDetails, interval_of_macro_f1
+from orbitune.evaluation.details.score_details import ScoreDetails
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.saved_outputs import Predictions
 from orbitune.evaluation.tasks.known import find_task
@@ -147,9 +147,7 @@ def _reads_sentence(reads: int) -> str:
 def _score_table(view: RunView) -> Table:
     """Return the scores on validation and test tiles."""
     splits = {"Validation": view.result.validation, "Test": view.result.test}
-    cells = {
-        split: view.scores.cells(scores, interval_of_macro_f1(scores)) for split, scores in splits.items()
-    }
+    cells = {split: view.scores.cells(scores) for split, scores in splits.items()}
     rows = [[split, f"{splits[split].count:,}", *row.values()] for split, row in cells.items()]
     header = ["Split", "Tiles", *cells["Test"]]
     return Table(f"Scores of the kept weights, {view.result.split_name}", header, rows)

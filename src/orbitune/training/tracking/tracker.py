@@ -13,6 +13,7 @@ from orbitune.errors import Interrupted, OrbituneError, RunError, first_line
 from orbitune.extras import require
 from orbitune.records import RecordError, StoredRecord, flatten
 from orbitune.training.callbacks import Callback
+from orbitune.training.run_folder import TRACKING
 
 if TYPE_CHECKING:
     from orbitune.evaluation.run_result import RunResult
@@ -69,7 +70,7 @@ class Tracker(Callback):
         """
         require("tracking", *self.modules, purpose=f"tracking with {self.name}")
         self.run_folder = Path(run_folder)
-        self.folder = self.run_folder / "tracking"
+        self.folder = self.run_folder / TRACKING
         self._rows: list[Row] = []
         self._sent_at = 0.0
         self._works = False

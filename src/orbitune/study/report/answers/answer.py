@@ -59,11 +59,17 @@ def times_smaller(view: ReportView, verdict: VerdictRecord) -> float | None:
 
     None where the verdict on the method is against another reference.
     """
+    if (pair := _beside_full(view, verdict)) is None:
+        return None
+    row, full = pair
+    return full.cost.artefact_bytes / row.cost.artefact_bytes
+
+
+def _beside_full(view: ReportView, verdict: VerdictRecord) -> tuple[MethodRow, MethodRow] | None:
+    """Return the rows of a method and of full fine-tuning; None where the verdict is against another."""
     row = next(row for row in view.rows if row.method == verdict.method)
     full = view.full_on(row.backbone)
-    if full is None or full.method != verdict.reference:
-        return None
-    return full.cost.artefact_bytes / row.cost.artefact_bytes
+    return (row, full) if full and full.method == verdict.reference else None
 
 
 def _answer(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
@@ -134,11 +140,11 @@ def _tested_on(verdicts: Sequence[VerdictRecord]) -> str:
 
 def _saving(view: ReportView, verdict: VerdictRecord) -> list[str]:
     """Return what a method saves against full fine-tuning; none against another reference."""
-    row = next(row for row in view.rows if row.method == verdict.method)
-    times, reference = times_smaller(view, verdict), view.full_on(row.backbone)
-    if times is None or reference is None:
+    if (pair := _beside_full(view, verdict)) is None:
         return []
+    row, reference = pair
     mine, full = row.cost, reference.cost
+    times = full.artefact_bytes / mine.artefact_bytes
     stores = (
         f"stores {fmt.size(mine.artefact_bytes)} instead of {fmt.size(full.artefact_bytes)}"
         + f", {times:,.0f} times less" * (times >= 2)

@@ -45,7 +45,7 @@ def accuracy_figure(view: ReportView) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     entries = [
-        (f"{split} split", {"color": colour, "marker": marker, "linestyle": "-"})
+        (view.split_name(split) or "accuracy", {"color": colour, "marker": marker, "linestyle": "-"})
         for split, (colour, marker) in zip(view.splits, SPLITS, strict=False)
     ]
     if _colour_baselines(view, *view.splits):

@@ -89,8 +89,10 @@ def _numbers(verdict: VerdictRecord) -> str:
 
 def _alt(verdicts: Sequence[VerdictRecord], reference: str) -> str:
     """Return the text alternative of the figure."""
+    several = len({each.split for each in verdicts}) > 1
     rows = "; ".join(
-        f"{method_name(each.method)}, {each.split} split, {_numbers(each)}, margin {each.margin:g}"
+        f"{method_name(each.method)}{f', {each.split} split' * several}, {_numbers(each)}, "
+        f"margin {each.margin:g}"
         for each in verdicts
     )
     return f"Accuracy minus that of {reference} in points, with intervals: {rows}."

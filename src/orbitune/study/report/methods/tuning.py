@@ -130,12 +130,13 @@ def finalist_table(view: ReportView) -> Table:
 
 def trial_table(view: ReportView) -> Table:
     """Return a table of all trials of learning rates."""
+    several = len({trial.split for trial in view.results.trials}) > 1
 
     def cells(trial: TrialRecord) -> list[str]:
         accuracy, seconds = trial.validation_accuracy, trial.seconds
         return [
             method_name(trial.method),
-            trial.split,
+            *([trial.split] if several else []),
             *([trial.fold or fmt.NOTHING] if view.folds else []),
             f"{trial.learning_rate:g}" + (" (added)" if trial.added else ""),
             f"{trial.seed}",
@@ -145,8 +146,8 @@ def trial_table(view: ReportView) -> Table:
             "chosen" if trial.chosen else fmt.single_line(trial.error or ""),
         ]
 
-    fold = ["Fold"] if view.folds else []
-    header = ["Method", "Split", *fold, "Learning rate", "Seed", "Epochs", "Validation accuracy", "Time"]
+    header = ["Method", *["Split"] * several, *["Fold"] * bool(view.folds)]
+    header += ["Learning rate", "Seed", "Epochs", "Validation accuracy", "Time"]
     tiles = scored_on_each(view, part="validation")
     return Table(
         f"Learning-rate trials, on {tiles}", [*header, "Outcome"], [*map(cells, view.results.trials)]
