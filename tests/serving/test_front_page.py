@@ -1,6 +1,7 @@
 """The app's page in a real browser, from picture to answer."""
 
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 from app_page import classify, is_shown, visiting
 from browser import accessibility_faults, open_browser
 from image_files import jp2, tiff
-from PIL import Image
+from PIL import Image, ImageOps
 from served_app import serving
 
 from orbitune.inference.classifier import Classifier
+from orbitune.serving.service import PredictionService
 
 pytestmark = pytest.mark.browser
 # What scrolls sideways, but the row of examples, which is meant to.
@@ -113,6 +115,48 @@ def test_an_example_of_each_class_is_classified_once(address):
             examples.nth(at).click()
             page.wait_for_selector(f"#rows tr:nth-child({at + 1})[aria-current]")
         assert page.locator("#rows tr").count() == 2
+
+
+def test_an_example_is_the_tile_of_the_model_that_offers_it(example_bundle, tmp_path):
+    other = shutil.copytree(example_bundle.folder, tmp_path / "other")
+    for file in (other / "examples").iterdir():
+        with Image.open(file) as image:
+            ImageOps.invert(image).save(file)
+    service = PredictionService({"one": example_bundle.folder, "other": other})
+    with serving(service) as address, visiting(address) as page:
+        page.click("#examples button")
+        page.wait_for_selector("#rows tr:nth-child(1)[aria-current]")
+        page.select_option("#model", "other")
+        page.click("#examples button:has(img[src*='model=other'])")
+        page.wait_for_selector("#rows tr:nth-child(2)[aria-current]")
+        assert page.locator("#rows tr").count() == 2
+
+
+def test_what_arrives_after_the_session_was_cleared_is_not_added(address, tile, tmp_path):
+    with zipfile.ZipFile(tmp_path / "tiles.zip", "w") as packed:
+        packed.write(tile, tile.name)
+    with visiting(address) as page:
+        page.evaluate("""() => {
+            const read = Blob.prototype.arrayBuffer, gate = new Promise((open) => (window.openGate = open));
+            Blob.prototype.arrayBuffer = async function () { await gate; return read.call(this); };
+        }""")
+        held = []
+        page.locator("#examples img").first.evaluate("image => image.decode()")
+        page.route("**/app/example?*", lambda route: held.append(route))
+        with page.expect_request("**/app/example?*"):
+            page.click("#examples button")
+        page.set_input_files("#files", tmp_path / "tiles.zip")
+        page.evaluate("document.getElementById('clear').click()")
+        with page.expect_response("**/app/example?*"):
+            held[-1].continue_()
+        page.evaluate("window.openGate()")
+        page.wait_for_timeout(500)
+        assert page.locator("#rows tr").count() == 0
+        with page.expect_request("**/app/example?*"):
+            page.click("#examples button")
+        held[-1].continue_()
+        page.wait_for_selector("#rows tr:nth-child(1)[aria-current]")
+        assert page.locator("#rows tr").count() == 1
 
 
 def test_a_zip_becomes_a_table_that_sorts_and_filters(address, runs, tmp_path, expected):

@@ -1,11 +1,18 @@
 /** Validation tiles to try a model on. */
 
-import type { Arrived } from "../src/inputs";
 import { byId, make } from "../src/view/elements";
 import { ask, Latest, type ServedModel } from "./service";
 
+export interface Example {
+  name: string;
+  /** Of the tile, at the model that supplies it: others may have another one of the same class. */
+  address: string;
+}
+
 interface Found {
   labels: string[];
+  /** Which supplies them; it may be another one of the same classes. */
+  model: string;
   /** Why there are none. */
   reason: string | null;
 }
@@ -13,32 +20,27 @@ interface Found {
 export class Examples {
   private readonly asking = new Latest();
 
-  /** @param take called with the tile that the user chooses. */
-  constructor(private readonly take: (tile: Arrived) => void) {}
+  /** @param take called with the one that the user chooses. */
+  constructor(private readonly take: (example: Example) => Promise<void>) {}
 
   /** Offer the tiles of a model, or say why there are none. */
   async use(model: ServedModel): Promise<void> {
     const signal = this.asking.next();
     const found = await ask(`app/examples?${new URLSearchParams({ model: model.name })}`, { signal })
       .then(async (answer) => (await answer.json()) as Found)
-      .catch((error: Error) => ({ labels: [], reason: error.message }));
+      .catch((error: Error) => ({ labels: [], model: "", reason: error.message }));
     if (signal.aborted) return;
     byId("examples").hidden = false;
-    byId("examples").querySelector("ul")!.replaceChildren(...found.labels.map((label) => make("li", {}, this.button(label, model))));
+    byId("examples").querySelector("ul")!.replaceChildren(...found.labels.map((label) => make("li", {}, this.button(label, found.model, signal))));
     tell(found.reason ?? "");
   }
 
-  private button(label: string, model: ServedModel): HTMLButtonElement {
-    const address = `app/example?${new URLSearchParams({ label, model: model.name })}`;
+  private button(label: string, model: string, signal: AbortSignal): HTMLButtonElement {
+    const address = `app/example?${new URLSearchParams({ label, model })}`;
     const button = make("button", { type: "button" }, make("img", { src: address, alt: "", loading: "lazy" }), label);
-    button.addEventListener("click", async () => {
-      try {
-        const content = await (await ask(address)).blob();
-        tell("");
-        this.take({ name: `${label} (example)`, file: new File([content], `${label}.png`) });
-      } catch (error) {
-        tell((error as Error).message);
-      }
+    button.addEventListener("click", () => {
+      tell("");
+      this.take({ name: `${label} (example)`, address }).catch((error: Error) => signal.aborted || tell(error.message));
     });
     return button;
   }

@@ -6,9 +6,9 @@ import { byId, make, save } from "../src/view/elements";
 import { type Shown, showVerdict } from "../src/view/verdict_card";
 import { Attribution } from "./attribution";
 import { Comparison } from "./comparison";
-import { Examples } from "./examples";
+import { type Example, Examples } from "./examples";
 import { Previews } from "./previews";
-import { classify, type ServedModel, type Service, ServiceError, tooLarge } from "./service";
+import { ask, classify, type ServedModel, type Service, ServiceError, tooLarge } from "./service";
 import { SessionTable } from "./session_table";
 import { unzip } from "./zip";
 
@@ -21,13 +21,16 @@ export class TilesView {
   private selected: Entry | null = null;
   private work: AbortController | null = null;
   private added = 0;
+  /** Ends with the session: what arrives later belongs to none. */
+  private session = new AbortController();
+  private readonly taken = new Map<string, Entry>(); // examples by address
   /** Those that may still be classified: it was stopped, or the server did not answer. */
   private readonly left = new Set<Entry>();
   private readonly previews: Previews;
   private readonly table: SessionTable;
   private readonly attribution = new Attribution();
   private readonly comparison: Comparison;
-  private readonly examples = new Examples((tile) => this.addExample(tile));
+  private readonly examples = new Examples((example) => this.addExample(example));
 
   constructor(private model: ServedModel, private readonly service: Service, private readonly report: (problem: string) => void) {
     this.comparison = new Comparison(service.models);
@@ -58,24 +61,36 @@ export class TilesView {
 
   private async add(files: Arrived[]): Promise<void> {
     this.report("");
+    const { signal } = this.session;
     const isZip = ({ name }: Arrived) => name.toLowerCase().endsWith(".zip");
     let found: Arrived[];
     try {
       found = (await Promise.all(files.map((each) => (isZip(each) ? unzip(each.file) : [each])))).flat();
     } catch (error) {
-      return this.report((error as Error).message);
+      return signal.aborted ? undefined : this.report((error as Error).message);
     }
+    if (signal.aborted) return;
     if (!found.length) return this.report("There is no picture in it.");
-    const added = found.map(({ name, file }): Entry => ({ id: this.added++, name, file, url: "", state: "waiting" }));
-    this.entries.push(...added);
-    this.selected = added[0]!;
-    this.begin(added);
+    this.insert(found);
   }
 
-  private addExample(tile: Arrived): void {
-    const known = this.entries.find((entry) => entry.name === tile.name);
-    if (known) this.select(known);
-    else void this.add([tile]);
+  /** Add to the session, classify, and return the first. */
+  private insert(files: Arrived[]): Entry {
+    const added = files.map(({ name, file }): Entry => ({ id: this.added++, name, file, url: "", state: "waiting" }));
+    this.entries.push(...added);
+    const first = (this.selected = added[0]!);
+    this.begin(added);
+    return first;
+  }
+
+  private async addExample({ name, address }: Example): Promise<void> {
+    if (!this.taken.has(address)) {
+      const { model, session } = this;
+      const content = await (await ask(address)).blob();
+      if (session.signal.aborted || model !== this.model) return;
+      if (!this.taken.has(address)) this.taken.set(address, this.insert([{ name, file: new File([content], name) }]));
+    }
+    this.select(this.taken.get(address)!);
   }
 
   /** Have entries wait for their verdicts, but those that the server would not take, and classify what waits. */
@@ -170,6 +185,9 @@ export class TilesView {
   private clear(): void {
     this.work?.abort();
     this.work = null;
+    this.session.abort();
+    this.session = new AbortController();
+    this.taken.clear();
     this.entries = [];
     this.left.clear();
     this.previews.use(this.model);
