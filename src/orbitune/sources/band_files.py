@@ -14,12 +14,18 @@ from orbitune.sources.image_folder import read_file
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-_SUFFIXES = (".tif", ".tiff", ".jp2", ".j2k")
+_JPEG2000 = (".jp2", ".j2k")
+_SUFFIXES = (".tif", ".tiff", *_JPEG2000)
 
 
 def is_raster_name(name: str) -> bool:
     """Return whether a file is a TIFF or JPEG 2000, by its name."""
     return name.lower().endswith(_SUFFIXES)
+
+
+def is_jpeg2000_name(name: str) -> bool:
+    """Return whether a file is a JPEG 2000, by its name."""
+    return name.lower().endswith(_JPEG2000)
 
 
 def files_by_band(names: Iterable[str]) -> dict[str, str] | None:

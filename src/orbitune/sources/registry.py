@@ -19,10 +19,10 @@ from orbitune.errors import DataError, OrbituneError, printable
 from orbitune.hub import snapshot
 from orbitune.integrity import file_hash
 from orbitune.recipe_paths import SYNTHETIC
-from orbitune.sources.band_files import is_band_folder, is_raster_name
+from orbitune.sources.band_files import is_band_folder, is_jpeg2000_name, is_raster_name
 from orbitune.sources.band_folders import band_folder_files, has_band_folders, open_band_folders
 from orbitune.sources.decode import BadImageError
-from orbitune.sources.hub_ids import KNOWN_DATA, means_path
+from orbitune.sources.hub_ids import KNOWN_DATA, means_path, near_ids
 from orbitune.sources.image_folder import (
     LISTS,
     is_side_file,
@@ -154,6 +154,13 @@ class Source:
             return True
         return _any_many_bands(rasters, lambda name: read_file(root / name))
 
+    def has_jpeg2000(self) -> bool:
+        """Return whether a file is named as a JPEG 2000; parquet data sets are not searched."""
+        if self.path.suffix.lower() == ".zip":
+            with zip_files(self.path, wanted=is_jpeg2000_name) as (entries, _):
+                return any(map(is_jpeg2000_name, entries))
+        return any(map(is_jpeg2000_name, self._files))
+
     def open(self, scratch: Path) -> AbstractContextManager[Manifest]:
         """Open the manifest.
 
@@ -255,7 +262,7 @@ def _download(name: str) -> Path:
     try:
         return snapshot(name, "dataset", patterns=list(patterns))
     except OrbituneError as error:
-        raise DataError(f"{missing('folder', name, names=KNOWN_DATA)} {error}") from None
+        raise DataError(f"{missing('folder', name, names=near_ids(name, KNOWN_DATA))} {error}") from None
 
 
 def _only_zip(folder: Path) -> Path | None:
