@@ -36,10 +36,68 @@ def jp2(bands: np.ndarray) -> bytes:
     count, height, width = bands.shape
     profile = {"count": count, "height": height, "width": width, "dtype": bands.dtype}
     lossless = {"QUALITY": "100", "REVERSIBLE": "YES", "YCBCR420": "NO"}
-    with MemoryFile() as file:
+    with MemoryFile(ext=".jp2") as file:
         with file.open(driver="JP2OpenJPEG", **lossless, **profile) as raster:
             raster.write(bands)
         return file.read()
+
+
+def paletted_jp2(indices: np.ndarray, colours: dict[int, tuple[int, int, int]]) -> bytes:
+    """A lossless JPEG 2000 of boxes whose values (H, W) are indices into a palette."""
+    from rasterio.io import MemoryFile
+    from rasterio.shutil import copy
+
+    height, width = indices.shape
+    profile = {"driver": "GTiff", "count": 1, "height": height, "width": width, "dtype": indices.dtype}
+    with MemoryFile() as source, MemoryFile(ext=".jp2") as file:
+        with source.open(**profile, photometric="palette") as raster:
+            raster.write(indices, 1)
+            raster.write_colormap(1, colours)
+        copy(source.name, file.name, driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
+        return file.read()
+
+
+def codestream(
+    side: int = 16,
+    tile: int = 16,
+    components: int = 1,
+    *,
+    bits: int = 8,
+    main: bytes = b"",
+    of_tile: bytes = b"",
+) -> bytes:
+    """A JPEG 2000 codestream of zeros, with these segments in the headers of the whole and of its tile."""
+    size = struct.pack(">H8IH", 0, side, side, 0, 0, tile, tile, 0, 0, components)
+    return (
+        b"\xff\x4f"
+        + segment(0xFF51, size + bytes([bits - 1, 1, 1]) * components)
+        + (main or cod())
+        + segment(0xFF5C, bytes([0x40, 8 << 3]))
+        + segment(0xFF90, struct.pack(">HIBB", 0, 0, 0, 1))
+        + of_tile
+        + b"\xff\x93"
+        + b"\0" * 100
+        + b"\xff\xd9"
+    )
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    """A segment of the header of a JPEG 2000 codestream."""
+    return struct.pack(">HH", marker, len(content) + 2) + content
+
+
+def cod(block: int = 6, precincts: bytes = b"", layers: int = 1) -> bytes:
+    """The segment that states the coding of all components; the side of code-blocks is an exponent of 2."""
+    return segment(0xFF52, struct.pack(">BBHB", bool(precincts), 0, layers, 0) + _blocks(block) + precincts)
+
+
+def coc(block: int = 6) -> bytes:
+    """The segment that states the coding of the first component."""
+    return segment(0xFF53, bytes(2) + _blocks(block))
+
+
+def _blocks(side: int) -> bytes:
+    return bytes([0, side - 2, side - 2, 0, 1])
 
 
 def tile(value: int = 0, size: int = 8) -> np.ndarray:

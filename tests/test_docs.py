@@ -198,8 +198,11 @@ def test_the_accuracies_of_fewer_tokens_in_the_docs_are_those_of_the_committed_b
     results = json.loads((DOCS / "results" / "bench-fewer-tokens-eurosat-vit-tiny.json").read_text())
     page = read_page("guides/train.md")
     for figure in results["figures"][:7]:
-        passes = re.search(r"\((\d+) passes\)", figure["details"][0][1])[1]
-        assert f" | {passes} | {figure['value']:.1%} |".replace("%", " %") in page
+        options = figure["measure"].get("recipe", {}).items()
+        words = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options)
+        before, after = re.findall(r"\((\d+) passes\)", figure["details"][0][1])
+        row = f"| {f'`{words}`' if words else 'none'} | {before} to {after} | {figure['value']:.1%} |"
+        assert row.replace("%", " %") in page
 
 
 def test_the_accuracy_of_few_tiles_in_the_docs_is_that_of_the_committed_benchmark():

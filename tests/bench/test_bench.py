@@ -50,7 +50,7 @@ def in_process():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stopwatch, "REPEATS", 1)
         patch.setattr(stopwatch, "BLOCKS", 1)
-        patch.setattr(runner, "run_module", lambda module, spec: measure(json.loads(spec)))
+        patch.setattr(runner, "run_module", lambda module, spec, server: measure(json.loads(spec)))
         yield
 
 

@@ -9,8 +9,8 @@ from orbitune.bench.records import BenchResults
 from orbitune.bench.report import format_ratio, ratio_table, write_bench_report
 from orbitune.records import RecordError
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
 STORED = Path(__file__).parents[1] / "stored" / "0.1"
+FORMAT_2 = Path(__file__).parents[1] / "stored" / "0.2" / "bench-2.json"
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_part_of_another_type_is_one_line(stored, name, value):
 
 
 def test_intervals_of_format_2_are_computed_anew_from_its_rounds():
-    stored = json.loads((RESULTS / "bench-eurosat-vit-tiny.json").read_text())
+    stored = json.loads(FORMAT_2.read_text())
     assert stored["format"] == 2
     for before, after in zip(stored["comparisons"], BenchResults.from_json(stored).comparisons, strict=True):
         assert (after.median, list(after.rounds)) == (before["median"], before["rounds"])
@@ -47,7 +47,7 @@ def test_intervals_of_format_2_are_computed_anew_from_its_rounds():
 
 
 def test_a_ratio_of_memory_above_the_imports_has_that_of_the_whole_process_beside_it():
-    results = BenchResults.from_json(json.loads((RESULTS / "bench-eurosat-vit-tiny.json").read_text()))
+    results = BenchResults.from_json(json.loads(FORMAT_2.read_text()))
     speed, *_, memory = results.comparisons
     assert speed.whole_process is None
     assert round(memory.median, 1) == 16.1 and round(memory.whole_process.median, 1) == 7.2

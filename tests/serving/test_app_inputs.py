@@ -99,13 +99,14 @@ def test_links_pipes_and_folders_among_the_uploads_are_refused(tmp_path):
     storage.close()
 
 
-def test_a_result_can_be_downloaded_but_not_used_as_input():
+def test_what_was_not_uploaded_can_be_downloaded_but_not_used_as_input():
     storage = Storage()
-    path = storage.new_result_path("classes.csv")
-    path.write_text("a")
-    assert storage.find_download(str(path)) == path
-    with pytest.raises(OrbituneError):
-        storage.find_input(str(path))
+    (storage.folder / "examples").mkdir()
+    for path in (storage.new_result_path("classes.csv"), storage.folder / "examples" / "a.png"):
+        path.write_text("a")
+        assert storage.find_download(str(path)) == path
+        with pytest.raises(OrbituneError, match="was not uploaded"):
+            storage.find_input(str(path))
     storage.close()
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier, BrokenBarrierError, Event
 
 import httpx
@@ -14,6 +15,7 @@ from image_files import jp2, tiff
 from PIL import Image
 from served_app import serving, wait_until
 
+from orbitune.data import recipe_tiles
 from orbitune.data.preview import rgb_preview
 from orbitune.evaluation.run_result import RunResult
 from orbitune.inference.example_tiles import choose_examples
@@ -68,8 +70,9 @@ def examples_of(address, model):
 def test_a_bundle_without_examples_is_offered_those_of_a_run_with_its_classes(address, run):
     found = examples_of(address, "bundle")
     assert found == examples_of(address, "lora")
-    assert found == {"labels": ["class_0", "class_1", "class_2"], "reason": None}
+    assert found == {"labels": ["class_0", "class_1", "class_2"], "reason": None, "model": "lora"}
     shown = httpx.get(f"{address}/app/example", params={"model": "bundle", "label": "class_1"})
+    assert shown.headers["cache-control"] == "no-store"
     setup = prepare_training(RunResult.load(run).data_recipe, progress=False)
     with Image.open(io.BytesIO(shown.content)) as image:
         assert np.array_equal(
@@ -95,14 +98,85 @@ def test_examples_and_cards_are_for_those_who_signed_in(service):
             assert httpx.get(f"{address}/app/{path}").status_code == 401
 
 
-def test_without_examples_there_is_a_reason(bundle, run, tmp_path, monkeypatch):
-    moved = shutil.copytree(run, tmp_path / "moved")
-    recipe = json.loads((moved / "result.json").read_text())
-    recipe["recipe"]["data"] = str(tmp_path / "gone")
-    (moved / "result.json").write_text(json.dumps(recipe))
-    with serving(PredictionService({"bundle": bundle.folder, "run": moved})) as address:
+@pytest.fixture
+def moved(run, tmp_path):
+    """A copy of a run, and a function that changes a setting of its recipe."""
+    folder = shutil.copytree(run, tmp_path / "moved")
+
+    def change(name, value):
+        result = json.loads((folder / "result.json").read_text())
+        before, result["recipe"][name] = result["recipe"][name], value
+        (folder / "result.json").write_text(json.dumps(result))
+        return before
+
+    return folder, change
+
+
+def test_without_examples_there_is_a_reason_until_there_are_some(bundle, moved, tmp_path):
+    folder, change = moved
+    data = change("data", str(tmp_path / "gone"))
+    with serving(PredictionService({"bundle": bundle.folder, "run": folder})) as address:
         assert "`orbitune bundle --examples`" in examples_of(address, "bundle")["reason"]
         assert "no longer where it was" in examples_of(address, "run")["reason"]
+        change("data", data)
+        assert len(examples_of(address, "run")["labels"]) == 3
+        change("data", str(tmp_path / "gone"))
+        assert len(examples_of(address, "bundle")["labels"]) == 3
+
+
+def test_examples_need_the_data_set_of_a_run_and_nothing_else_of_its_training(moved, tmp_path, monkeypatch):
+    folder, change = moved
+    service = PredictionService({"run": folder})
+    change("backbone", str(tmp_path / "gone"))
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with serving(service) as address:
+        assert len(examples_of(address, "run")["labels"]) == 3
+
+
+def test_a_failure_that_is_not_of_the_data_set_is_not_said_to_be_one(moved):
+    folder, _ = moved
+    service = PredictionService({"run": folder})
+    (folder / "result.json").write_text("{")
+    with serving(service) as address:
+        reason = examples_of(address, "run")["reason"]
+    assert reason == "There are no example tiles: the data set of this run could not be opened."
+
+
+@pytest.mark.parametrize("bands", [("B02", "B03", "B04", "B08"), ("B04", "B03", "B02")])
+def test_a_model_of_other_tiles_is_offered_no_examples_of_rgb(bundle, run, bands):
+    service = PredictionService({"bundle": bundle.folder, "run": run})
+    engine = service.get_model("bundle").engine
+    engine.spec = replace(engine.spec, bands=bands, dtype="uint16")
+    with serving(service) as address:
+        found = examples_of(address, "bundle")
+        assert found["labels"] == [] and found["reason"].startswith("Tiles can be examples with 8-bit red")
+        assert len(examples_of(address, "run")["labels"]) == 3
+
+
+def test_examples_are_in_the_models_bands_and_not_in_those_asked_for(run):
+    with serving(PredictionService({"run": run}, bands=("3", "2", "1"))) as address:
+        found = examples_of(address, "run")
+        assert found["labels"] == [] and "`--bands`" in found["reason"]
+
+
+def test_while_a_data_set_is_opened_once_for_all_the_server_answers(run, monkeypatch):
+    opened, held, load = [], Event(), recipe_tiles.load_recipe_tiles
+    monkeypatch.setattr(
+        recipe_tiles,
+        "load_recipe_tiles",
+        lambda *given, **more: opened.append(held.wait(60)) or load(*given, **more),
+    )
+    with serving(PredictionService({"run": run})) as address, ThreadPoolExecutor(60) as pool:
+        calls = [pool.submit(httpx.get, f"{address}/app/examples", timeout=60) for _ in range(60)]
+        try:
+            with pytest.raises(httpx.ReadTimeout):  # one that goes away stops no other
+                httpx.get(f"{address}/app/examples", timeout=1)
+            for path in ("/", "/app/card", "/api/health", "/api/models"):
+                assert httpx.get(f"{address}{path}", timeout=10).status_code == 200
+        finally:
+            held.set()
+        assert {len(call.result().json()["labels"]) for call in calls} == {3}
+    assert opened == [True]
 
 
 def test_an_attribution_map_has_transparency_and_needs_a_known_class(address, tile):

@@ -47,6 +47,15 @@ def test_bands_may_be_files_of_jpeg_2000(tmp_path):
     assert tiles.bands == ("B04", "B08") and tiles.tiles.shape == (2, 16, 16, 2)
 
 
+@pytest.mark.parametrize("other", ["patch_TCI.jp2", "patch_B02.jp2", "patch.j2k"])
+def test_a_file_of_jpeg_2000_beside_the_bands_is_no_band(folder, other):
+    before = load_tiles(str(folder), progress=False)
+    for patch in list(folder.iterdir()):
+        write(patch / other, jp2(np.zeros((3, 16, 16), np.uint8)))
+    after = load_tiles(str(folder), progress=False)
+    assert after.bands == before.bands and np.array_equal(after.tiles, before.tiles)
+
+
 def test_all_labels_of_the_json_files_count(folder):
     write_patch(folder, "patch_3", 4000, [])
     tiles = load_tiles(str(folder), progress=False)

@@ -54,6 +54,18 @@ def test_a_palette_is_looked_up():
     np.testing.assert_array_equal(read_pixels(file.getvalue()), np.asarray(image.convert("RGB")))
 
 
+def test_indices_of_16_bits_into_a_palette_are_no_colours():
+    from rasterio.io import MemoryFile
+
+    with MemoryFile() as file:
+        profile = {"driver": "GTiff", "count": 1, "height": 4, "width": 6, "dtype": "uint16"}
+        with file.open(**profile, photometric="palette") as raster:
+            raster.write(RED.astype(np.uint16), 1)
+            raster.write_colormap(1, {200: (255, 0, 0)})
+        with pytest.raises(BadImageError, match="has a palette: save it as RGB"):
+            read_pixels(file.read())
+
+
 def test_grey_is_repeated_in_all_three_channels():
     pixels = read_pixels(encode(RED))
     np.testing.assert_array_equal(pixels, np.dstack([RED] * 3))

@@ -144,7 +144,7 @@ def arm_table(results: BenchResults) -> Table:
         ("Fraction of the matmul ceiling", lambda arm: f"{100 * _ceiling_fraction(arm):.0f} %"),
     ]
     if results.environment.gpu:
-        columns.insert(5, ("Peak GPU memory", lambda arm: _size(_median(arm, "peak_cuda_bytes"))))
+        columns[3] = ("Peak GPU memory", lambda arm: _size(_median(arm, "peak_cuda_bytes")))
     if _predicts(results):
         columns.insert(2, ("Latency of a batch (p50 / p99)", _latency))
     return [name for name, _ in columns], [[cell(arm) for _, cell in columns] for arm in results.arms]
@@ -187,15 +187,22 @@ def _procedure(results: BenchResults) -> list[str]:
 def _arms_procedure(results: BenchResults) -> list[str]:
     suite = results.suite
     steps = [m.steps for arm in results.arms for m in arm.measured]
+    if results.environment.gpu:
+        own = "process of its own"
+        memory = ", on Linux a fork without the pages of libraries that it never read."
+    else:
+        own = "fresh process"
+        memory = (
+            ". Above the imports: without the memory that was resident before data and weights were opened."
+        )
     return [
-        f"{suite.rounds} rounds ran every arm, each in a fresh process; every other round ran the arms in "
+        f"{suite.rounds} rounds ran every arm, each in a {own}; every other round ran the arms in "
         f"reverse order. After {suite.warmup} warm-up steps, {suite.seconds:g} s and at least 3 steps "
         f"were measured ({min(steps)} to {max(steps)} steps).",
         _describe_interval(results),
         "Images per second cover everything from the stored tile to "
         + ("the probabilities." if _predicts(results) else "the updated weights: whole training steps."),
-        "Peak memory is the largest resident set of the process. Above the imports: without the memory that "
-        "was resident before data and weights were opened.",
+        "Peak memory is the largest resident set of the process" + memory,
         "The matmul ceiling is the fastest plain matrix product at the arm's precision, on all threads, in "
         "the same process. The fraction counts the operations that the method needs, so an arm that leaves "
         "some of them out can exceed 100 %.",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from orbitune.data.tileset import TileSet
 
 EXAMPLES = "examples"  # folder in a bundle
+ONLY_RGB = "Tiles can be examples with 8-bit red, green and blue, and no other bands."
 
 
 class NoExamplesError(RunError):
@@ -32,7 +33,7 @@ def choose_examples(tiles: "TileSet", validation: np.ndarray) -> dict[str, np.nd
         NoExamplesError: the tiles have other bands than red, green and blue.
     """
     if not tiles.is_rgb:
-        raise NoExamplesError("Tiles can be examples with 8-bit red, green and blue, and no other bands.")
+        raise NoExamplesError(ONLY_RGB)
     members = tiles.membership[validation]
     taken: set[int] = set()  # indices in the data
     examples: dict[str, np.ndarray] = {}

@@ -19,7 +19,7 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -41,6 +41,7 @@ LIBRARIES = (
     "orbitune.cli.train",
     "orbitune.training.run",
 )
+_ASK_DRIVER = "PYTORCH_NVML_BASED_CUDA_CHECK"
 POLL_SECONDS = 0.02  # until the end of a child is seen
 _HANDLES = 4  # of a request: itself, output, messages, status
 
@@ -107,30 +108,43 @@ def can_fork() -> bool:
         return False
     # scikit-learn imports pyarrow, whose allocator would start a thread.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
-    # Libraries that look for a GPU then ask its driver, and do not start CUDA.
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     gc.disable()  # the libraries create a million objects that stay
     try:
-        for name in LIBRARIES:
-            import_module(name)
+        with _gpu_driver_asked():
+            for name in LIBRARIES:
+                import_module(name)
     except ImportError:
         return False  # the command itself says what is missing
     finally:
         gc.enable()
     gc.freeze()
     # The OpenBLAS of NumPy and of SciPy start threads when they are loaded, and end them before a fork.
-    return _fork_computes() and _is_single_threaded()
+    if not (_fork_runs(lambda: None) and _is_single_threaded()):
+        return False
+    with _gpu_driver_asked():
+        return _fork_runs(find_device)
 
 
-def _fork_computes() -> bool:
-    """Return whether a fork of this process can use the device on which runs compute."""
+@contextmanager
+def _gpu_driver_asked() -> Iterator[None]:
+    """Have torch ask the driver whether there is a GPU: to start CUDA would take it from all forks."""
+    before = os.environ.get(_ASK_DRIVER)
+    os.environ[_ASK_DRIVER] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_ASK_DRIVER]
+        os.environ.update({} if before is None else {_ASK_DRIVER: before})
+
+
+def _fork_runs(function: Callable[[], object]) -> bool:
+    """Return whether a fork of this process can be made, and runs a function without an error."""
     try:
         if not (pid := os.fork()):
-            try:
-                find_device()
-            except BaseException:
-                os._exit(1)
-            os._exit(0)
+            with suppress(BaseException):
+                function()
+                os._exit(0)
+            os._exit(1)
     except OSError:
         return False  # too little memory for another process of this size
     return os.waitpid(pid, 0)[1] == 0

@@ -1,22 +1,29 @@
 """Example tiles that the page offers for a model."""
 
-import threading
-from dataclasses import dataclass, field
+import asyncio
+import logging
+from dataclasses import dataclass, field, replace
 
+import anyio
 from PIL import Image
 
-from orbitune.errors import OrbituneError
+from orbitune.errors import DataError, first_line
 from orbitune.inference.bundle import Bundle
-from orbitune.inference.example_tiles import EXAMPLES, NoExamplesError, choose_examples
+from orbitune.inference.example_tiles import EXAMPLES, ONLY_RGB, NoExamplesError, choose_examples
+from orbitune.serving.engines.engine import Engine
 from orbitune.serving.images import encode_png
 from orbitune.serving.service import PredictionService
 from orbitune.serving.uploads import decode_image
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import read_file
 
+_LOGGER = logging.getLogger("orbitune")
 _NONE_IN_BUNDLE = (
     "This model carries no example tiles: `orbitune bundle --examples` adds a validation tile of each class."
 )
+_OTHER_BANDS = "Example tiles have the model's own bands, and this server reads those of `--bands`."
+_GONE = "There are no example tiles: the data set of this run is no longer where it was in training."
+_FAILED = "There are no example tiles: the data set of this run could not be opened."
 
 
 @dataclass(frozen=True)
@@ -26,14 +33,21 @@ class ExampleTiles:
     Attributes:
         tiles: PNG by class.
         reason: one sentence that says why there are none; None where there are some.
+        passing: whether there may be some the next time.
+        model: name of the model whose tiles they are.
     """
 
     tiles: dict[str, bytes] = field(default_factory=dict)
     reason: str | None = None
+    passing: bool = False
+    model: str | None = None
 
 
 class ExampleFinder:
     """Finds the example tiles of served models, when they are first asked for.
+
+    All requests for a model wait for one look at its data set, and data sets are opened one after another:
+    meanwhile the threads of other requests are free.
 
     Args:
         service: the models.
@@ -41,49 +55,69 @@ class ExampleFinder:
 
     def __init__(self, service: PredictionService) -> None:
         self._service = service
-        self._found: dict[str, ExampleTiles] = {}
-        self._lock = threading.Lock()  # data sets are opened once
+        self._asked: dict[str, asyncio.Task[ExampleTiles]] = {}
+        self._one_at_a_time = anyio.CapacityLimiter(1)
 
-    def find(self, name: str | None) -> ExampleTiles:
+    async def find(self, name: str | None) -> ExampleTiles:
         """Return the examples of a model, else those of the first with the same classes that has some.
 
         Raises:
             UnknownModelError: the name is unknown.
         """
         own = self._service.get_model(name)
+        if reason := _why_unreadable(own.engine):
+            return ExampleTiles(reason=reason)
         others = self._service.models_with_same_classes(name)
-        names = sorted(others, key=lambda other: others[other] is not own)  # the model itself first
-        with self._lock:
-            found = (self._look_up(each) for each in names)
-            first = next(found)
-            return first if first.tiles else next((each for each in found if each.tiles), first)
+        first, *rest = sorted(others, key=lambda other: others[other] is not own)
+        found = await self._look_up(first)
+        for each in rest:
+            if found.tiles:
+                break
+            borrowed = await self._look_up(each)
+            found = borrowed if borrowed.tiles else found
+        return found
 
-    def _look_up(self, name: str) -> ExampleTiles:
-        if name not in self._found:
-            self._found[name] = _examples_of(self._service.get_model(name).bundle)
-        return self._found[name]
+    async def _look_up(self, name: str) -> ExampleTiles:
+        asked = self._asked.get(name)
+        if asked is None or (asked.done() and asked.result().passing):
+            asked = self._asked[name] = asyncio.create_task(self._open(name))
+        return replace(await asyncio.shield(asked), model=name)  # one that no longer waits stops no other
+
+    async def _open(self, name: str) -> ExampleTiles:
+        bundle = self._service.get_model(name).bundle
+        return await anyio.to_thread.run_sync(
+            _examples_of, bundle, limiter=self._one_at_a_time, abandon_on_cancel=True
+        )
+
+
+def _why_unreadable(engine: Engine) -> str | None:
+    """Return why a model cannot read 8-bit RGB tiles in its own bands; None if it can."""
+    if not engine.spec.is_rgb:
+        return ONLY_RGB
+    return _OTHER_BANDS if engine.bands else None
 
 
 def _examples_of(bundle: Bundle | None) -> ExampleTiles:
     """Return the tiles that a bundle carries, or those of a run whose data set is still there."""
     if bundle is None:
         return ExampleTiles(reason="An ONNX file carries no example tiles.")
-    if carried := _read_carried(bundle):
-        return ExampleTiles(carried)
-    if not (bundle.place / "result.json").is_file():
-        return ExampleTiles(reason=_NONE_IN_BUNDLE)
+    from orbitune.data.recipe_tiles import load_recipe_tiles, split_recipe_tiles
     from orbitune.evaluation.run_result import RunResult
-    from orbitune.training.setup import prepare_training
 
     try:
-        setup = prepare_training(RunResult.load(bundle.place).data_recipe, progress=False)
-        tiles = choose_examples(setup.tiles, setup.splits["validation"])
+        if carried := _read_carried(bundle):
+            return ExampleTiles(carried)
+        if not (bundle.place / "result.json").is_file():
+            return ExampleTiles(reason=_NONE_IN_BUNDLE)
+        recipe = RunResult.load(bundle.place).data_recipe.anchored()
+        tiles = load_recipe_tiles(recipe, progress=False)
+        chosen = choose_examples(tiles, split_recipe_tiles(recipe, tiles)[0]["validation"])
+        return ExampleTiles({name: encode_png(Image.fromarray(tile)) for name, tile in chosen.items()})
     except NoExamplesError as error:
         return ExampleTiles(reason=str(error))
-    except OrbituneError:
-        reason = "There are no example tiles: the data set of this run is no longer where it was in training."
-        return ExampleTiles(reason=reason)
-    return ExampleTiles({name: encode_png(Image.fromarray(tile)) for name, tile in tiles.items()})
+    except Exception as error:
+        _LOGGER.warning("No example tiles of %s: %s", bundle.place, first_line(error))
+        return ExampleTiles(reason=_GONE if isinstance(error, DataError) else _FAILED, passing=True)
 
 
 def _read_carried(bundle: Bundle) -> dict[str, bytes]:

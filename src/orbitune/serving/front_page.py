@@ -39,18 +39,18 @@ def add_page_routes(app: "FastAPI", service: PredictionService, *, root_path: st
         return HTMLResponse(page, headers={"cache-control": "no-cache"})
 
     @app.get("/app/examples", include_in_schema=False)
-    def list_examples(model: str | None = None) -> dict[str, Any]:
+    async def list_examples(model: str | None = None) -> dict[str, Any]:
         with _unknown_models_told():
-            found = examples.find(model)
-        return {"labels": list(found.tiles), "reason": found.reason}
+            found = await examples.find(model)
+        return {"labels": list(found.tiles), "reason": found.reason, "model": found.model}
 
     @app.get("/app/example", include_in_schema=False)
-    def example(label: str, model: str | None = None) -> Response:
+    async def example(label: str, model: str | None = None) -> Response:
         with _unknown_models_told():
-            tile = examples.find(model).tiles.get(label)
+            tile = (await examples.find(model)).tiles.get(label)
         if tile is None:
             raise HTTPException(404, "No such example.")
-        return Response(tile, media_type="image/png", headers={"cache-control": "private, max-age=3600"})
+        return Response(tile, media_type="image/png", headers={"cache-control": "no-store"})
 
     @app.get("/app/card", include_in_schema=False)
     def card(model: str | None = None) -> HTMLResponse:

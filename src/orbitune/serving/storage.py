@@ -78,13 +78,13 @@ class Storage:
         return folder / name
 
     def find_input(self, path: object) -> Path:
-        """Return the path of an upload or example of this server.
+        """Return the path of an upload of this server.
 
         Raises:
             OrbituneError: any other path, not a regular file, or deleted.
         """
         found = self._resolve(path)
-        if found is None or found.relative_to(self.folder).parts[0] not in ("uploads", "examples"):
+        if found is None or found.relative_to(self.folder).parts[0] != "uploads":
             raise OrbituneError(
                 "This file was not uploaded to this server, or has been deleted: send it again."
             )

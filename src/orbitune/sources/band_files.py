@@ -14,13 +14,13 @@ from orbitune.sources.image_folder import read_file
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
+_TIFF = (".tif", ".tiff")
 _JPEG2000 = (".jp2", ".j2k")
-_SUFFIXES = (".tif", ".tiff", *_JPEG2000)
 
 
 def is_raster_name(name: str) -> bool:
     """Return whether a file is a TIFF or JPEG 2000, by its name."""
-    return name.lower().endswith(_SUFFIXES)
+    return name.lower().endswith((*_TIFF, *_JPEG2000))
 
 
 def is_jpeg2000_name(name: str) -> bool:
@@ -32,12 +32,13 @@ def files_by_band(names: Iterable[str]) -> dict[str, str] | None:
     """Return the rasters of one folder by band, in the order of the sensor's bands.
 
     Args:
-        names: files of the folder; those that are no TIFF or JPEG 2000 are ignored.
+        names: files of the folder. Its TIFFs count; where there is none, its files of JPEG 2000.
 
     Returns:
-        None unless there are two or more, and each is named after a band of its own, such as x_B04.tif.
+        None unless two or more files count, and each is named after a band of its own, such as x_B04.tif.
     """
-    files = [name for name in names if is_raster_name(name)]
+    rasters = [name for name in names if is_raster_name(name)]
+    files = [name for name in rasters if name.lower().endswith(_TIFF)] or rasters
     found = {band_in_text(PurePosixPath(name).stem): name for name in files}
     if len(files) < 2 or len(found) < len(files) or not found.keys() <= SENTINEL2.keys():
         return None

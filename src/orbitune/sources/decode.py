@@ -1,8 +1,8 @@
 """Decoding of image files into RGB pixels.
 
 Pillow decodes; rasterio reads what Pillow cannot (many bands, JPEG 2000) or would silently reduce to 8 bits
-(16-bit RGB). Files are not trusted: the number of pixels is checked on the header, and only seven formats are
-opened.
+(16-bit RGB). Files are not trusted: what a header declares is checked before anything is decoded, that of a
+JPEG 2000 before a library sees it, and only seven formats are opened.
 """
 
 import io
@@ -17,7 +17,9 @@ from PIL import Image, UnidentifiedImageError
 
 from orbitune.errors import DataError, first_line
 from orbitune.extras import require
-from orbitune.sources.library_messages import silence_libraries
+from orbitune.sources.codecs.jpeg2000 import HAS_PALETTE, find_fault
+from orbitune.sources.codecs.jpeg2000 import SIGNATURES as JPEG2000
+from orbitune.sources.codecs.library_messages import silence_libraries
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -31,7 +33,6 @@ MIN_SIDE = 16  # or have this many pixels; smaller ones show nothing of the grou
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")  # not EPS, which runs Ghostscript
 _PNG = b"\x89PNG"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_JPEG2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")  # a file, and a codestream alone
 STRIP_PIXELS = 2**22  # pixels converted at a time: two copies of a large image could fill the memory
 
 
@@ -248,7 +249,7 @@ def _reduced_to_8_bits(image: Image.Image, data: bytes) -> bool:
 
 def is_raster(data: bytes) -> bool:
     """Return whether the content of a file is of a format of many bands: TIFF or JPEG 2000."""
-    return data.startswith(_TIFF + _JPEG2000)
+    return data.startswith(_TIFF + JPEG2000)
 
 
 def needs_rasterio(data: bytes) -> bool:
@@ -271,13 +272,13 @@ def open_raster(data: bytes) -> "Iterator[DatasetReader]":
     require("geo", "rasterio", purpose="tiles of 16-bit RGB, many bands or JPEG 2000, and for coordinates")
     from rasterio.io import MemoryFile
 
-    packed = data.startswith(_JPEG2000)
+    packed = data.startswith(JPEG2000)
     driver = "JP2OpenJPEG" if packed else "PNG" if data.startswith(_PNG) else "GTiff"
     try:
+        if packed and (fault := find_fault(data, most_values=MAX_VALUES // 4)):  # decoded to 4 bytes each
+            raise BadImageError(fault)
         with MemoryFile(data) as file, file.open(driver=driver) as raster:
             _check(raster.width, raster.height, dtype=raster.dtypes[0])
-            if packed:  # all bands are decoded at once, to 4 bytes per value
-                check_values(raster.width * raster.height * raster.count, most=MAX_VALUES // 4)
             yield raster
     except BadImageError:
         raise
@@ -286,7 +287,9 @@ def open_raster(data: bytes) -> "Iterator[DatasetReader]":
 
 
 def _check_colours(raster: "DatasetReader") -> None:
-    """Raise a BadImageError for a number of bands that is neither grey nor RGB."""
+    """Raise a BadImageError for bands that are neither grey nor RGB."""
+    if raster.colorinterp[0].name == "palette":  # of 16 bits; Pillow reads those of 8
+        raise BadImageError(HAS_PALETTE)
     if raster.count == 2 and raster.driver != "PNG":
         raise BadImageError("has 2 bands, not 1 (grey) or 3 and more (red, green, blue first)")
 

@@ -18,7 +18,7 @@ import numpy as np
 from orbitune.errors import DataError, first_line, one_line
 from orbitune.extras import require
 from orbitune.mapping.scene.containers import list_files, path_exists, rasters_among
-from orbitune.sources.library_messages import silence_rasterio
+from orbitune.sources.codecs.library_messages import silence_rasterio
 from orbitune.suggestions import did_you_mean_path
 
 # Block cache of GDAL, whose default is 5 % of the memory. Two rows of the blocks of a Sentinel-2 product

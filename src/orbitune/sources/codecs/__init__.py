@@ -1,0 +1,1 @@
+"""Decoding libraries: what they print, and what files may have them do."""
