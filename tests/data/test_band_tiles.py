@@ -1,6 +1,8 @@
 """Tile sets of more bands than red, green and blue."""
 
+import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from image_files import encode, jp2, tile, write
 
 from orbitune.data.tileset import load_tiles
 from orbitune.errors import DataError
+from orbitune.sources.decode import DECODER_VERSION
 from orbitune.sources.multiband import EUROSAT_BANDS
+from orbitune.sources.registry import find_source
 
 pytest.importorskip("rasterio")
 
@@ -39,6 +43,23 @@ def test_jpeg_2000_of_more_than_three_bands_is_read_whole(tmp_path):
     tiles = load_tiles(str(tmp_path), progress=False)
     assert len(tiles.bands) == 4
     np.testing.assert_array_equal(tiles.tiles[0], np.moveaxis(bands, 0, 2))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("more", [False, True])
+def test_stores_of_versions_that_skipped_jpeg_2000_files_are_not_read_in_their_place(tmp_path, packed, more):
+    for name in ("Forest", "Sea"):
+        write(tmp_path / "tiles" / name / "0.png", encode(tile(size=16)))
+        if more:
+            write(tmp_path / "tiles" / name / "1.JP2", jp2(np.zeros((3, 16, 16), np.uint8)))
+    data = (
+        shutil.make_archive(str(tmp_path / "tiles"), "zip", tmp_path / "tiles")
+        if packed
+        else tmp_path / "tiles"
+    )
+    earlier = hashlib.sha256(f"{find_source(str(data)).digest()} {DECODER_VERSION} skip".encode()).hexdigest()
+    tiles = load_tiles(str(data), "skip", progress=False)
+    assert (len(tiles.labels), tiles.fingerprint == earlier) == ((4, False) if more else (2, True))
 
 
 def test_bands_are_chosen_by_name_alias_or_number(folder):

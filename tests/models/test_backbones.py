@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 import torch
@@ -187,6 +188,30 @@ def test_numbers_that_are_not_finite_are_found_without_loading_the_model(tmp_pat
     tensors["vit.layernorm.bias"][3] = torch.inf
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"not finite \(NaN or infinite\), such as in vit\.layernorm\.bias"):
+        backbone.check_weights()
+
+
+@pytest.mark.parametrize(
+    ("kind", "unread", "tensor"),
+    [
+        ("swin", "decoder.0.bias", "swin.layernorm.weight"),
+        ("resnet", "classifier.1.bias", "resnet.embedder.embedder.normalization.running_var"),
+        ("clip", "text_model.final_layer_norm.bias", "vision_model.pre_layrnorm.bias"),
+        ("dinov3_vit", "embeddings.mask_token", "norm.bias"),  # saved without the class with the head
+    ],
+)
+def test_they_are_found_in_the_body_alone_where_transformers_computes_it(tmp_path, kind, unread, tensor):
+    from safetensors.torch import load_file, save_file
+
+    folder = backbone_folder(tmp_path / "b", kind)
+    tensors = load_file(folder / "model.safetensors")
+    tensors[unread] = torch.full_like(tensors.get(unread, torch.zeros(2)), torch.nan)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    backbone = find_backbone(str(folder))
+    backbone.check_weights()
+    tensors[tensor][0] = torch.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=rf"not finite \(NaN or infinite\), such as in {re.escape(tensor)}"):
         backbone.check_weights()
 
 

@@ -1,17 +1,20 @@
 """A recipe is changed as little as a budget allows, and says how."""
 
 import json
+import os
+import signal
 
 import pytest
 from samples import backbone_folder, tile_folder
 
 from orbitune import Recipe, train
-from orbitune.errors import OrbituneError, RunError
+from orbitune.errors import Interrupted, OrbituneError, RunError
 from orbitune.study.budget import fit_budget, fit_recipe
 from orbitune.study.budget_records import Budget
 from orbitune.study.plan import plan_run
 from orbitune.study.records import Plan
 from orbitune.training.callbacks import Callback
+from orbitune.training.preparation.frozen_cache import cache_frozen_layers
 
 GB = 10**9
 SIZES = {"train": 6000, "validation": 2000, "test": 2000}
@@ -157,6 +160,26 @@ def test_a_fitted_recipe_is_stored_for_a_resumed_run(tmp_path):
     assert fit(4 * GB, None)[0] == fitted
     with pytest.raises(RunError, match="another recipe or budget"):
         fit(3 * GB, None)
+
+
+def test_a_run_interrupted_while_it_caches_frozen_layers_keeps_its_fit(tmp_path, monkeypatch):
+    def interrupted(trainer):
+        os.kill(os.getpid(), signal.SIGINT)
+        cache_frozen_layers(trainer)
+
+    monkeypatch.setattr("orbitune.training.run.cache_frozen_layers", interrupted)
+    tiles, backbone = tile_folder(tmp_path / "tiles"), backbone_folder(tmp_path / "backbone")
+    recipe = Recipe(
+        data=str(tiles), backbone=str(backbone), epochs=1, cache_frozen=True, lora={"top_layers": 1}
+    )
+    once = {"folder": tmp_path / "run", "say": print}
+    fitted, keeper = fit_recipe(recipe, Budget(seconds=3600), measure=plan_here, **once)
+    with pytest.raises(Interrupted, match="while the activations of the frozen layers were cached"):
+        train(fitted, tmp_path / "run", callbacks=[keeper], progress=False)
+    again, _ = fit_recipe(
+        recipe, Budget(seconds=3600), measure=lambda _: pytest.fail("it is fitted again"), **once
+    )
+    assert again == fitted
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,8 @@ def load_tiles(
     else:
         source = found = find_source(data, selection)
         key, description = f"{source.digest()} {DECODER_VERSION} {on_bad_image}", source.description
+        if source.has_jpeg2000():
+            key += " jpeg2000"  # stores of earlier versions skipped such files
         if bands is None and source.has_many_bands():
             bands = (ALL,)
         if bands is not None:

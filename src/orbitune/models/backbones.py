@@ -130,7 +130,7 @@ class Backbone:
         return DEMO_DESCRIPTION if self.name == "demo" else f"{self.family.title} checkpoint {self._short}"
 
     def check_weights(self) -> None:
-        """Check its weight files by their headers, without importing transformers.
+        """Check that its weight files are whole and finite, without importing transformers.
 
         Raises:
             ModelError: as `check_stored`.

@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
 _TIFF = (".tif", ".tiff")
+_JPEG2000 = (".jp2", ".j2k")
 
 
 def is_raster_name(name: str) -> bool:
     """Return whether a file is a TIFF or JPEG 2000, by its name."""
-    return name.lower().endswith((*_TIFF, ".jp2", ".j2k"))
+    return name.lower().endswith((*_TIFF, *_JPEG2000))
+
+
+def is_jpeg2000_name(name: str) -> bool:
+    """Return whether a file is a JPEG 2000, by its name."""
+    return name.lower().endswith(_JPEG2000)
 
 
 def files_by_band(names: Iterable[str]) -> dict[str, str] | None:

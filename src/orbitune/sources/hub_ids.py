@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +41,29 @@ def means_path(name: str, repo_type: Literal["model", "dataset"]) -> bool:
     return not Path(constants.HF_HUB_CACHE, f"{repo_type}s--{name.replace('/', '--')}").is_dir()
 
 
+def near_ids(name: str, known: Iterable[str]) -> list[str]:
+    """Return the known ids that an id is a slip of: those of the same last part, or of hardly other words.
+
+    EuroSAT_MSI is no slip of EuroSAT_RGB, nor is -large one of -base.
+    """
+    words = _words(name)
+    return [
+        each
+        for each in known
+        if each.casefold().split("/")[-1] == name.casefold().split("/")[-1]
+        or (len(_words(each)) == len(words) and all(map(_is_slip, words, _words(each))))
+    ]
+
+
+def _words(name: str) -> list[str]:
+    """Return the words and numbers of a name in lower case."""
+    return re.findall(r"[a-z]+|\d+", name.casefold())
+
+
+def _is_slip(name: str, other: str) -> bool:
+    return difflib.SequenceMatcher(None, name, other).ratio() >= _SLIP
+
+
 def _is_slip_of_path(name: str) -> bool:
     """Return whether a name such as runs/lroa is hardly another than that of a file or folder that exists.
 
@@ -50,8 +74,4 @@ def _is_slip_of_path(name: str) -> bool:
     if not os.path.isdir(parent):  # noqa: PTH112
         beyond = (os.path.join(each, last) for each in near)  # noqa: PTH118
         near = [each for each in beyond if os.path.exists(each)]  # noqa: PTH110
-    return any(
-        re.findall(r"\d+", each) == re.findall(r"\d+", name)
-        and difflib.SequenceMatcher(None, name, each).ratio() >= _SLIP
-        for each in near
-    )
+    return any(re.findall(r"\d+", each) == re.findall(r"\d+", name) and _is_slip(name, each) for each in near)

@@ -125,6 +125,17 @@ def open_zip(path: Path, scratch: Path, *, selection: ColumnSelection) -> Iterat
         yield class_folder_manifest(list(entries), read)
 
 
+def only_zip(folder: Path) -> Path | None:
+    """Return the zip archive that is a folder's only file, as on the hub."""
+    if not folder.is_dir():
+        return None
+    try:
+        entries = [e for e in folder.iterdir() if not is_hidden(e.name) and not is_side_file(e.name)]
+    except OSError as error:
+        raise DataError(f"The folder {folder.name} cannot be read: {error.strerror}.") from None
+    return entries[0] if len(entries) == 1 and entries[0].suffix.lower() == ".zip" else None
+
+
 @contextmanager
 def zip_files(
     path: Path, max_entries: int = MAX_ENTRIES, *, wanted: Callable[[str], bool] = should_be_image

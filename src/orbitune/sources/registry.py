@@ -19,14 +19,14 @@ from orbitune.errors import DataError, OrbituneError, printable
 from orbitune.hub import snapshot
 from orbitune.integrity import file_hash
 from orbitune.recipe_paths import SYNTHETIC
-from orbitune.sources.band_files import is_band_folder, is_raster_name
+from orbitune.sources.band_files import is_band_folder, is_jpeg2000_name, is_raster_name
 from orbitune.sources.band_folders import band_folder_files, has_band_folders, open_band_folders
 from orbitune.sources.decode import BadImageError
-from orbitune.sources.hub_ids import KNOWN_DATA, means_path
+from orbitune.sources.hub_ids import KNOWN_DATA, means_path, near_ids
 from orbitune.sources.image_folder import (
     LISTS,
-    is_side_file,
     list_files,
+    only_zip,
     open_folder,
     open_zip,
     read_file,
@@ -51,7 +51,6 @@ from orbitune.sources.manifest import (
     ColumnSelection,
     Manifest,
     ReadColumn,
-    is_hidden,
     open_regular,
 )
 from orbitune.sources.multiband import has_many_bands
@@ -154,6 +153,13 @@ class Source:
             return True
         return _any_many_bands(rasters, lambda name: read_file(root / name))
 
+    def has_jpeg2000(self) -> bool:
+        """Return whether a file is named as a JPEG 2000; parquet data sets are not searched."""
+        if self.path.suffix.lower() == ".zip":
+            with zip_files(self.path, wanted=is_jpeg2000_name) as (entries, _):
+                return any(map(is_jpeg2000_name, entries))
+        return any(map(is_jpeg2000_name, self._files))
+
     def open(self, scratch: Path) -> AbstractContextManager[Manifest]:
         """Open the manifest.
 
@@ -214,7 +220,7 @@ def find_source(
     if not os.path.exists(path):  # noqa: PTH110  # pathlib's raises for a name that is too long
         advice = "check the path (a hub id looks like owner/name)"
         raise DataError(missing("folder or zip", data, advice=advice, names=[*names, *KNOWN_DATA]))
-    path = _only_zip(path) or path
+    path = only_zip(path) or path
     for source_format in SOURCE_FORMATS:
         if source_format.matches(path):
             _check_selection(source_format, selection)
@@ -255,18 +261,7 @@ def _download(name: str) -> Path:
     try:
         return snapshot(name, "dataset", patterns=list(patterns))
     except OrbituneError as error:
-        raise DataError(f"{missing('folder', name, names=KNOWN_DATA)} {error}") from None
-
-
-def _only_zip(folder: Path) -> Path | None:
-    """Return the zip archive that is a folder's only file, as on the hub."""
-    if not folder.is_dir():
-        return None
-    try:
-        entries = [e for e in folder.iterdir() if not is_hidden(e.name) and not is_side_file(e.name)]
-    except OSError as error:
-        raise DataError(f"The folder {folder.name} cannot be read: {error.strerror}.") from None
-    return entries[0] if len(entries) == 1 and entries[0].suffix.lower() == ".zip" else None
+        raise DataError(f"{missing('folder', name, names=near_ids(name, KNOWN_DATA))} {error}") from None
 
 
 def _hash_file(path: Path, name: str) -> str:

@@ -29,7 +29,7 @@ class Callback:
     """
 
     def on_train_start(self, setup: "TrainingSetup") -> None:
-        """Handle the start of training, or of a resumed part of it.
+        """Handle the start of training, or of a resumed part of it, before frozen layers are cached.
 
         Args:
             setup: the resolved recipe, backbone, tiles and splits.

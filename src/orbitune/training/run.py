@@ -120,9 +120,9 @@ class ActiveRun:
             ):
                 self.display.print(line)
             with trainer.interrupt:
-                if recipe.cache_frozen:
-                    cache_frozen_layers(trainer)
                 trainer.callbacks.on_train_start(self.setup)
+                if recipe.cache_frozen:  # for minutes, in which a run may be interrupted
+                    cache_frozen_layers(trainer)
                 trainer.fit(epochs)
             return trainer
 

@@ -53,14 +53,13 @@ def merged_steps(recipe: Recipe, steps: int) -> int:
     return int(_MERGED * cycles(recipe, steps)[0].stop) if recipe.merge_tokens else 0
 
 
-def settled_epoch(recipe: Recipe) -> int:
+def settled_epoch(recipe: Recipe, steps: int) -> int:
     """Return the number of first epochs with steps that merge patches or have an input below the last size.
 
     Validation scores the model without either, so only later epochs show whether it still gets better.
     """
-    smaller = sum(fraction for _, fraction in (recipe.sizes or ())[:-1])
-    first, *_ = *(recipe.restarts or ()), recipe.max_epochs
-    return math.ceil(first * max(smaller, _MERGED if recipe.merge_tokens else 0.0) - 1e-9)
+    smaller = size_phases(recipe, steps)[-1][1] if recipe.sizes else 0
+    return math.ceil(max(merged_steps(recipe, steps), smaller) / (steps // recipe.max_epochs))
 
 
 def phase_starts(recipe: Recipe, steps: int) -> list[int]:

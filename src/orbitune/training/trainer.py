@@ -159,7 +159,7 @@ class Trainer:
 
     def _last_epoch(self, epochs: int | None) -> int:
         """Return the last epoch to train, at most `epochs`."""
-        last = last_epoch(self.setup.recipe, self.state.history)
+        last = last_epoch(self.setup.recipe, self.state.history, steps=self.setup.steps)
         return min(epochs or last, last)
 
     def _train_step(self, task: ProgressTask) -> None:
@@ -236,7 +236,7 @@ class Trainer:
         """Return the learning rate of a step, from 0, for a group of parameters."""
         factor = float(self.optimizer.param_groups[group]["factor"])
         setup = self.setup
-        epochs = cool_down(setup.recipe, self.state.history)
+        epochs = cool_down(setup.recipe, self.state.history, steps=setup.steps)
         cooling = epochs and range(*(setup.steps_per_epoch * end for end in (epochs.start, epochs.stop)))
         return factor * learning_rate(setup.recipe, step, steps=setup.steps, cooling=cooling)
 

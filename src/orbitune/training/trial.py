@@ -11,7 +11,6 @@ from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.recipe import Recipe, upgrade
 from orbitune.records import JsonTuple, RecordError, StoredRecord
-from orbitune.training.duration.early_stopping import last_epoch
 from orbitune.training.run import open_run
 
 
@@ -22,6 +21,7 @@ class TrialResult(StoredRecord):
         recipe: the resolved recipe.
         history: metrics of each epoch that was trained.
         validation_tiles: number of tiles that the metrics are of; None in files of earlier versions.
+        stopped: whether it ended before the epochs that were asked for; False in files of earlier versions.
         seconds: of all processes that worked on it, from their cold start on.
         test_reads: how often the test split was read; 0.
     """
@@ -32,6 +32,7 @@ class TrialResult(StoredRecord):
     recipe: Recipe
     history: JsonTuple[EpochMetrics]
     validation_tiles: int | None = None
+    stopped: bool = False
     seconds: float
     test_reads: int
 
@@ -44,7 +45,7 @@ class TrialResult(StoredRecord):
 
     def reached(self, epochs: int) -> bool:
         """Return whether these epochs were trained, or all until the run stopped early."""
-        return len(self.history) >= min(epochs, last_epoch(self.recipe, self.history))
+        return self.stopped or len(self.history) >= epochs
 
     @classmethod
     def load(cls, folder: Path) -> "TrialResult | None":
@@ -91,6 +92,7 @@ def trial(recipe: Recipe, out: str | Path, *, epochs: int, progress: bool = True
             recipe=run.setup.recipe,
             history=tuple(state.history),
             validation_tiles=len(run.setup.splits["validation"]),
+            stopped=len(state.history) < epochs,
             seconds=trainer.meter.totals["run_seconds"],
             test_reads=state.test_reads,
         )

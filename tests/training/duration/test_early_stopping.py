@@ -1,14 +1,17 @@
 """Early stopping and the cool-down of `--epochs auto` follow from the history."""
 
+import itertools
+
 import pytest
 
 from orbitune import Recipe, train
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.evaluation.run_result import EpochMetrics
-from orbitune.training.duration.early_stopping import cool_down, describe_stop, last_epoch
+from orbitune.training.duration import early_stopping
+from orbitune.training.duration.early_stopping import describe_stop
 from orbitune.training.preparation.notes import cheaper_steps
 from orbitune.training.run import open_run
-from orbitune.training.schedule import learning_rate
+from orbitune.training.schedule import learning_rate, settled_epoch, step_image_size, step_merges
 from orbitune.training.trial import trial
 
 AUTO = Recipe(epochs="auto", patience=2, learning_rate=1.0)
@@ -30,6 +33,16 @@ def history(*accuracies):
         )
         for number, accuracy in enumerate(accuracies, 1)
     ]
+
+
+def last_epoch(recipe, epochs):
+    """Return the last epoch of a run of ten steps an epoch."""
+    return early_stopping.last_epoch(recipe, epochs, steps=10 * recipe.max_epochs)
+
+
+def cool_down(recipe, epochs):
+    """Return the cool-down of a run of ten steps an epoch."""
+    return early_stopping.cool_down(recipe, epochs, steps=10 * recipe.max_epochs)
 
 
 @pytest.fixture
@@ -84,8 +97,22 @@ def test_patience_counts_only_epochs_that_train_what_is_validated(cheaper):
     assert last_epoch(recipe, better) == 10
     [line] = [note for note in cheaper_steps(recipe, 100) if "patience" in note]
     assert line == "patience counts from epoch 8: up to epoch 7 steps merge patches or have smaller inputs"
-    [line] = [note for note in cheaper_steps(recipe.replace(epochs=2), 100) if "patience" in note]
-    assert line.startswith("patience has no effect: up to epoch 2")
+    [line] = [note for note in cheaper_steps(recipe.replace(epochs=1), 100) if "patience" in note]
+    assert line.startswith("patience has no effect: up to epoch 1")
+
+
+@pytest.mark.parametrize("merge_tokens", [None, (4,)])
+@pytest.mark.parametrize("sizes", ["56:0.5,112:0.5", "56:0.33,84:0.34,112:0.33", "56:0.34,84:0.33,112:0.33"])
+def test_patience_counts_from_the_epoch_after_the_last_cheaper_step(sizes, merge_tokens):
+    for epochs, each in itertools.product(range(2, 25), (7, 10, 50)):
+        recipe = Recipe(epochs=epochs, image_size=112, sizes=sizes, merge_tokens=merge_tokens)
+        steps = epochs * each
+        cheaper = [
+            step
+            for step in range(steps)
+            if step_merges(recipe, step, steps=steps) or step_image_size(recipe, step, steps=steps) < 112
+        ]
+        assert settled_epoch(recipe, steps) == cheaper[-1] // each + 1
 
 
 def test_patience_counts_from_the_first_epoch_where_all_steps_are_alike():

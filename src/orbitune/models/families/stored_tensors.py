@@ -18,8 +18,9 @@ from orbitune.models.files.finite_weights import check_stored_finite
 def check_stored(folder: Path, family: Family, *, name: str) -> None:
     """Check that weight files are whole and hold the tensors that the config.json beside them implies.
 
-    The numbers of these tensors are to be finite. Which tensors a family has that the fast path does not
-    compute, and what unknown names mean, is left to transformers when it loads them.
+    The numbers of these tensors are to be finite; of a family that the fast path does not compute, those of
+    all its body. Which tensors that has, and what unknown names mean, is left to transformers when it loads
+    them.
 
     Args:
         folder: of the checkpoint.
@@ -31,24 +32,21 @@ def check_stored(folder: Path, family: Family, *, name: str) -> None:
             sizes or not finite.
     """
     stored, config = checkpoint_shapes(folder), check_config(folder)
+    headless = is_headless(stored, family)
+    meant = {tensor: current_names(tensor, family, headless=headless) for tensor in stored}
     try:
         needed = tensor_shapes(config, family, channels=config.num_channels, classes=1)
     except UnknownModelError:
+        check_stored_finite(folder, name=name, needed=lambda tensor: _is_in_body(meant[tensor][0], family))
         return
     needed = {tensor: shape for tensor, shape in needed.items() if not _is_in_head(tensor, family)}
-    headless = is_headless(stored, family)
     found: dict[str, tuple[int, ...]] = {}
-    meant = {tensor: current_names(tensor, family, headless=headless) for tensor in stored}
     for tensor, shape in stored.items():
         names = meant[tensor]
         part = (shape[0] // len(names), *shape[1:]) if shape else shape
         found |= dict.fromkeys(names, part)
     lost = [tensor for tensor, shape in needed.items() if found.get(tensor) != shape]
-    others = [
-        tensor
-        for tensor in found.keys() - needed.keys()
-        if not (_is_in_head(tensor, family) or tensor.endswith(family.unused))
-    ]
+    others = [tensor for tensor in found.keys() - needed.keys() if not _is_optional(tensor, family)]
     if lost and not (others and any(tensor not in found for tensor in lost)):
         raise misfit(name, lost)
     check_stored_finite(folder, name=name, needed=lambda tensor: bool(needed.keys() & meant[tensor]))
@@ -62,6 +60,15 @@ def misfit(name: str, lost: Sequence[str]) -> ModelError:
         f"The weights of {name} do not fit its config.json: {tensors} missing or of another shape. Download "
         "the checkpoint again."
     )
+
+
+def _is_in_body(tensor: str, family: Family) -> bool:
+    """Return whether a tensor is loaded: not that of a head, a text encoder or a decoder."""
+    return tensor.startswith(f"{family.body}.") and not _is_optional(tensor, family)
+
+
+def _is_optional(tensor: str, family: Family) -> bool:
+    return _is_in_head(tensor, family) or tensor.endswith(family.unused)
 
 
 def _is_in_head(tensor: str, family: Family) -> bool:

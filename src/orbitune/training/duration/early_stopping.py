@@ -12,20 +12,21 @@ from orbitune.recipe import Recipe
 from orbitune.training.schedule import settled_epoch
 
 
-def last_epoch(recipe: Recipe, history: Sequence[EpochMetrics]) -> int:
+def last_epoch(recipe: Recipe, history: Sequence[EpochMetrics], *, steps: int) -> int:
     """Return the last epoch of a run, from 1, as far as its history determines it.
 
     Args:
         recipe: resolved.
         history: metrics of the epochs so far.
+        steps: number of steps of the run, the largest one if it may stop early.
     """
     if recipe.epochs == "auto":
-        cooling = cool_down(recipe, history)
+        cooling = cool_down(recipe, history, steps=steps)
         return cooling.stop if cooling else recipe.max_epochs
-    return _plateau(recipe, history) or recipe.max_epochs
+    return _plateau(recipe, history, steps=steps) or recipe.max_epochs
 
 
-def cool_down(recipe: Recipe, history: Sequence[EpochMetrics]) -> range | None:
+def cool_down(recipe: Recipe, history: Sequence[EpochMetrics], *, steps: int) -> range | None:
     """Return the epochs, from 0, in which the learning rate of `auto` falls to zero.
 
     It falls for a quarter as long as it was constant. Such a schedule reaches the accuracy of a cosine whose
@@ -37,7 +38,8 @@ def cool_down(recipe: Recipe, history: Sequence[EpochMetrics]) -> range | None:
     if recipe.epochs != "auto":
         return None
     longest = recipe.max_epochs * 4 // 5
-    constant = _plateau(recipe, history[:longest]) or (longest if len(history) >= longest else None)
+    plateau = _plateau(recipe, history[:longest], steps=steps)
+    constant = plateau or (longest if len(history) >= longest else None)
     return range(constant, constant - (-constant // 4)) if constant else None
 
 
@@ -51,7 +53,7 @@ def describe_stop(recipe: Recipe, history: Sequence[EpochMetrics]) -> str | None
     )
 
 
-def _plateau(recipe: Recipe, history: Sequence[EpochMetrics]) -> int | None:
+def _plateau(recipe: Recipe, history: Sequence[EpochMetrics], *, steps: int) -> int | None:
     """Return the first epoch, from 1, after `patience` epochs without a better score.
 
     Epochs before a restart are not counted: the learning rate rises anew there. Nor are those whose steps
@@ -59,7 +61,7 @@ def _plateau(recipe: Recipe, history: Sequence[EpochMetrics]) -> int | None:
     """
     if recipe.patience is None:
         return None
-    settled = settled_epoch(recipe)
+    settled = settled_epoch(recipe, steps)
     for count in range(settled + 1, len(history) + 1):
         reached = [settled, *(epoch for epoch in recipe.restarts or () if epoch <= count)]
         if count - max([best_epoch(history[:count], recipe.criterion).epoch, *reached]) >= recipe.patience:

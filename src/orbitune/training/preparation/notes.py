@@ -47,7 +47,7 @@ def cheaper_steps(recipe: Recipe, tiles: int) -> Iterator[str]:
             f"token merging: the first {merged_steps(recipe, steps)} of {steps} steps merge half of the "
             f"patches after block {blocks}; the others, validation, test and the saved model keep all"
         )
-    if recipe.patience and (settled := settled_epoch(recipe)):
+    if recipe.patience and (settled := settled_epoch(recipe, steps)):
         counts = f"counts from epoch {settled + 1}" if settled < recipe.max_epochs else "has no effect"
         yield f"patience {counts}: up to epoch {settled} steps merge patches or have smaller inputs"
     if recipe.freeze_layers:
