@@ -88,7 +88,7 @@ def test_indices_into_a_palette_are_no_colours():
 
 @pytest.mark.parametrize("bits", [1, 4, 7])
 def test_values_of_few_bits_are_no_dark_image(bits):
-    with pytest.raises(BadImageError, match=f"has values of {bits} bits: save it with 8 or 16 bits"):
+    with pytest.raises(BadImageError, match=f"has {bits}-bit values: save it with 8 or 16 bits"):
         read_pixels(codestream(bits=bits))
 
 
@@ -102,6 +102,7 @@ def test_values_of_few_bits_are_no_dark_image(bits):
         (codestream(main=b"\xff\x64\0\2"), "its coding is not stated, or too often"),
         (codestream(main=cod() * 10_001), "its coding is not stated, or too often"),
         (in_boxes(codestream())[:12], "it holds 0 codestreams, not one"),
+        (in_boxes(codestream())[:12] + 1000 * struct.pack(">I4s", 8, b"free"), "it has too many boxes"),
         (in_boxes(b"\0" * 200), "it holds no codestream"),
         (in_boxes(codestream())[:12] + struct.pack(">I4s", 7, b"jp2c"), "its boxes are cut short"),
         (

@@ -14,13 +14,13 @@ from orbitune.sources.image_folder import read_file
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-_TIFF = (".tif", ".tiff")
 _JPEG2000 = (".jp2", ".j2k")
+_SUFFIXES = (".tif", ".tiff", *_JPEG2000)
 
 
 def is_raster_name(name: str) -> bool:
     """Return whether a file is a TIFF or JPEG 2000, by its name."""
-    return name.lower().endswith((*_TIFF, *_JPEG2000))
+    return name.lower().endswith(_SUFFIXES)
 
 
 def is_jpeg2000_name(name: str) -> bool:
@@ -38,7 +38,7 @@ def files_by_band(names: Iterable[str]) -> dict[str, str] | None:
         None unless two or more files count, and each is named after a band of its own, such as x_B04.tif.
     """
     rasters = [name for name in names if is_raster_name(name)]
-    files = [name for name in rasters if name.lower().endswith(_TIFF)] or rasters
+    files = [name for name in rasters if not is_jpeg2000_name(name)] or rasters
     found = {band_in_text(PurePosixPath(name).stem): name for name in files}
     if len(files) < 2 or len(found) < len(files) or not found.keys() <= SENTINEL2.keys():
         return None

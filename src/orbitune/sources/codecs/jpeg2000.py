@@ -18,7 +18,7 @@ HAS_PALETTE = "has a palette: save it as RGB"
 
 _CODING = re.compile(rb"\xff([\x52\x53])\0([\x09-\x2d])")  # COD or COC, with its length
 _COD = b"\x52"
-_MOST_CODINGS = 10_000  # more would take seconds to read
+_MOST_BOXES, _MOST_CODINGS = 1000, 10_000  # more would take seconds to read
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def find_fault(data: bytes, *, most_values: int) -> str | None:
             return f"has {count:,} {what}, more than the {most:,} allowed"
     bits = min(found.bits[:3])  # a mask may follow
     if bits < 8:
-        return f"has values of {bits} bits: save it with 8 or 16 bits"
+        return f"has {bits}-bit values: save it with 8 or 16 bits"
     return HAS_PALETTE if found.has_palette else None
 
 
@@ -118,7 +118,9 @@ def read_codestream(data: bytes) -> Codestream:
 
 def _boxes(data: bytes, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield type, start and end of the content of the boxes in a part of a file."""
-    while place < end:
+    for _ in range(_MOST_BOXES):
+        if place == end:
+            return
         length, name = struct.unpack_from(">I4s", data, place)
         start = place + 8
         if length == 1:
@@ -129,6 +131,7 @@ def _boxes(data: bytes, place: int, end: int) -> Iterator[tuple[bytes, int, int]
             raise ValueError("its boxes are cut short")
         yield name, start, stop
         place = stop
+    raise ValueError("it has too many boxes")
 
 
 def _read_headers(data: bytes, start: int, *, has_palette: bool) -> Codestream:
