@@ -277,7 +277,7 @@ def _hash_file(path: Path, name: str) -> str:
 
 
 _COLUMNS = ("label_column", "image_column")
-_IMAGES = ("*.[jJ][pP]*[gG]", "*.[pP][nN][gG]", "*.[tT][iI][fF]*", "*.webp", "*.bmp", "*.gif")
+_IMAGES = ("*.[jJ][pP2]*", "*.[pP][nN][gG]", "*.[tT][iI][fF]*", "*.webp", "*.bmp", "*.gif")
 _TABLES = tuple(f"*{name}" for name in METADATA)
 
 SOURCE_FORMATS = (
