@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pages import DOCS, PAGES, ROOT, STUDY, page_name, read_page
 from samples import backbone_folder, tile_folder
@@ -126,6 +127,13 @@ def test_a_page_with_an_accuracy_names_split_size_precision_and_code(page):
     assert re.search(r"(split|lists) that the data come with|drawn with seed|with seed 42", text)
     assert re.search(r"\d+ pixels", text) and re.search(r"\b(bf16|fp32)\b", text)
     assert re.search(r"Orbitune \d|code (before|of)|benchmark\]\(", text)
+
+
+def test_the_records_of_the_committed_study_are_committed_and_give_its_accuracies():
+    for run in json.loads((STUDY / "results.json").read_text())["runs"]:
+        with np.load(STUDY / "runs" / run["name"] / "predictions.npz") as stored:
+            right = stored["test_logits"].argmax(1) == stored["test_labels"]
+        assert right.mean() == pytest.approx(run["result"]["test"]["accuracy"])
 
 
 @pytest.mark.parametrize("file", sorted((DOCS / "results").glob("bench-*.json")), ids=lambda file: file.stem)
