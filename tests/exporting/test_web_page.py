@@ -58,13 +58,14 @@ def test_what_is_no_usable_picture_gets_a_sentence(folder, pictures, tmp_path):
     Image.new("RGB", (3, 3)).save(tmp_path / "small.png")
     Image.new("RGBA", (64, 64), (1, 2, 3, 0)).save(tmp_path / "clear.png")
     Image.fromarray(np.zeros((64, 64), np.uint16)).save(tmp_path / "deep.png")
+    Image.open(pictures[0]).save(tmp_path / "tile.tif")
     bomb = bytearray(pictures[0].read_bytes())
     bomb[16:24] = (60_000).to_bytes(4, "big") * 2  # the size in the header
     (tmp_path / "bomb.png").write_bytes(bomb)
     with open_browser(1280, 800) as page, served(folder) as (address, _):
         visit(page, address)
         rows = classify(page, sorted(tmp_path.iterdir()))
-        page.click("#entries li:last-child button")
+        page.click("#entries li:nth-last-child(2) button")
         shown = page.inner_text("#verdict")
         reasons = page.locator("#entries .reason").all_inner_texts()
     assert {name: row["error"] for name, row in rows.items()} == {
@@ -75,6 +76,8 @@ def test_what_is_no_usable_picture_gets_a_sentence(folder, pictures, tmp_path):
         "huge.png": "is larger than 200 MB: cut it into tiles first",
         "notes.txt": "is no picture of a known kind (JPEG, PNG, WEBP, BMP, GIF)",
         "small.png": rows["small.png"]["error"],
+        "tile.tif": "is a TIFF: this page opens no TIFF tiles, so save it as PNG. "
+        "A georeferenced scene becomes a map where it is opened alone",
     }
     assert rows["small.png"]["error"].startswith("is 3x3 pixels, too small beside tiles of")
     assert reasons == [f"It {row['error']}." for row in rows.values()]

@@ -148,6 +148,7 @@ def test_a_scene_that_cannot_be_mapped_gets_a_sentence(folder, pixels, tmp_path)
     bare = np.full((64, 64, 3), 2500, np.uint16) + np.arange(64, dtype=np.uint16)[:, None] * 30
     files = {
         "text.tif": None,
+        "tile.tif": pixels,
         "cut.tif": None,
         "small.tif": pixels[:10, :10],
         "two.tif": pixels[..., :2],
@@ -161,7 +162,8 @@ def test_a_scene_that_cannot_be_mapped_gets_a_sentence(folder, pixels, tmp_path)
         "sheared.tif": pixels,
     }
     profiles = {
-        "degrees.tif": {"crs": "EPSG:4326"},
+        "tile.tif": {"crs": None, "transform": Affine.identity(), "compress": "jpeg"},
+        "degrees.tif": {"crs": "EPSG:4326", "transform": from_origin(-58.4, -34.6, 1e-4, 1e-4)},
         "mercator.tif": {"crs": "EPSG:3857"},
         "coarse.tif": {"metres": 30.0},
         "sphere.tif": {"crs": "EPSG:4087"},  # plate carrée, in metres
@@ -189,6 +191,12 @@ def test_a_scene_that_cannot_be_mapped_gets_a_sentence(folder, pixels, tmp_path)
     assert "damaged" in said["cut.tif"]
     assert said["small.tif"] == "small.tif is 10x10 pixels, smaller than one tile of 16."
     assert said["two.tif"] == "two.tif has fewer than three bands: red, green and blue are needed."
+    assert said["tile.tif"] == (
+        "tile.tif states no place on Earth: this page opens no TIFF tiles, so save it as PNG. "
+        "To map it as a scene it has to be georeferenced."
+    )
+    assert "-t_srs EPSG:32721 -tr 10 10 IN.tif OUT.tif, in the UTM zone" in said["degrees.tif"]
+    assert "-t_srs EPSG:32631 -tr 10 10 IN.tif OUT.tif, in the UTM zone" in said["mercator.tif"]
     for name in ("degrees.tif", "mercator.tif", "sphere.tif"):
         assert said[name].startswith(f"{name} has pixels that are not measured in metres on the ground: ")
     assert said["coarse.tif"].startswith("Its pixels have 30 m, and those of the training tiles 10 m: ")
@@ -227,6 +235,26 @@ def test_a_refused_scene_shows_nothing_of_the_last_one(folder, pixels, tmp_path)
             assert "good.tif" not in shown and "8 bits, as they are" not in shown
             assert page.is_hidden("#overview") and page.is_hidden("#scene-result")
             assert page.inner_text("#scene-facts").startswith("96 x 80") == (refused == bare)  # its own
+
+
+def test_a_scene_takes_the_place_of_an_answer_and_is_put_away_by_clear(folder, pixels, tiles, tmp_path):
+    scene = write_scene(tmp_path / "scene.tif", pixels)
+    tile = next(iter(sorted(tiles.rglob("*.png"))))
+    (tmp_path / "text.tif").write_text("not a picture")
+    with open_browser(390, 844) as page, served(folder) as (address, _):
+        visit(page, address)
+        page.set_input_files("#files", tile)
+        page.wait_for_selector("#verdict[data-state=done]")
+        open_scene(page, scene)
+        assert tile.name not in page.inner_text("#verdict") and page.is_hidden("#picture")
+        assert abs(page.locator("#scene").bounding_box()["y"]) < 5  # on top of the screen
+        page.click("#clear")
+        assert page.is_hidden("#scene")
+        page.set_input_files("#files", tmp_path / "text.tif")
+        page.wait_for_selector("#scene-problem:not([hidden])")
+        page.set_input_files("#files", [tile, tmp_path / "text.tif"])
+        page.wait_for_selector("#batch[hidden]", state="attached")
+        assert page.is_hidden("#scene")
 
 
 def test_a_wide_scene_of_many_bands_is_read_in_parts(folder, bundle, pixels, tmp_path):

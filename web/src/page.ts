@@ -32,7 +32,7 @@ export class Page {
 
   constructor(private readonly description: ModelDescription) {
     this.learner = description.learning && new Learner(description, () => this.judgeAll());
-    this.panel = description.learning && new TeachPanel(description.classes, {
+    this.panel = description.learning && new TeachPanel(description.classes, description.not_sure !== null, {
       add: (files, label) => this.add(files.map((file) => ({ name: file.name, file })), label),
       learn: () => void this.teach(),
       save: () => this.saveHead(),
@@ -65,6 +65,7 @@ export class Page {
     problem.hidden = files.length > 0;
     if (!files.length) return;
     if (this.scene && truth === undefined && files.length === 1 && isTiff(files[0]!)) {
+      this.select(null); // an earlier answer would stand above the scene
       void this.scene.open(files[0]!.name, files[0]!.file);
       return;
     }
@@ -72,6 +73,7 @@ export class Page {
       return { id: this.added++, name, file, url: URL.createObjectURL(file), state: "waiting", truth };
     });
     this.entries.push(...added);
+    this.scene?.dismiss();
     this.list.add(added);
     this.select(added[0]!);
     void this.work();
@@ -224,6 +226,7 @@ export class Page {
     for (const entry of this.entries) URL.revokeObjectURL(entry.url);
     this.entries = [];
     this.list.clear();
+    this.scene?.close();
     this.select(null);
   }
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import type { LearningData } from "../src/learn/data";
 import { Learned } from "../src/learn/learned";
-import { countLabels, gather, hasTooFew, labelOf, type Lesson, readName } from "../src/learn/lessons";
+import { countLabels, describeLessons, gather, hasTooFew, labelOf, type Lesson, readName } from "../src/learn/lessons";
 import { type KeptHead } from "../src/learn/head_file";
 import { judgeFit } from "../src/learn/outcome";
 import { pack } from "../src/learn/packing";
@@ -39,6 +39,21 @@ describe("what was learned", () => {
 
   it("is judged by pictures that were left out", () => {
     expect(learned.heldOut).toEqual({ pictures: 10, right_before: 0, right_after: 10 });
+  });
+
+  it("is compared with what there was before the last lesson, after it was kept too, and the saved file with the model", () => {
+    const later = [...lessons, { features: [0.2, 0.3, 1], label: "C" }];
+    const again = new Learned(data, teach(data, later, lessons));
+    const counts = { pictures: 11, right_before: 11, right_after: 11 };
+    expect(again.heldOut).toEqual(counts);
+    expect(judgeFit(again.heldOut, again.remembered).text).toContain("All were right already.");
+    expect(Learned.fromKept(again.toKept(model), data, model).heldOut).toEqual(counts);
+    expect(again.toFile(model).held_out).toEqual({ ...counts, right_before: 0 });
+  });
+
+  it("has learned what was taught as another class before", () => {
+    const corrected = lessons.map(({ features }) => ({ features, label: "D" }));
+    expect(new Learned(data, teach(data, corrected, lessons)).heldOut).toEqual({ pictures: 10, right_before: 0, right_after: 10 });
   });
 
   it("takes pictures like the taught ones as known, and others as before", () => {
@@ -115,6 +130,14 @@ describe("a class", () => {
     expect(hasTooFew(of("C", "C", "C", "C", "C"), start.classes)).toBe(false);
   });
 
+  it("that the model knows keeps its pictures not sure with fewer than five", () => {
+    const counts = new Map([["A", 4], ["B", 5]]);
+    expect(describeLessons(counts, start.classes, true)).toBe(
+      "A: 4 pictures, B: 5 pictures. Pictures like those of A that are not sure stay so: only 5 pictures of a class or more change that.",
+    );
+    expect(describeLessons(counts, start.classes, false)).toBe("A: 4 pictures, B: 5 pictures.");
+  });
+
   it.each([
     [" Quarry ", "Quarry", ""],
     ["  ", "", "Name the class of the pictures first."],
@@ -141,6 +164,6 @@ describe("what is said of a fit", () => {
     const outcome = judgeFit(heldOut, remembered);
     expect(outcome.state).toBe(state);
     expect(outcome.text).toContain(start);
-    expect(outcome.text).toContain(`${heldOut.right_after} got the right class, and ${heldOut.right_before} before`);
+    expect(outcome.text).toContain(`${heldOut.right_after} got the right class, and ${heldOut.right_before} before this lesson`);
   });
 });

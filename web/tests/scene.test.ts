@@ -10,6 +10,7 @@ import { percentiles } from "../src/scene/percentiles";
 import { validity } from "../src/scene/raster";
 import { chooseScaling, matchAtmosphere, toBytes } from "../src/scene/scaling";
 import { type BandTags, chooseBands, GdalTags, namesOf } from "../src/scene/tags";
+import { projecting } from "../src/scene/utm";
 
 const settings = {
   white: 0.275,
@@ -146,11 +147,42 @@ describe("the sides of a pixel", () => {
   const turned = (degrees: number, side: number): [number, number] => [side * Math.cos((degrees * Math.PI) / 180), side * Math.sin((degrees * Math.PI) / 180)];
 
   it("are measured where the scene is turned", () => {
-    measured(turned(30, 10), turned(-60, 20)).forEach((each, place) => expect(each).toBeCloseTo([10, 20][place]!));
+    measured(turned(30, 10), turned(-60, 20), 10).forEach((each, place) => expect(each).toBeCloseTo([10, 20][place]!));
   });
 
   it("are refused where they are sheared", () => {
-    expect(() => measured(turned(0, 10), turned(-60, 10))).toThrow("has sheared pixels, with 60 degrees between their sides");
+    expect(() => measured(turned(0, 10), turned(-60, 10), 10)).toThrow(
+      "has sheared pixels, with 60 degrees between their sides: resample it first, such as with gdalwarp -tr 10 10 IN.tif OUT.tif",
+    );
+  });
+});
+
+describe("the command that projects a scene", () => {
+  const geographic = { GTModelTypeGeoKey: 2 };
+  const projected = (code: number) => ({ GTModelTypeGeoKey: 1, ProjectedCSTypeGeoKey: code });
+
+  it.each([
+    [geographic, [7, 47], 32632],
+    [geographic, [-58.4, -34.6], 32721],
+    [geographic, [355, 10], 32630], // of 0 to 360 degrees
+    [geographic, [180, 10], 32601],
+    [geographic, [20, 86], 32661],
+    [projected(3857), [-6_501_058, -4_111_496], 32721],
+    [projected(3395), [779_236, 5_910_000], 32632],
+    [projected(4087), [779_236, 5_231_967], 32632],
+  ] as const)("names the UTM zone of %j at %j", (keys, centre, code) => {
+    expect(projecting(keys, [...centre], 10)).toBe(
+      `project it first, such as with gdalwarp -t_srs EPSG:${code} -tr 10 10 IN.tif OUT.tif, in the UTM zone of its centre`,
+    );
+  });
+
+  it.each([
+    [geographic, null],
+    [geographic, [5000, 47]],
+    [{ ...geographic, GeogAngularUnitsGeoKey: 9105 }, [7, 47]], // grads
+    [projected(6933), [0, 0]],
+  ] as const)("says how to find the zone of %j at %j", (keys, centre) => {
+    expect(projecting(keys, centre && [...centre], 20)).toMatch(/-t_srs EPSG:326ZZ -tr 20 20 IN.tif OUT.tif, where ZZ is its UTM zone: /);
   });
 });
 

@@ -13,6 +13,7 @@ import type { Lesson } from "./lessons";
 export function teachInBackground(
   data: LearningData,
   lessons: Lesson[],
+  earlier: Lesson[],
   progress: (fraction: number) => void,
 ): Promise<Taught> {
   const worker = new Worker(new URL("./fit_worker.ts", import.meta.url), { type: "module", name: "fit" });
@@ -22,7 +23,7 @@ export function teachInBackground(
       if ("taught" in report) resolve(report.taught);
       else progress(report.fraction);
     };
-    worker.postMessage({ data, lessons } satisfies Task);
+    worker.postMessage({ data, lessons, earlier } satisfies Task);
   });
   return done.finally(() => worker.terminate());
 }

@@ -8,11 +8,13 @@ import { teach } from "./teaching";
 export interface Task {
   data: LearningData;
   lessons: Lesson[];
+  /** Those of the head that there was. */
+  earlier: Lesson[];
 }
 
 export type Report = { fraction: number } | { taught: Taught };
 
-self.onmessage = ({ data: { data, lessons } }: MessageEvent<Task>) => {
+self.onmessage = ({ data: { data, lessons, earlier } }: MessageEvent<Task>) => {
   const report = (message: Report) => self.postMessage(message);
-  report({ taught: teach(data, lessons, (fraction) => report({ fraction })) });
+  report({ taught: teach(data, lessons, earlier, (fraction) => report({ fraction })) });
 };

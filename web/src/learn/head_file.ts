@@ -18,7 +18,10 @@ export interface Taught {
   /** Of the features, of length 1, of each class with enough pictures, in the order of the classes. */
   means: Float64Array[];
   pictures: Record<string, number>;
+  /** Before is the model as it was exported. */
   heldOut: HeldOut;
+  /** Number of the held-out pictures that got the right class before the last lesson. */
+  beforeLesson: number;
   lessons: Lesson[];
 }
 
@@ -44,6 +47,8 @@ export interface HeadFile {
 /** The file that the page keeps, with features and class of each taught picture, so that it can learn further ones. */
 export interface KeptHead extends HeadFile {
   lessons: [string, string][];
+  /** See `Taught.beforeLesson`; a head of an earlier page lacks it. */
+  right_before_lesson?: number;
 }
 
 /** Return what the page saves. @param start the head that was taught. */
@@ -67,7 +72,7 @@ export function toFile({ head, means, pictures, heldOut }: Taught, start: Head, 
 /** Return what the page keeps. */
 export function toKept(taught: Taught, start: Head, model: ModelDescription): KeptHead {
   const lessons = taught.lessons.map(({ features, label }): [string, string] => [pack(features), label]);
-  return { ...toFile(taught, start, model), lessons };
+  return { ...toFile(taught, start, model), lessons, right_before_lesson: taught.beforeLesson };
 }
 
 /** Return the classes of which there are enough pictures for a mean of their features, in the order of the classes. */
@@ -90,19 +95,21 @@ export function openKept(file: unknown, start: Head, model: ModelDescription): T
 
 function read(file: KeptHead, start: Head, model: ModelDescription): Taught {
   const { classes, width, pictures, held_out: heldOut } = file;
+  const beforeLesson = file.right_before_lesson ?? heldOut.right_before;
   demand(file.kind === "orbitune head" && file.format === 1 && file.start_bias === pack(start.bias));
   demand(Object.keys(model.hashes).every((name) => file.hashes[name] === model.hashes[name]));
   demand(width === start.width && start.classes.every((name, place) => classes[place] === name));
   demand(new Set(classes).size === classes.length && classes.every((name) => typeof name === "string"));
   const names = withMean(classes, pictures);
   const means = unpack(file.means, names.length * width);
-  const counts = [...Object.values(pictures), heldOut.pictures, heldOut.right_before, heldOut.right_after];
+  const counts = [...Object.values(pictures), heldOut.pictures, heldOut.right_before, heldOut.right_after, beforeLesson];
   demand(counts.every(Number.isInteger) && file.lessons.every(([, label]) => classes.includes(label)));
   return {
     head: { classes, width, weight: unpack(file.weight, classes.length * width), bias: unpack(file.bias, classes.length) },
     means: names.map((_, row) => means.slice(row * width, (row + 1) * width)),
     pictures,
     heldOut,
+    beforeLesson,
     lessons: file.lessons.map(([features, label]) => ({ features: unpack(features, width), label })),
   };
 }

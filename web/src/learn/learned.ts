@@ -27,8 +27,9 @@ export class Learned {
     return this.taught.pictures;
   }
 
+  /** Counts of the taught pictures, each left out of what it was learned from; before is before the last lesson. */
   get heldOut(): HeldOut {
-    return this.taught.heldOut;
+    return { ...this.taught.heldOut, right_before: this.taught.beforeLesson };
   }
 
   get lessons(): Lesson[] {

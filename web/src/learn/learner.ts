@@ -58,7 +58,7 @@ export class Learner {
       if (!lessons.length || hasTooFew(countLabels(lessons), this.model.classes)) {
         throw new Error("Too few pictures are left: another window made it forget some.");
       }
-      this.learned = new Learned(data, await teachInBackground(data, lessons, progress));
+      this.learned = new Learned(data, await teachInBackground(data, lessons, this.learned?.lessons ?? [], progress));
       this.isUnkept = !keepHead(this.model, this.learned.toKept(this.model));
     });
   }

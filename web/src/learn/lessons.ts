@@ -1,6 +1,7 @@
 /** Lessons: pictures whose class the user has stated. */
 
 import type { Entry } from "../session";
+import { counted } from "../view/elements";
 import { pack } from "./packing";
 
 export interface Lesson {
@@ -44,6 +45,24 @@ export function countLabels(lessons: Lesson[]): Map<string, number> {
 /** Return whether a class that the model does not know has too few pictures. */
 export function hasTooFew(counts: Map<string, number>, known: string[]): boolean {
   return [...counts].some(([name, count]) => !known.includes(name) && count < FEWEST_OF_A_CLASS);
+}
+
+/**
+ * Return what is said of the lessons.
+ *
+ * @param known classes of the model.
+ * @param canBeUnsure whether the model has an OOD detector.
+ */
+export function describeLessons(counts: Map<string, number>, known: string[], canBeUnsure: boolean): string {
+  const listed = [...counts].map(([name, count]) => `${name}: ${counted(count, "picture")}`).join(", ");
+  const parts = [listed && `${listed}.`];
+  if (hasTooFew(counts, known)) parts.push(`A new class needs ${FEWEST_OF_A_CLASS} pictures, and a dozen teach more.`);
+  const few = [...counts].flatMap(([name, count]) => (known.includes(name) && count < FEWEST_OF_A_CLASS ? [name] : []));
+  if (canBeUnsure && few.length) {
+    const names = new Intl.ListFormat("en").format(few);
+    parts.push(`Pictures like those of ${names} that are not sure stay so: only ${FEWEST_OF_A_CLASS} pictures of a class or more change that.`);
+  }
+  return parts.filter(Boolean).join(" ");
 }
 
 /**

@@ -17,18 +17,18 @@ const FORGOTTEN = 0.02;
 /**
  * Judge a fit.
  *
- * @param heldOut counts of the taught pictures, each left out of what it was learned from.
+ * @param heldOut counts of the taught pictures, each left out of what it was learned from, before the last lesson and after it.
  * @param remembered counts of training tiles, none of which was left out.
  */
 export function judgeFit(heldOut: HeldOut, remembered: HeldOut): Outcome {
   const { pictures, right_after: after, right_before: before } = heldOut;
   const counts =
     `Of ${counted(pictures, "picture")}, each left out of what it was learned from, ` +
-    `${after} got the right class, and ${before} before.`;
+    `${after} got the right class, and ${before} before this lesson.`;
   const lost = remembered.right_before - remembered.right_after;
   if (lost > FORGOTTEN * remembered.pictures) {
     const tiles = counted(remembered.pictures, "training tile");
-    return { state: "bad", text: `It forgets: ${lost} of ${tiles} got the right class before, and no longer do. ${counts}` };
+    return { state: "bad", text: `It forgets: ${lost} of ${tiles} got the right class before it was taught anything, and no longer do. ${counts}` };
   }
   if (pictures < FEWEST_TO_JUDGE) {
     return { state: "open", text: `Learned, but ${counted(pictures, "picture")} cannot tell whether it helped. ${counts}` };

@@ -1,8 +1,8 @@
 /** The part of the page in which a model is taught. */
 
-import { byId, counted, make } from "../view/elements";
+import { byId, make } from "../view/elements";
 import type { Learner } from "./learner";
-import { countLabels, FEWEST_OF_A_CLASS, hasTooFew, type Lesson, readName } from "./lessons";
+import { countLabels, describeLessons, hasTooFew, type Lesson, readName } from "./lessons";
 import { judgeFit, type Outcome } from "./outcome";
 
 export interface Actions {
@@ -22,6 +22,7 @@ export class TeachPanel {
 
   constructor(
     private readonly known: string[],
+    private readonly canBeUnsure: boolean,
     actions: Actions,
   ) {
     byId("teach").hidden = false;
@@ -73,10 +74,7 @@ export class TeachPanel {
     byId("class-names").replaceChildren(...names.map((name) => make("option", { value: name })));
     const counts = countLabels(lessons);
     const few = hasTooFew(counts, this.known);
-    const listed = [...counts].map(([name, count]) => `${name}: ${counted(count, "picture")}`).join(", ");
-    const parts = [listed && `${listed}.`];
-    if (few) parts.push(`A new class needs ${FEWEST_OF_A_CLASS} pictures, and a dozen teach more.`);
-    byId("lessons").textContent = parts.filter(Boolean).join(" ");
+    byId("lessons").textContent = describeLessons(counts, this.known, this.canBeUnsure);
     if (this.busy) return;
     byId<HTMLButtonElement>("learn").disabled = !counts.size || few || waiting;
     for (const id of ["save-head", "forget"]) {

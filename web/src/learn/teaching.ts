@@ -1,54 +1,61 @@
 /** Teaching: the fit of a head to lessons, and the count of what it gets right. */
 
 import type { LearningData } from "./data";
-import { extend, fitHead, type Head, isRight, type Sample } from "./fit";
-import { type HeldOut, type Taught, withMean } from "./head_file";
+import { extend, fitHead, type Head, isRight } from "./fit";
+import { type Taught, withMean } from "./head_file";
 import { unit } from "./learned";
-import type { Lesson } from "./lessons";
+import { countLabels, type Lesson } from "./lessons";
+import { pack } from "./packing";
 
 const FOLDS = 5;
 
 /**
  * Fit a head to lessons, and to the training tiles that the page remembers.
  *
+ * @param earlier lessons of the head that there was, to tell what these add.
  * @param progress called with the fraction of the fits that are done.
  */
-export function teach(data: LearningData, lessons: Lesson[], progress: (fraction: number) => void = () => {}): Taught {
-  const known = data.start.classes;
-  const added = [...new Set(lessons.map((lesson) => lesson.label))].filter((label) => !known.includes(label)).sort();
-  const start = extend(data.start, [...known, ...added]);
-  const samples = lessons.map(({ features, label }) => ({ features, label: start.classes.indexOf(label) }));
-  const counts = start.classes.map((_, index) => samples.filter((sample) => sample.label === index).length);
-  const pictures = Object.fromEntries(start.classes.map((name, index) => [name, counts[index]!]).filter(([, count]) => count));
-  const means = withMean(start.classes, pictures).map((name) => meanOf(lessons.filter((lesson) => lesson.label === name)));
+export function teach(data: LearningData, lessons: Lesson[], earlier: Lesson[] = [], progress: (fraction: number) => void = () => {}): Taught {
   let fits = 0;
-  const fitted = () => progress(++fits / (1 + Math.min(FOLDS, samples.length)));
-  const head = fitHead(start, [...data.memory, ...samples]);
+  const folds = Math.min(FOLDS, lessons.length);
+  const fitted = () => progress(++fits / (1 + folds * (earlier.length ? 2 : 1)));
+  const head = fit(data, lessons, lessons);
   fitted();
-  return { head, means, pictures, heldOut: validate(start, data.memory, samples, fitted), lessons };
+  const { classes } = head;
+  const counts = countLabels(lessons);
+  const pictures = Object.fromEntries(classes.filter((name) => counts.has(name)).map((name) => [name, counts.get(name)!]));
+  const means = withMean(classes, pictures).map((name) => meanOf(lessons.filter((lesson) => lesson.label === name)));
+  const after = countRight(data, lessons, lessons, fitted);
+  const model = lessons.filter((lesson) => isTaughtRight(data.start, lesson)).length;
+  const before = earlier.length ? countRight(data, earlier, lessons, fitted) : model;
+  const heldOut = { pictures: lessons.length, right_before: model, right_after: after };
+  return { head, means, pictures, heldOut, beforeLesson: before, lessons };
 }
 
-/** Count the pictures that a head labels rightly which was fitted without them, and that of the model. */
-function validate(start: Head, memory: Sample[], samples: Sample[], fitted: () => void): HeldOut {
-  // A class that the model does not know has no logit of its own before.
-  const before = { ...start, bias: start.bias.map((bias, row) => (isNew(start, row) ? -Infinity : bias)) };
-  const folds = Math.min(FOLDS, samples.length);
-  let after = 0;
+/** Fit a head to some of the lessons, with a class for each label of all. */
+function fit({ start, memory }: LearningData, lessons: Lesson[], all: Lesson[]): Head {
+  const added = [...new Set(all.map((lesson) => lesson.label))].filter((label) => !start.classes.includes(label)).sort();
+  const classes = [...start.classes, ...added];
+  const samples = lessons.map(({ features, label }) => ({ features, label: classes.indexOf(label) }));
+  return fitHead(extend(start, classes), [...memory, ...samples]);
+}
+
+/** Count the pictures that heads label rightly which were fitted to lessons without them. */
+function countRight(data: LearningData, lessons: Lesson[], pictures: Lesson[], fitted: () => void): number {
+  const folds = Math.min(FOLDS, pictures.length);
+  let right = 0;
   for (let fold = 0; fold < folds; fold++) {
-    const held = samples.filter((_, place) => place % folds === fold);
-    const head = fitHead(start, [...memory, ...samples.filter((_, place) => place % folds !== fold)]);
+    const held = pictures.filter((_, place) => place % folds === fold);
+    const left = new Set(held.map((lesson) => pack(lesson.features)));
+    const head = fit(data, lessons.filter((lesson) => !left.has(pack(lesson.features))), lessons);
     fitted();
-    after += held.filter((sample) => isRight(head, sample)).length;
+    right += held.filter((lesson) => isTaughtRight(head, lesson)).length;
   }
-  return {
-    pictures: samples.length,
-    right_before: samples.filter((sample) => isRight(before, sample)).length,
-    right_after: after,
-  };
+  return right;
 }
 
-function isNew(head: Head, row: number): boolean {
-  return head.weight.subarray(row * head.width, (row + 1) * head.width).every((each) => each === 0);
+function isTaughtRight(head: Head, { features, label }: Lesson): boolean {
+  return isRight(head, { features, label: head.classes.indexOf(label) }); // one of a class that it lacks is wrong
 }
 
 function meanOf(lessons: Lesson[]): Float64Array {

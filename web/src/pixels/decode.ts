@@ -1,6 +1,6 @@
 /** Pictures to tiles, as `orbitune predict` reads them. */
 
-import { Refusal } from "../refusal";
+import { NO_TIFF_TILES, Refusal } from "../refusal";
 import { HEADER_BYTES, readHeader } from "./header";
 import { Resizer } from "./resize";
 
@@ -26,7 +26,7 @@ const STRIP_PIXELS = 1 << 20;
 export async function readTile(file: Blob, size: TileSize): Promise<Uint8Array<ArrayBuffer>> {
   if (file.size > MOST_BYTES) throw new Refusal(`is larger than ${MOST_BYTES / 1e6} MB: cut it into tiles first`);
   const header = readHeader(new Uint8Array(await file.slice(0, HEADER_BYTES).arrayBuffer()));
-  if (header.kind === "TIFF") throw new Refusal("is a TIFF, which browsers do not open: save it as PNG, or open it alone to map it as a scene");
+  if (header.kind === "TIFF") throw new Refusal(`is a TIFF: ${NO_TIFF_TILES}. A georeferenced scene becomes a map where it is opened alone`);
   checkPixels(header.width, header.height);
   const picture = await open(without(file, header.exif));
   try {

@@ -58,7 +58,7 @@ export class ScenePanel {
     const turn = ++this.turn;
     byId("scene").hidden = false;
     byId("scene-title").textContent = name;
-    byId("scene").scrollIntoView({ block: "nearest" });
+    byId("scene").scrollIntoView();
     this.tell("Reading ...");
     await this.trying(turn, async () => {
       const info = await (await this.model).ask("openScene", { file, settings: this.settings });
@@ -67,6 +67,12 @@ export class ScenePanel {
       this.fill(info);
       await this.prepare();
     });
+    if (byId("scene-title").textContent === name) byId("scene").scrollIntoView(); // now there is enough of it to be the whole screen
+  }
+
+  /** Put a refused scene away. */
+  dismiss(): void {
+    if (!this.info && !byId("scene-problem").hidden) this.close();
   }
 
   /** Paint the map again, with a model that has learned or forgotten. */
@@ -77,7 +83,8 @@ export class ScenePanel {
     this.showLegend(labels);
   }
 
-  private close(): void {
+  /** Put the scene away. */
+  close(): void {
     this.stop();
     this.turn++;
     [this.info, this.prepared, this.map] = [null, null, null];
@@ -155,7 +162,7 @@ export class ScenePanel {
       same
         ? null
         : `Its pixels have ${Number(info.metres.toPrecision(3))} m, and those of the training tiles ${wanted} m: resample it first, such as ` +
-            `with gdalwarp -tr ${wanted} ${wanted}, map it with orbitune map, or state another size below.`,
+            `with gdalwarp -tr ${wanted} ${wanted} IN.tif OUT.tif, map it with orbitune map, or state another size below.`,
     );
   }
 

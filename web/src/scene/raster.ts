@@ -39,14 +39,15 @@ export class Raster {
     private readonly alpha: number | null,
   ) {}
 
-  /** Open a file. @throws Refusal if it cannot be read, or not as Python reads it. */
-  static async open(file: Blob): Promise<Raster> {
+  /** Open a file. @param wanted metres of a pixel of the tiles. @throws Refusal if it cannot be read, or not as Python reads it. */
+  static async open(file: Blob, wanted: number): Promise<Raster> {
     const tiff = await fromBlob(file).catch(() => {
       throw new Refusal("is damaged, or no GeoTIFF");
     });
     const images: GeoTIFFImage[] = [];
     for (let place = 0; place < (await tiff.getImageCount()); place++) images.push(await tiff.getImage(place));
     const [image, ...others] = images as [GeoTIFFImage, ...GeoTIFFImage[]];
+    const metres = groundSize(image, wanted); // first: a tile that is no scene needs no other advice
     const kinds = others.map((each) => Number(each.fileDirectory.getValue("NewSubfileType") ?? 0));
     if (kinds.some((kind) => kind & MASK)) throw new Refusal(`has a mask of its own, which this page does not read: ${ELSEWHERE}`);
     const overviews = others.filter((each, place) => kinds[place]! & REDUCED && isLike(each, image));
@@ -63,7 +64,7 @@ export class Raster {
       bands: bands.map(({ description, atWavelength, colour }) => description || atWavelength || colour),
       names: namesOf(bands),
       ...chooseBands(bands),
-      metres: groundSize(image),
+      metres,
       dtype: dtypeOf(image),
     };
     return new Raster(image, overviews, tags, info, alpha < 0 ? null : count - extra.length + alpha);
@@ -178,12 +179,12 @@ export function validity(bands: Window["bands"], nodata: number | null, alpha?: 
 async function check(image: GeoTIFFImage): Promise<void> {
   const compression = Number((await image.fileDirectory.loadValue("Compression")) ?? 1);
   if (!COMPRESSIONS.has(compression)) {
-    throw new Refusal(`has a compression (${compression}) that this page does not read: write it with gdal_translate -co COMPRESS=DEFLATE, or ${ELSEWHERE}`);
+    throw new Refusal(`has a compression (${compression}) that this page does not read: write it with gdal_translate -co COMPRESS=DEFLATE IN.tif OUT.tif, or ${ELSEWHERE}`);
   }
   const predictor = Number((await image.fileDirectory.loadValue("Predictor")) ?? 1);
   if (predictor !== 1 && !image.littleEndian && image.getBitsPerSample() > 8) {
     // geotiff.js adds up the differences in the byte order of the browser, and returns wrong numbers.
-    throw new Refusal(`has differences in big-endian order, which this page does not read: write it with gdal_translate, or ${ELSEWHERE}`);
+    throw new Refusal(`has differences in big-endian order, which this page does not read: write it with gdal_translate IN.tif OUT.tif, or ${ELSEWHERE}`);
   }
   if (image.getSamplesPerPixel() < 3) throw new Refusal("has fewer than three bands: red, green and blue are needed");
   if (!dtypeOf(image)) throw new Refusal(`has values of a kind that this page does not read: ${ELSEWHERE}`);
@@ -191,7 +192,7 @@ async function check(image: GeoTIFFImage): Promise<void> {
   if (!(bytes > 0)) throw new Refusal("is damaged: its blocks have no size");
   if (bytes > MOST_BLOCK_BYTES) {
     const [found, most] = [bytes, MOST_BLOCK_BYTES].map((each) => `${(each / 1e6).toFixed(0)} MB`);
-    throw new Refusal(`is stored in blocks of ${found}, of which a page holds ${most}: write it with gdal_translate -co TILED=YES first`);
+    throw new Refusal(`is stored in blocks of ${found}, of which a page holds ${most}: write it with gdal_translate -co TILED=YES IN.tif OUT.tif first`);
   }
 }
 

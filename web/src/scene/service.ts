@@ -28,7 +28,7 @@ export class SceneService {
   ) {}
 
   static async open(file: Blob, settings: SceneSettings, tile: number): Promise<SceneService> {
-    const raster = await Raster.open(file);
+    const raster = await Raster.open(file, settings.resolution);
     const { width, height } = raster.info;
     if (Math.min(width, height) < tile) throw new Refusal(`is ${width}x${height} pixels, smaller than one tile of ${tile}`);
     return new SceneService(raster, settings, tile);
