@@ -163,7 +163,7 @@ def workplace(runs, bundle, label_set_bundle, tmp_path, monkeypatch):
 def on_tiny_inputs(words):
     """The command with a tiny backbone, and with short training."""
     words = [TINY.get(word, word) for word in words]
-    if words[1] in TRAINS | {"methods"} and not {"--recipe", "--backbone"} & set(words):
+    if words[1] in TRAINS and not {"--recipe", "--backbone"} & set(words):
         words += ["--backbone", "backbone"]
     if words[1] == "export" and "onnx-int8" in words:
         words += ["--tolerance", "100"]  # a few tiles do not show that it loses less

@@ -47,7 +47,7 @@ def results(exported, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stopwatch, "REPEATS", 1)
         patch.setattr(stopwatch, "BLOCKS", 1)
-        patch.setattr(runner, "run_module", lambda module, spec: measure(json.loads(spec)))
+        patch.setattr(runner, "run_module", lambda module, spec, server: measure(json.loads(spec)))
         bench = Bench(suite, tmp_path_factory.mktemp("out"), "orbitune bench serving.yaml")
         return bench.run(lambda line: None), bench.report.read_text()
 

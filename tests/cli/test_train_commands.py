@@ -86,6 +86,15 @@ def test_methods_are_listed_with_their_parameters_on_the_backbone(inputs):
     assert "arXiv:2106.09685" in next(line for line in table if line.startswith("lora "))
 
 
+def test_methods_are_listed_without_a_backbone():
+    listed = json.loads(orbitune("methods", "--json").stdout)
+    assert (listed["backbone"], listed["classes"]) == (None, None)
+    assert [(each["name"], each["parameters"]) for each in listed["methods"]] == [(m, None) for m in METHODS]
+    header, *rows = orbitune("methods").stdout.splitlines()
+    assert "trained " not in header.split("what is")[0] and len(rows) == len(METHODS) + 1
+    assert rows[-1].startswith("--backbone counts the trained parameters")
+
+
 def test_synthetic_tiles_are_called_so_by_every_command_that_reports(inputs, tmp_path):
     synthetic = [*inputs, "--data", "synthetic:60", "--method", "linear"]
     for arguments in (

@@ -65,6 +65,7 @@ def test_a_setting_of_a_recipe_file_is_named_as_it_is_there(tmp_path):
         (["train", "--batch-size", "x"], "--batch-size: must be a whole number, not 'x'."),
         (["study", "--folds", "x"], "--folds: must be a whole number, not 'x'."),
         (["methods", "--classes", 0], "--classes: must be at least 1, not '0'."),
+        (["methods", "--classes", 3], "--classes needs --backbone, on which parameters are counted."),
         (["report"], "Missing argument 'folders'."),
         (["train", "--data", ""], "--data is empty: pass a value, or leave it out."),
         (["train", "--data="], "--data is empty: pass a value, or leave it out."),

@@ -152,6 +152,14 @@ def test_bands_are_those_that_the_file_calls_red_green_and_blue(
     assert drawn.report.metadata.bands == tuple(bands) and drawn.report.metadata.bands_source == source
     assert f"bands: red {bands[0]}, green {bands[1]}, blue {bands[2]} ({source})" in drawn.said
     assert np.mean(drawn.codes == scene_codes) > 0.9
+    unstated = any("nothing in s.tif states which bands are red" in line for line in drawn.report.warnings)
+    assert unstated == (source == "the first three")
+
+
+def test_bands_that_the_user_gives_are_not_warned_of(draw, grid, tmp_path):
+    pixels = np.maximum(mosaic(grid), 1).astype(np.uint16)
+    file = tag(write_scene(tmp_path / "s.tif", pixels), colours=["gray", "undefined", "undefined"])
+    assert draw(file, scale="0:255", bands=(1, 2, 3)).report.warnings == ()
 
 
 def test_descriptions_count_more_than_the_colours_that_gdal_gives_8_bits(tmp_path):

@@ -154,6 +154,13 @@ def test_points_that_do_not_fit_the_map_leave_it_without_their_estimate(service,
     assert made.archive.is_file() and "reference points" not in made.area_table()
 
 
+def test_bands_that_nothing_names_are_a_warning_in_the_words_of_the_page(service, storage, tmp_path):
+    made = upload(service, write_scene(tmp_path / "stripes.tif", photometric="minisblack"), storage)
+    warning = next(line for line in made.notes().splitlines() if "states which bands are red" in line)
+    assert warning.startswith("- **Warning:** nothing in stripes.tif")
+    assert "check the colours, or give Bands, such as 3,2,1" in warning
+
+
 def add_view(database):
     database.execute(
         "CREATE VIEW endless AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x FROM n) SELECT * FROM n"

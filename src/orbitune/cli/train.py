@@ -5,9 +5,10 @@ Also the hidden commands that a study calls.
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,10 +17,14 @@ from orbitune.cli.options import OUT_HELP, Json, MemoryBudget, Quiet, TimeBudget
 from orbitune.cli.output import print_inputs, print_json, print_scores, print_table
 from orbitune.cli.recipe_options import MakeRecipe, default_out, recipe_options
 from orbitune.errors import OrbituneError
-from orbitune.recipe import Recipe
-from orbitune.recipe_settings import DEFAULT_BACKBONE
+
+if TYPE_CHECKING:
+    from orbitune.models.factory import MethodDescription
+    from orbitune.models.metadata import ParameterCounts
 
 app = CommandSet("Data and training")
+
+_CLASSES = 10  # that the parameters of methods are counted for
 
 
 @app.command()
@@ -155,22 +160,53 @@ def _write_report(run: Path, *, finished: bool, progress: bool) -> Path | None:
 @app.command()
 def methods(
     backbone: Annotated[
-        str, typer.Option(help=str(Recipe.model_fields["backbone"].description))
-    ] = DEFAULT_BACKBONE,
-    classes: Annotated[int, typer.Option(min=1, help="Number of classes")] = 10,
+        str | None, typer.Option(help="Hub id, folder or demo: count the parameters of each method on it")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help=f"Number of classes, with --backbone ({_CLASSES} if not given)")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the fine-tuning methods with their trainable parameters and file sizes."""
-    from orbitune.models.factory import describe_methods, methods_table
+    """List the fine-tuning methods; with --backbone also their trainable parameters and file sizes."""
+    if backbone is None and classes is not None:
+        raise OrbituneError("--classes needs --backbone, on which parameters are counted.")
+    from orbitune.models.factory import describe_methods
     from orbitune.models.methods import METHODS
 
-    described = describe_methods(backbone, classes)
+    described = describe_methods(backbone, classes or _CLASSES)
     if as_json:
-        print_json({"backbone": backbone, "classes": classes, "methods": [m.to_json() for m in described]})
+        counted = None if backbone is None else classes or _CLASSES
+        print_json({"backbone": backbone, "classes": counted, "methods": [m.to_json() for m in described]})
         return
-    print_table(*methods_table(described), prose=("what is trained", "from"))
-    if left_out := METHODS.keys() - {each.name for each in described}:
+    print_table(*_methods_table(described), prose=("what is trained", "from"))
+    if backbone is None:
+        print("--backbone counts the trained parameters on a backbone, such as --backbone demo.")
+    elif left_out := METHODS.keys() - {each.name for each in described}:
         print(f"These methods cannot adapt {backbone} at their defaults: {', '.join(sorted(left_out))}.")
+
+
+def _methods_table(described: "Sequence[MethodDescription]") -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a table with one row per method."""
+    counted = ["trained", "of", "saved"] if described[0].parameters else []
+    header = ["method", *counted, "as", "merges", "learning rate", "what is trained", "from"]
+    rows = [
+        [
+            method.name,
+            *(_parameter_cells(method.parameters) if method.parameters else ()),
+            method.folder,
+            "yes" if method.merges else "is whole",
+            f"{method.learning_rate:g}",
+            method.summary,
+            method.paper,
+        ]
+        for method in described
+    ]
+    return header, rows
+
+
+def _parameter_cells(counts: "ParameterCounts") -> tuple[str, str, str]:
+    """Return trained and all parameters, and the size of the saved file."""
+    return f"{counts.trainable:,}", f"{counts.total:,}", f"{counts.stored_bytes / 1e6:,.2f} MB"
 
 
 @app.command()

@@ -24,6 +24,7 @@ from orbitune.mapping.nearby import from_degrees
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.outputs.table import check_output_paths
 from orbitune.mapping.plan_messages import (
+    band_warnings,
     encoding_warnings,
     messages_about_others,
     overview_warnings,
@@ -124,6 +125,7 @@ def plan_map(
         messages=(*messages_about_others(inputs.others), *plan_messages(metadata, inputs.records)),
         warnings=(
             *scene_warnings(spec, bundle, grid=inputs.grid),
+            *band_warnings(inputs.records),
             *encoding_warnings(inputs.records),
             *overview_warnings(bundle, inputs.overview),
         ),

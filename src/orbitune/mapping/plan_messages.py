@@ -7,6 +7,7 @@ import numpy as np
 from orbitune.inference.bundle import Bundle
 from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.map_report import MapMetadata, SceneRecord
+from orbitune.mapping.scene.bands import UNSTATED
 from orbitune.mapping.scene.encoding import NO_DATA
 from orbitune.mapping.scene.geodesy import size_range
 from orbitune.mapping.scene.raster_grid import RasterGrid
@@ -77,6 +78,16 @@ def scene_warnings(spec: JobSpec, bundle: Bundle, *, grid: RasterGrid) -> list[s
             "cut it, or warp it to UTM"
         )
     return found
+
+
+def band_warnings(scenes: Sequence[SceneRecord]) -> list[str]:
+    """Return a warning for each scene that does not state which bands are red, green and blue."""
+    return [
+        f"nothing in {scene.scene} states which bands are red, green and blue, so the first three are taken: "
+        "check the colours, or give --bands, such as 3,2,1 where blue comes first"
+        for scene in scenes
+        if scene.bands_source == UNSTATED
+    ]
 
 
 def encoding_warnings(scenes: Sequence[SceneRecord]) -> list[str]:

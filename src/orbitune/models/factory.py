@@ -253,11 +253,12 @@ def plan_parameters(recipe: Recipe, backbone: Backbone, *, classes: tuple[str, .
 
 
 class MethodDescription(Record):
-    """A fine-tuning method with its parameter counts on a backbone.
+    """A fine-tuning method, with its parameter counts on a backbone.
 
     Attributes:
         name, title, summary, paper, folder, learning_rate: see `orbitune.models.methods.Method`.
         merges: whether the adapter can be merged into the backbone.
+        parameters: None without a backbone.
     """
 
     name: str
@@ -267,26 +268,28 @@ class MethodDescription(Record):
     folder: str
     learning_rate: float
     merges: bool
-    parameters: ParameterCounts
+    parameters: ParameterCounts | None
 
 
-def describe_methods(backbone: str, classes: int) -> list[MethodDescription]:
-    """Describe every method with its parameter counts on a backbone.
+def describe_methods(backbone: str | None, classes: int) -> list[MethodDescription]:
+    """Describe every method, with its parameter counts if a backbone is given.
 
     No weights are loaded. Methods that cannot adapt the backbone are left out.
 
     Args:
-        backbone: hub id, folder or `demo`.
+        backbone: hub id, folder or `demo`; None to count no parameters.
         classes: number of classes of the head.
 
     Raises:
         OrbituneError: the backbone cannot be found.
     """
-    found, names = open_backbone(backbone), tuple(map(str, range(classes)))
+    found = None if backbone is None else open_backbone(backbone)
+    names = tuple(map(str, range(classes)))
     described = []
     for method in METHODS.values():
+        recipe = Recipe(method=method.name)
         try:
-            parameters = plan_parameters(Recipe(method=method.name), found, classes=names)
+            parameters = None if found is None else plan_parameters(recipe, found, classes=names)
         except ModelError:
             if method.peft_type is None:  # it adapts every backbone
                 raise
@@ -304,23 +307,3 @@ def describe_methods(backbone: str, classes: int) -> list[MethodDescription]:
             )
         )
     return described
-
-
-def methods_table(described: Sequence[MethodDescription]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of a table with one row per method."""
-    header = ["method", "trained", "of", "saved", "as", "merges", "learning rate", "what is trained", "from"]
-    rows = [
-        [
-            method.name,
-            f"{method.parameters.trainable:,}",
-            f"{method.parameters.total:,}",
-            f"{method.parameters.stored_bytes / 1e6:,.2f} MB",
-            method.folder,
-            "yes" if method.merges else "is whole",
-            f"{method.learning_rate:g}",
-            method.summary,
-            method.paper,
-        ]
-        for method in described
-    ]
-    return header, rows

@@ -20,6 +20,7 @@ from orbitune.sources.band_names import (
     find_bands,
 )
 
+UNSTATED = "the first three"  # source of a selection that the raster says nothing about
 Level = Literal["L1C", "L2A"]  # of processing: top of the atmosphere, or surface
 
 _SENTINEL = {"b04": "red", "b4": "red", "b03": "green", "b3": "green", "b02": "blue", "b2": "blue"}
@@ -252,7 +253,7 @@ def _bands_from_metadata(file: Any) -> tuple[tuple[int, ...], str]:
         return tuple(known.index(name) + 1 for name in RGB), "by their wavelengths"
     if found := _find_colours([colour.name for colour in file.colorinterp]):
         return found, "by their colour interpretation"
-    return (1, 2, 3), "the first three"
+    return (1, 2, 3), UNSTATED
 
 
 def _find_colours(names: Sequence[str]) -> tuple[int, ...] | None:
