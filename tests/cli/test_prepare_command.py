@@ -62,7 +62,7 @@ def test_a_hub_id_without_a_network_says_what_to_do_instead(inputs, tmp_path):
 
 
 def test_the_default_backbone_without_a_network_names_one_that_needs_none(tmp_path):
-    done = started("methods", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    done = started("plan", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert DEFAULT_BACKBONE in done.stderr
     assert "--backbone demo, after pip install 'orbitune[demo]'" in done.stderr
