@@ -316,12 +316,6 @@ def _check(width: int, height: int, *, dtype: str) -> None:
         raise BadImageError("holds floating-point values: save it with 8 or 16 bits")
 
 
-def check_values(values: int, *, most: int = MAX_VALUES) -> None:
-    """Raise a BadImageError for a file with too many values in all its bands."""
-    if values > most:
-        raise BadImageError(f"has {values:,} values in all bands, more than the {most:,} allowed")
-
-
 def _rgb(values: np.ndarray) -> np.ndarray:
     """Return integers (H, W), (H, W, 1) or (H, W, 3) as uint8 or uint16 (H, W, 3)."""
     values = to_integers(values)

@@ -10,10 +10,10 @@ from PIL import Image
 from orbitune.errors import DataError
 from orbitune.sources.band_names import COLOURS, BandChoice, band_in_text, find_bands
 from orbitune.sources.decode import (
+    MAX_VALUES,
     BadImageError,
     Header,
     check_side,
-    check_values,
     is_raster,
     needs_rasterio,
     open_raster,
@@ -74,7 +74,7 @@ def read_band_header(data: bytes) -> BandHeader:
         header = read_header(data)
         return BandHeader(header.width, header.height, header.high_bit_depth)
     with open_raster(data) as raster:
-        check_values(raster.width * raster.height * raster.count)
+        _check_size(raster.width * raster.height * raster.count)
         deep = raster.dtypes[0] != "uint8"
         return BandHeader(raster.width, raster.height, deep, _band_names(raster))
 
@@ -145,3 +145,9 @@ def _band_names(raster: "DatasetReader") -> tuple[str, ...]:
     return tuple(
         name if name and names.count(name) == 1 else str(number) for number, name in enumerate(names, 1)
     )
+
+
+def _check_size(values: int) -> None:
+    """Raise a BadImageError for a file with too many values in all its bands."""
+    if values > MAX_VALUES:
+        raise BadImageError(f"has {values:,} values in all bands, more than the {MAX_VALUES:,} allowed")

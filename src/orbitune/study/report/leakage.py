@@ -43,7 +43,7 @@ def baselines_on(view: ReportView, split: str) -> list[PooledBaseline]:
             continue
         counts = [each.test.count for each in own]
         accuracy, interval = pool_accuracies([each.test.accuracy for each in own], counts)
-        chance, _ = pool_accuracies([each.chance for each in own], counts)
+        chance = sum(each.chance * count for each, count in zip(own, counts, strict=True)) / sum(counts)
         pooled.append(PooledBaseline(name, accuracy, interval, chance, sum(counts)))
     return pooled
 
