@@ -20,7 +20,7 @@ ALT = "The difference to full fine-tuning on each split with its interval, besid
 LISTS = (
     "The random lists are a stratified draw, not those of the hub, and the spatial ones those of TorchGeo."
 )
-COLUMNS = ("Method", "Test accuracy", "Trainable", "Size on disk", "CPU time")
+COLUMNS = ("Method", "Test accuracy", "Macro-F1", "Trainable", "Size on disk", "CPU time")
 
 
 def claim(results: StudyResults) -> str:
@@ -60,8 +60,9 @@ def _caption(view: ReportView) -> str:
     return (
         f"ViT-Tiny/16 on EuroSAT RGB, {recipe.image_size} pixels, {recipe.epochs} epochs, {rates}, "
         f"{precision}, Orbitune {machine.orbitune}{code}, on {machine.cores} CPU cores.\n"
-        f"Tested on {tiles}. {LISTS} Accuracies are means of {seeds} seeds, CPU times means of the runs on "
-        "both splits ([report](docs/results/eurosat-study/report.md)):"
+        f"Tested on {tiles}. {LISTS} Scores are means of {seeds} seeds, CPU times means of the runs on "
+        "both splits, beside them the lowest and the highest "
+        "([report](docs/results/eurosat-study/report.md)):"
     )
 
 

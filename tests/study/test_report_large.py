@@ -178,6 +178,28 @@ def test_a_row_has_the_means_of_a_method_on_each_split(results):
     assert lora["Size on disk"] == "0.46 MB (0.021×)"
 
 
+def test_a_mean_cost_has_the_lowest_and_the_highest_of_its_runs_beside_it(results, markdown):
+    costs = {
+        method: [
+            run["result"]["cost"]["cpu_seconds"]
+            for run in results["runs"]
+            if run["status"] == "done" and run["method"] == method and run["sweep"] is None
+        ]
+        for method in ("full", "lora")
+    }
+    full, lora = (f"{min(own):.0f}–{max(own):.0f} s" for own in costs.values())
+    assert min(costs["lora"]) < max(costs["lora"])
+    assert f"({full})" in row(results, "full fine-tuning")["CPU time of a run"]
+    assert re.search(rf" \({lora}; \d\.\d+×\)", row(results, "LoRA")["CPU time of a run"])
+    assert "; beside a cost the lowest and the highest of the runs; × marks the ratio" in markdown
+
+
+def test_times_of_runs_beside_each_other_say_so_in_every_table(markdown):
+    shared = "; times are of runs that shared the machine:"
+    for caption in ("All finished runs", "Learning-rate trials", "Planned cost"):
+        assert re.search(rf"^{caption}.*{shared}$", markdown, re.MULTILINE)
+
+
 def test_the_gap_between_the_splits_stands_beside_that_at_one_mix(markdown):
     assert "| Method | Accuracy as it is (95 % interval) | At the class mix of the random split" in markdown
     assert re.search(r"\| LoRA \| \+\d\.\d\d \(.+ to .+\) \| \+\d\.\d\d \| \+\d\.\d\d \|", markdown)

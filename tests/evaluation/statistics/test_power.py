@@ -147,6 +147,9 @@ def test_the_least_number_that_is_enough_is_found(enough, least):
     assert least_number(lambda number: number >= enough, least=1, most=100) == least
 
 
+DRAWN = draw_study(np.random.default_rng(3), AS_ONE_METHOD, 3, 2000, -0.5)
+
+
 def compared(variability, *, seeds, images, observed):
     """A comparison, open or not, whose observed difference is about `observed` points, and its runs."""
     method, reference = draw_study(np.random.default_rng(3), variability, seeds, images, observed)
@@ -168,11 +171,25 @@ def test_an_open_comparison_names_the_seeds_and_images_for_a_difference_set_befo
     )
 
 
-def test_at_a_difference_that_the_interval_leaves_out_nothing_is_advised():
-    """Equal methods are no plan after a method was found to be worse."""
+def test_where_the_interval_leaves_out_equal_methods_the_sizes_are_for_half_the_margin_or_one_and_a_half():
+    """Equal methods are no plan after a method was found to be worse, and what was found leads in circles."""
     found = compared(AS_ONE_METHOD, seeds=3, images=2000, observed=-0.5)
-    assert found.outcome == "worse" and found.needed is None
-    assert "with equal methods" not in verdict_sentence(found)
+    assert found.outcome == "worse" and found.interval[0] < -0.25 < found.interval[1] < 0
+    assert found.needed.difference == -0.25 and found.needed.seeds > 3
+    assert "; with a true difference of -0.25 points, deciding 80 % of the time takes " in verdict_sentence(
+        found
+    )
+    method, reference = DRAWN
+    low = found.model_copy(update={"simultaneous": (-1.4, -0.3), "needed": None})
+    asked = with_needed(low, method=method, reference=reference, difference=0.0)
+    assert asked.needed.difference == -0.75
+
+
+def test_where_the_interval_leaves_out_all_of_them_nothing_is_advised():
+    method, reference = DRAWN
+    (found,) = compare_pairs({"lora": method, "full": reference}, [("lora", "full")])
+    tight = found.model_copy(update={"simultaneous": (-0.6, -0.4), "outcome": "worse"})
+    assert with_needed(tight, method=method, reference=reference, difference=0.0).needed is None
 
 
 def test_one_seed_shows_the_images_that_these_models_need_and_nothing_of_seeds():

@@ -8,6 +8,7 @@ from sklearn import metrics
 
 from orbitune.errors import RunError
 from orbitune.evaluation.details.reliability_table import bin_probabilities
+from orbitune.evaluation.statistics.intervals import wilson
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.evaluation.tasks.label_set_scores import LabelSetScores
 from orbitune.evaluation.tasks.resampling import (
@@ -189,6 +190,13 @@ def test_intervals_hold_the_scores_and_narrow_with_more_tiles():
         assert low <= getattr(few, name) <= high
         assert many.intervals[name][1] - many.intervals[name][0] < high - low
     assert few.intervals == scored(count=100)[3].intervals
+
+
+def test_where_all_labels_are_right_the_scores_leave_a_doubt_as_an_accuracy_does():
+    """Resampling finds no error where there is none."""
+    labels = outputs(60)[1]
+    found = bootstrap_scores(8.0 * labels - 4, labels, decisions={"": labels > 0})
+    assert {*found.values()} == {(wilson(60, 60)[0], 1.0)}
 
 
 def test_an_interval_of_one_class_agrees_with_resampling_by_hand():

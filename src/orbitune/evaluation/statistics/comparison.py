@@ -44,8 +44,9 @@ class Needed(Record):
     `orbitune.evaluation.statistics.variability`.
 
     Attributes:
-        difference: the true difference, method minus reference, in points; not the one that was found, which
-            leads in circles.
+        difference: the true difference, method minus reference, in points: the one that was set beforehand,
+            or one that the margin gives, see `with_needed` in `orbitune.evaluation.statistics.power`; not the
+            one that was found, which leads in circles.
         seeds: of each method, on these test images; None if a thousand are not enough, and if one seed shows
             nothing of others.
         images: test images with these seeds; None if ten million are not enough.
@@ -85,8 +86,7 @@ class Comparison(Record):
             `corrected_resampled_interval`, at the level of `simultaneous`; None for an ordinary split.
         outcome: what the simultaneous interval, and that over folds, show of the difference, see
             `judge_interval`.
-        needed: what it would take to decide, where the margin is open and the difference that was set
-            beforehand lies in the interval, see `Needed`; else None.
+        needed: what it would take to decide where the margin is open, see `Needed`; else None.
     """
 
     method: str

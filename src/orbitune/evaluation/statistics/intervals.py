@@ -15,6 +15,7 @@ from orbitune.records import JsonTuple, Record
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+ADDED = 2.0  # images that all models get right, and that none does, in the interval of an accuracy
 _SEED = 0
 
 
@@ -60,15 +61,17 @@ def bootstrap_accuracy(correct: np.ndarray) -> list[float]:
 
     Seeds and images are resampled independently, the pigeonhole bootstrap of Owen (2007,
     doi:10.1214/07-AOAS122), which slightly overestimates the variance. Of S seeds S - 1 are drawn, as S draws
-    would underestimate the variance by (S - 1) / S (Rao and Wu 1988, doi:10.1080/01621459.1988.10478591). The
-    ends are percentiles, with a fixed random seed. The interval is too narrow if few seeds differ by much
-    more than the images explain, as any bootstrap of three values is; so verdicts use
-    `orbitune.evaluation.statistics.paired`.
+    would underestimate the variance by (S - 1) / S (Rao and Wu 1988, doi:10.1080/01621459.1988.10478591).
+    Near 100 % few images are wrong or none is, and a sample of them says too little of others; so two images
+    that all seeds get right and two that none does are added before drawing, as Agresti and Coull (1998,
+    doi:10.1080/00031305.1998.10480550) do. The ends are percentiles, with a fixed random seed. The interval
+    is too narrow if few seeds differ by much more than the images explain, as any bootstrap of three values
+    is; so verdicts use `orbitune.evaluation.statistics.paired`.
 
     Args:
         correct: bool (S, N).
     """
-    return list(percentile_interval(*_resampled([_checked(correct)], _random())))
+    return list(percentile_interval(*_resampled([_checked(correct)], _random(), added=ADDED)))
 
 
 def bootstrap_difference(method: np.ndarray, reference: np.ndarray) -> list[float]:
@@ -76,7 +79,8 @@ def bootstrap_difference(method: np.ndarray, reference: np.ndarray) -> list[floa
 
     The difference is the accuracy of `method` minus that of `reference`.
 
-    As `bootstrap_accuracy`; both methods share the resampled images, and draw their own seeds.
+    As `bootstrap_accuracy`; both methods share the resampled images, and draw their own seeds. No image is
+    added: one that all models get right, or none, adds no difference.
 
     Args:
         method, reference: bool (S, N) and (R, N), the images in the same order.
@@ -91,14 +95,17 @@ def bootstrap_unpaired_difference(first: np.ndarray, second: np.ndarray) -> list
 
     The difference is the accuracy of `first` minus that of `second`.
 
-    As `bootstrap_accuracy`, with images and seeds of their own. Images that are in both sets are treated as
-    independent, which widens the interval.
+    As `bootstrap_accuracy`, with images and seeds of their own; one right and one wrong image are added to
+    each set (Agresti and Caffo 2000, doi:10.1080/00031305.2000.10474560). Images that are in both sets are
+    treated as independent, which widens the interval.
 
     Args:
         first, second: bool (S, N) and (R, M), such as one method on the test tiles of two splits.
     """
     random = _random()
-    (ours,), (theirs,) = (_resampled([_checked(correct)], random) for correct in (first, second))
+    (ours,), (theirs,) = (
+        _resampled([_checked(correct)], random, added=ADDED / 2) for correct in (first, second)
+    )
     return list(percentile_interval(ours - theirs))
 
 
@@ -163,12 +170,24 @@ def _random() -> np.random.Generator:
     return np.random.default_rng(_SEED)
 
 
-def _resampled(methods: list[np.ndarray], random: np.random.Generator) -> list[np.ndarray]:
-    """Return resampled accuracies of each method, float64 (RESAMPLES,) each."""
+def _resampled(
+    methods: list[np.ndarray], random: np.random.Generator, *, added: float = 0.0
+) -> list[np.ndarray]:
+    """Return resampled accuracies of each method, float64 (RESAMPLES,) each.
+
+    Args:
+        methods: bool (S, N) each.
+        random: generator.
+        added: number of images that all models get right, and that none does, which are drawn from too.
+    """
     # Images with the same pattern of correct models are exchangeable, so counts per pattern are drawn.
     patterns, counts = np.unique(np.concatenate(methods), axis=1, return_counts=True)
-    drawn = random.multinomial(counts.sum(), counts / counts.sum(), size=RESAMPLES)
-    accuracies = drawn @ patterns.T.astype(np.float64) / counts.sum()
+    images, weights = counts.sum(), counts.astype(float)
+    if added:
+        patterns = np.hstack([patterns, np.repeat([[True, False]], len(patterns), axis=0)])
+        weights = np.append(weights, [added, added])
+    drawn = random.multinomial(images, weights / weights.sum(), size=RESAMPLES)
+    accuracies = drawn @ patterns.T.astype(np.float64) / images
     means = []
     for each in np.split(accuracies, np.cumsum([len(m) for m in methods])[:-1], axis=1):
         seeds = each.shape[1]

@@ -87,22 +87,30 @@ def with_needed(
 ) -> Comparison:
     """Return a comparison that leaves the margin open with what it would take to decide.
 
+    Where the interval has shown that the difference that was set beforehand is not the true one, it is for a
+    loss of half the margin, or else of one and a half: neither is taken from what was found.
+
     Args:
-        compared: the comparison; unchanged if it is decided, or if the difference lies on the margin or
-            outside the interval, which has shown that it is not the true one.
+        compared: the comparison; unchanged if it is decided, or if all these differences lie outside its
+            interval.
         method, reference: whether each seed is correct on each image, bool (S, N) and (R, N).
         difference: true difference in points that was set beforehand.
     """
-    low, high = compared.interval
-    if not compared.leaves_margin_open or difference == -compared.margin or not low <= difference <= high:
+    if not compared.leaves_margin_open:
         return compared
     observed = Variability.observe(method, reference)
-    seeds = min(compared.seeds, compared.reference_seeds)
-    if not 0 < observed.accuracy + difference / 100 < 1:
+    low, high = compared.interval
+    possible = [
+        each
+        for each in (difference, -0.5 * compared.margin, -1.5 * compared.margin)
+        if low <= each <= high and each != -compared.margin and 0 < observed.accuracy + each / 100 < 1
+    ]
+    if not possible:
         return compared
+    seeds = min(compared.seeds, compared.reference_seeds)
     size = StudySize(seeds, compared.images, compared.margin, compared.family)
-    least, images = least_sizes(observed, size, difference=difference)
-    needed = Needed(difference=difference, seeds=least if seeds > 1 else None, images=images)
+    least, images = least_sizes(observed, size, difference=possible[0])
+    needed = Needed(difference=possible[0], seeds=least if seeds > 1 else None, images=images)
     return compared.model_copy(update={"needed": needed})
 
 

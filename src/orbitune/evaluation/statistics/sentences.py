@@ -110,7 +110,7 @@ def advice(compared: Comparison) -> str:
     needed = compared.needed
     if needed is None:
         return ""
-    truth = f"a true difference of {needed.difference:+g} points" if needed.difference else "equal methods"
+    truth = f"a true difference of {needed.difference:+.4g} points" if needed.difference else "equal methods"
     seeds = min(compared.seeds, compared.reference_seeds)
     if needed.seeds is not None and needed.seeds <= seeds:
         return f"with {truth}, 80 % of such studies would have decided"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbitune.evaluation.statistics.intervals import percentile_interval
+from orbitune.evaluation.statistics.intervals import percentile_interval, wilson
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -89,9 +89,17 @@ def _sums(rows: np.ndarray, columns: np.ndarray, *, shape: tuple[int, int]) -> "
 def bootstrap_scores(
     logits: np.ndarray, labels: np.ndarray, *, decisions: dict[str, np.ndarray]
 ) -> dict[str, tuple[float, float]]:
-    """Return 95 % percentile intervals of the scores by name, (low, high); see `resample_scores`."""
+    """Return 95 % percentile intervals of the scores by name, (low, high); see `resample_scores`.
+
+    Where all tiles are right no resample has an error, and few have one where few tiles have. So an interval
+    is at least as wide as Wilson's of a fraction of the tiles that is one.
+    """
     resampled = resample_scores(logits, labels, decisions=decisions)
-    return {name: percentile_interval(values) for name, values in resampled.items()}
+    narrowest = 1 - wilson(len(labels), len(labels))[0]
+    return {
+        name: (max(0.0, min(low, high - narrowest)), high)
+        for name, (low, high) in ((name, percentile_interval(each)) for name, each in resampled.items())
+    }
 
 
 def resample_scores(

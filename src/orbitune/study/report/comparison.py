@@ -8,6 +8,7 @@ from orbitune.study.display_names import run_name
 from orbitune.study.records import StudyResults
 from orbitune.study.report.run_origins import run_origins
 from orbitune.study.report.split_origins import scored_on_each, split_origins
+from orbitune.study.report.tables import macro_f1_cell
 from orbitune.study.report.view_model import MeanCost, MethodRow, ReportView
 
 Cell = Callable[[MethodRow], str]
@@ -32,7 +33,9 @@ def table_caption(view: ReportView) -> str:
     means += f", each tile tested once over {view.folds} folds" if view.folds else ""
     compared = view.costs_comparable and len(view.rows) > 1 and any(row.is_full for row in view.rows)
     same = " on the same backbone" if view.backbones else ""
-    ratios = f"; {fmt.TIMES} marks the ratio to full fine-tuning{same}" if compared else ""
+    several_runs = any(len(row.runs) > 1 for row in view.rows)
+    spread = "; beside a cost the lowest and the highest of the runs" if several_runs else ""
+    ratios = f"{spread}; {fmt.TIMES} marks the ratio to full fine-tuning{same}" if compared else spread
     arm = "method on each backbone" if view.backbones else "method"
     tiles = f", on {scored_on_each(view)}" if view.rows else ""
     machine = ", measured on this machine" if view.costs_comparable else "; costs are not compared"
@@ -112,10 +115,7 @@ def _macro_f1_column(view: ReportView, split: str) -> Column:
     def cell(row: MethodRow) -> str:
         if split not in row.groups:
             return fmt.NOTHING
-        summary = row.groups[split].summary
-        if summary.macro_f1_interval is None:
-            return fmt.percent(summary.macro_f1, view.digits)
-        return fmt.with_interval((summary.macro_f1, *summary.macro_f1_interval), view.digits)
+        return macro_f1_cell(row.groups[split], view.digits)
 
     return f"{view.with_split('Macro-F1', split)} (95 % interval)", cell
 
@@ -155,14 +155,18 @@ def _cost_columns(view: ReportView) -> list[Column]:
 def _cost_cell(
     view: ReportView, read: Callable[[MeanCost], float | None], *, write: Callable[[float], str]
 ) -> Cell:
-    """Return the function that formats one cost, with its ratio to full fine-tuning."""
+    """Return the function that formats one cost, with its spread and its ratio to full fine-tuning."""
 
     def cell(row: MethodRow) -> str:
         full = view.full_on(row.backbone) if view.costs_comparable else None
         value, reference = read(row.cost), read(full.cost) if full else None
         if value is None:
             return fmt.NOTHING
-        ratio = f" ({fmt.ratio(value, reference)})" if reference and row is not full else ""
-        return f"{write(value)}{ratio}"
+        known = [each for run in row.runs if (each := read(MeanCost.over([run]))) is not None]
+        low, high = (write(each) for each in (min(known), max(known)))
+        unit = high.rpartition(" ")[2]
+        notes = [f"{low.removesuffix(f' {unit}')}\N{EN DASH}{high}"] if low != high else []
+        notes += [fmt.ratio(value, reference)] if reference and row is not full else []
+        return f"{write(value)} ({'; '.join(notes)})" if notes else write(value)
 
     return cell

@@ -46,10 +46,9 @@ def run_table(view: ReportView) -> Table:
         "CPU time",
         "Recipe",
     ]
-    shared = "" if not view.shared_machine else "; times are of runs that shared the machine"
     tiles = f"{scored_on_each(view, part='validation')}, and on {scored_on_each(view)}"
-    caption = f"All finished runs, on {tiles}, with Wilson intervals, of macro-F1 by a bootstrap{shared}"
-    return Table(caption, header, [*map(cells, view.results.done)])
+    caption = f"All finished runs, on {tiles}, with Wilson intervals, of macro-F1 by a bootstrap"
+    return Table(caption + shared_times(view), header, [*map(cells, view.results.done)])
 
 
 def planned_costs_table(view: ReportView) -> Table | None:
@@ -64,7 +63,13 @@ def planned_costs_table(view: ReportView) -> Table | None:
         for quantity, *cells in _plan_rows(plan, result)
     ]
     header = ["Method and quantity", "Planned", "Measured", "Error of the plan"]
-    return Table("Planned cost, measured cost and the error of the plan", header, rows) if rows else None
+    caption = f"Planned cost, measured cost and the error of the plan{shared_times(view)}"
+    return Table(caption, header, rows) if rows else None
+
+
+def shared_times(view: ReportView) -> str:
+    """Return the end of a caption where wall-clock times are of runs that shared the machine."""
+    return "; times are of runs that shared the machine" if view.shared_machine else ""
 
 
 def _plan_rows(plan: Plan, result: RunResult | None) -> list[list[str]]:

@@ -232,7 +232,7 @@ def sweep_table(
     head: str,
     split: str,
 ) -> Table:
-    """Return the accuracy at each value of a sweep, one column per method.
+    """Return accuracy and macro-F1 at each value of a sweep, two columns per method.
 
     Args:
         view: of the study.
@@ -244,9 +244,26 @@ def sweep_table(
     rows = []
     for value in sorted(values, key=lambda v: (v is None, v or 0)):
         found = [dict(points).get(value) for points in lines.values()]
-        cells = [fmt.with_interval(g.accuracy, view.digits) if g else fmt.NOTHING for g in found]
+        cells = [
+            cell
+            for group in found
+            for cell in (
+                (fmt.with_interval(group.accuracy, view.digits), macro_f1_cell(group, view.digits))
+                if group
+                else (fmt.NOTHING, fmt.NOTHING)
+            )
+        ]
         rows.append(["all" if value is None else f"{value:,}", *cells])
-    return Table(f"Accuracy (95 % interval) on {scored_on(view, split)}", [head, *lines], rows)
+    header = [head, *(name for line in lines for name in (line, f"{line}, macro-F1"))]
+    return Table(f"Accuracy and macro-F1 (95 % intervals) on {scored_on(view, split)}", header, rows)
+
+
+def macro_f1_cell(group: RunGroup, digits: int) -> str:
+    """Return the macro-F1 of a group with its interval; results of earlier versions have none."""
+    summary = group.summary
+    if summary.macro_f1_interval is None:
+        return fmt.percent(summary.macro_f1, digits)
+    return fmt.with_interval((summary.macro_f1, *summary.macro_f1_interval), digits)
 
 
 def _with_interval(point: Accuracy, digits: int) -> str:

@@ -14,6 +14,8 @@ from orbitune.study.report.methods.design import describe_design
 from orbitune.study.report.methods.tuning import describe_searches
 from orbitune.study.report.view_model import MethodRow, ReportView
 
+_FEW_SEEDS = 5  # a bootstrap over so few or fewer has too short tails
+
 
 def describe_runs(view: ReportView) -> list[str]:
     """Return sentences about each run where there are few, else about each method."""
@@ -162,6 +164,17 @@ def _fold_note(view: ReportView) -> str:
     )
 
 
+def _few_seeds(view: ReportView) -> str:
+    """Say what intervals over few seeds miss; empty where there are more."""
+    fewest = min(group.seeds for group in view.groups if group.seeds > 1)
+    if fewest > _FEW_SEEDS:
+        return ""
+    return (
+        f" Where {fewest} seeds differ by much more than the test tiles explain, the intervals of "
+        "accuracies and of macro-F1 are too narrow; those of the differences allow for it."
+    )
+
+
 def _seed_note(view: ReportView) -> list[str]:
     """Describe what the intervals of the accuracy cover besides."""
     if any(group.seeds > 1 for group in view.groups):
@@ -169,7 +182,7 @@ def _seed_note(view: ReportView) -> list[str]:
             "Accuracies over several seeds have 95 % intervals from a bootstrap over seeds and test tiles "
             "(Owen 2007), which cover other seeds and other tiles of the same kind. Single runs have Wilson "
             "intervals (Wilson 1927). Differences have the interval of a score test that includes the "
-            "variance between seeds (see orbitune.evaluation.statistics.paired)."
+            "variance between seeds (see orbitune.evaluation.statistics.paired)." + _few_seeds(view)
         ]
     return [
         "Intervals are 95 % Wilson score intervals (Wilson 1927). They cover the random choice of test "

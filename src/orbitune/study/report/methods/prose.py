@@ -67,7 +67,8 @@ def _evaluation(view: ReportView) -> str:
         "Evaluation. Each run kept the epoch that was best on the validation tiles and then read the test "
         f"tiles. Reported are accuracy and macro-F1 (the mean F1 of the classes) on the test tiles{folds}, "
         "as means over the seeds with 95 % intervals: a bootstrap over seeds and tiles (Owen 2007, "
-        "doi:10.1214/07-AOAS122), or for the accuracy of one seed Wilson's (1927)."
+        "doi:10.1214/07-AOAS122), with two right and two wrong tiles added (Agresti and Coull 1998, "
+        "doi:10.1080/00031305.1998.10480550), or for the accuracy of one seed Wilson's (1927)."
     )
 
 
@@ -88,7 +89,8 @@ def _statistics(view: ReportView) -> list[str]:
     if view.results.gaps:
         parts.append(
             "Splits were compared as they are and at one mix of classes (direct standardisation), with a "
-            "bootstrap over seeds and, within each class, tiles."
+            "bootstrap over seeds and, within each class, tiles; one right and one wrong tile are added to "
+            "each split, or class (Agresti and Caffo 2000, doi:10.1080/00031305.2000.10474560)."
         )
     return [f"Statistics. {' '.join(parts)}"] if parts else []
 

@@ -4,6 +4,7 @@ from orbitune.errors import counted
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import fold_name, method_name
+from orbitune.study.report.run_details import shared_times
 from orbitune.study.report.split_origins import scored_on_each
 from orbitune.study.report.view_model import ReportView
 from orbitune.study.tune.records import FinalistRecord, SearchRecord, TrialRecord
@@ -149,6 +150,5 @@ def trial_table(view: ReportView) -> Table:
     header = ["Method", *["Split"] * several, *["Fold"] * bool(view.folds)]
     header += ["Learning rate", "Seed", "Epochs", "Validation accuracy", "Time"]
     tiles = scored_on_each(view, part="validation")
-    return Table(
-        f"Learning-rate trials, on {tiles}", [*header, "Outcome"], [*map(cells, view.results.trials)]
-    )
+    caption = f"Learning-rate trials, on {tiles}{shared_times(view)}"
+    return Table(caption, [*header, "Outcome"], [*map(cells, view.results.trials)])
