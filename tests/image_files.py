@@ -107,6 +107,13 @@ def tile(value: int = 0, size: int = 8) -> np.ndarray:
     return pixels
 
 
+def stripes(size: int = 16) -> np.ndarray:
+    """uint8 (size, size, 3), unlike any tile of the training: columns of white and black."""
+    pixels = np.zeros((size, size, 3), np.uint8)
+    pixels[:, ::2] = 255
+    return pixels
+
+
 def write(path: Path, data: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)

@@ -5,6 +5,7 @@ from PIL import Image
 
 from orbitune.exporting import validation
 from orbitune.exporting.exporter import export
+from orbitune.exporting.reference import ReferenceModel
 
 
 @pytest.fixture(scope="module")
@@ -13,6 +14,11 @@ def short_timing():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validation, "TIMING_SECONDS", 0.0)
         yield
+
+
+@pytest.fixture(scope="module")
+def original(run):
+    return ReferenceModel.open(run, progress=False)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import pytest
 
 from orbitune.errors import RunError
 from orbitune.exporting.exporter import export
-from orbitune.exporting.reference import ReferenceModel
 
 pytestmark = pytest.mark.usefixtures("short_timing")
 
@@ -52,11 +51,6 @@ def exported(run, tmp_path_factory):
     out = tmp_path_factory.mktemp("deepness") / "out"
     report = export(run, ["deepness"], out=out, progress=False)
     return out / "model-deepness.onnx", report.formats["deepness"]
-
-
-@pytest.fixture(scope="module")
-def original(run):
-    return ReferenceModel.open(run, progress=False)
 
 
 def test_the_file_has_the_probabilities_of_the_trained_model(exported):

@@ -53,11 +53,6 @@ def untrained(place, model_type="vit", method="lora", size=24):
 
 
 @pytest.fixture(scope="module")
-def original(run):
-    return ReferenceModel.open(run, progress=False)
-
-
-@pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
     """Export a run to all formats but OpenVINO's; return folder and report."""
     out = tmp_path_factory.mktemp("export") / "out"

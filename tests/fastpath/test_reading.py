@@ -25,7 +25,7 @@ from orbitune.models.methods import METHODS
 from orbitune.recipe import Recipe
 
 CLASSES = ("a", "b", "c")
-READ = ("full", "linear", "lora", "rslora", "pissa", "loraplus", "bitfit", "norm", "topk")
+READ = ("full", "linear", "lora", "rslora", "loraall", "pissa", "loraplus", "bitfit", "norm", "topk")
 
 
 @pytest.fixture

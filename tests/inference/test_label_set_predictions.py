@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from commands import orbitune
+from image_files import stripes
 from scipy.special import logit
 
 from orbitune import Bundle, Classifier
@@ -76,10 +77,8 @@ def test_at_most_the_asked_number_of_labels_is_returned(classifier, mosaics):
 
 def test_tiles_unlike_the_mosaics_are_not_sure(classifier, mosaics):
     known = [each.sure for each in classifier.predict(mosaics.read(np.arange(150)))]
-    stripes = np.zeros((20, 32, 32, 3), np.uint8)
-    stripes[:, ::2] = 255
     assert np.mean(known) > 0.9
-    assert not any(each.sure for each in classifier.predict(stripes))
+    assert not any(each.sure for each in classifier.predict([stripes(32)]))
 
 
 def test_csv_holds_the_labels_as_training_reads_them(label_set_bundle, mosaics, label_set_run, tmp_path):

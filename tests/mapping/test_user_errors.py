@@ -33,6 +33,19 @@ def refused(orbitune, bundle, tmp_path):
     return refused
 
 
+def test_a_jpeg_2000_in_ycc_is_no_scene_in_rgb(refused, tmp_path):
+    pixels = np.full((32, 32, 3), 90, np.uint8)
+    scene = write_scene(tmp_path / "scene.jp2", pixels, driver="JP2OpenJPEG")
+    grey, ycc = (b"colr" + bytes([1, 0, 0, 0, 0, 0, space]) for space in (17, 18))
+    scene.write_bytes(scene.read_bytes().replace(grey, ycc))
+    assert refused(scene).endswith("has colours in sYCC: save it as RGB, or choose --bands by number.")
+
+
+def test_a_geotiff_in_cmyk_of_16_bits_is_no_scene_in_rgb(refused, tmp_path):
+    scene = write_scene(tmp_path / "scene.tif", np.full((32, 32, 4), 90, np.uint16), photometric="cmyk")
+    assert refused(scene).endswith("has colours in CMYK: save it as RGB, or choose --bands by number.")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -119,6 +119,7 @@ def test_each_method_trains_what_it_says(vit):
     head, layers, width, hidden = 330, 2, 32, 64
     trained = {
         "rslora": layers * 3 * 8 * (width + width),
+        "loraall": layers * 8 * (4 * (width + width) + 2 * (width + hidden)),
         "dora": layers * 3 * (8 * (width + width) + width),
         "vera": layers * 3 * (256 + width),
         "ia3": layers * (2 * width + hidden),
@@ -154,6 +155,11 @@ def test_all_targets_are_every_linear_layer_but_the_head(backbone):
     config = build(Recipe(lora={"targets": "all"}), backbone, classes=CLASSES).peft_config["default"]
     names = ("attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj")
     assert config.target_modules == {*names, "mlp.fc1", "mlp.fc2"}
+
+
+def test_lora_of_all_layers_with_other_targets_is_one_clear_line(vit):
+    with pytest.raises(ModelError, match="leave out --lora-targets, or choose method lora"):
+        build(Recipe(method="loraall", lora={"targets": ("q",)}), vit, classes=CLASSES)
 
 
 def test_b_learns_faster_than_a_with_lora_plus(vit):

@@ -18,18 +18,6 @@ def address(service):
 
 
 @pytest.fixture(scope="session")
-def page_service(bundle, runs):
-    """The first model has an OOD detector, the second is a run whose tiles are the examples."""
-    return PredictionService({"bundle": bundle.folder, "lora": runs / "run"})
-
-
-@pytest.fixture(scope="session")
-def page_address(page_service):
-    with serving(page_service) as address:
-        yield address
-
-
-@pytest.fixture(scope="session")
 def tile(runs):
     return runs / "tiles" / "class_1" / "tile_1_3.png"
 

@@ -4,10 +4,9 @@ import csv
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from browser import open_browser
-from PIL import Image
+from image_files import encode, stripes
 from served_app import serving
 
 from orbitune import Classifier
@@ -42,16 +41,6 @@ def expected(label_set_bundle, mosaics):
 def having(expected, count):
     """Return the prediction of a tile with so many labels."""
     return next(each for each in expected if len(each.labels) == count)
-
-
-@pytest.fixture(scope="module")
-def stripes(tmp_path_factory):
-    """A tile unlike the mosaics."""
-    path = tmp_path_factory.mktemp("stripes") / "stripes.png"
-    pixels = np.zeros((32, 32, 3), np.uint8)
-    pixels[:, ::2] = 255
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 def post(address, path, query=""):
@@ -90,8 +79,8 @@ def test_the_page_shows_bars_that_do_not_sum_to_one_and_the_labels_as_verdict(mo
     assert len(bars["confidences"]) == 3
 
 
-def test_a_tile_without_any_label_or_unlike_the_training_tiles_says_so(mosaic_service, stripes):
-    answer = mosaic_service.get_model("mosaics").predict_image(stripes.read_bytes())
+def test_a_tile_without_any_label_or_unlike_the_training_tiles_says_so(mosaic_service):
+    answer = mosaic_service.get_model("mosaics").predict_image(encode(stripes(32)))
     assert answer.prediction.sure is False and len(answer.classes) == 3
     assert _describe(answer).startswith(
         "**Not sure.** This tile differs from all training tiles; labels that"

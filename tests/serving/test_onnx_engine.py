@@ -6,6 +6,7 @@ import shutil
 import httpx
 import numpy as np
 import pytest
+from image_files import encode, stripes
 from PIL import Image
 from served_app import serving
 
@@ -84,13 +85,9 @@ def test_the_graph_of_a_web_page_judges_ood_tiles_and_is_taken_first(exported, t
     service = PredictionService({"web": exported, "page": exported / "web"}, engine="onnx")
     model = service.get_model(None)
     assert model.engine.file == exported / "web" / "model.onnx.gz" and "with an OOD" in model.card
-    stripes = np.zeros((16, 16, 3), np.uint8)
-    stripes[:, ::2] = 255
-    buffer = io.BytesIO()
-    Image.fromarray(stripes).save(buffer, "PNG")
     with serving(service) as address:
         answer, other = post(address, tile), post(address, tile, "?model=page")
-        unlike = httpx.post(f"{address}/api/predict", content=buffer.getvalue()).json()
+        unlike = httpx.post(f"{address}/api/predict", content=encode(stripes())).json()
     assert answer["sure"] is True and answer["distance"] == other["distance"]
     assert unlike["sure"] is False and unlike["distance"] > answer["distance"]
 

@@ -158,6 +158,13 @@ def test_bad_bytes_are_a_reason(data, reason):
         read_header(data)
 
 
+def test_16_bit_values_in_cmyk_are_no_rgb():
+    data = tiff(np.zeros((4, 16, 16), np.uint16), photometric="cmyk")
+    for read in (read_header, read_pixels):
+        with pytest.raises(BadImageError, match=r"^has colours in CMYK: save it as RGB$"):
+            read(data)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_a_file_cut_short_is_damaged(kind):
     data = encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), kind)

@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from image_files import coc, cod, codestream, jp2, paletted_jp2
+from image_files import coc, cod, codestream, encode, jp2, paletted_jp2, tile
 
 pytest.importorskip("rasterio", reason="needs orbitune[geo]")
 
@@ -71,7 +71,7 @@ def test_more_components_than_any_sensor_has_are_refused(unopened):
 def test_a_header_declares_what_gdal_has_written(dtype):
     found = read_codestream(jp2(np.zeros((13, 300, 200), dtype)))
     assert (found.values, found.tile_components) == (13 * 300 * 200, 13)
-    assert found.bits == 13 * (8 * dtype().itemsize,) and not found.has_palette
+    assert found.bits == 13 * (8 * dtype().itemsize,)
     assert 13 * 4 * 5 <= found.packed_blocks <= 13 * 200
 
 
@@ -84,6 +84,89 @@ def test_indices_into_a_palette_are_no_colours():
     data = paletted_jp2(np.eye(16, dtype=np.uint8), {0: (255, 0, 0), 1: (0, 255, 0)})
     with pytest.raises(BadImageError, match="has a palette: save it as RGB"):
         read_pixels(data)
+
+
+def described(content: bytes, *, name: bytes = b"colr", bands: int = 3) -> bytes:
+    """A file of boxes of black, with a box of this name and content in its header."""
+    box = struct.pack(">I4s", 8 + len(content), name) + content
+    header = struct.pack(">I4s", 8 + len(box), b"jp2h") + box
+    data = in_boxes(codestream(components=bands))
+    return data[:12] + header + data[12:]
+
+
+def numbered(space: int) -> bytes:
+    """A colour specification by the number of a colour space."""
+    return struct.pack(">3BI", 1, 0, 0, space)
+
+
+def profiled(space: bytes, method: int = 2) -> bytes:
+    """A colour specification by a profile."""
+    return struct.pack(">3B16x4s108x", method, 0, 0, space)
+
+
+def channels(*colours: int) -> bytes:
+    """Definitions of the channels, by the colour (1 to 3) of each; 0 for opacity."""
+    each = [struct.pack(">HHH", band, colour == 0, colour) for band, colour in enumerate(colours)]
+    return struct.pack(">H", len(each)) + b"".join(each)
+
+
+@pytest.mark.parametrize(("mode", "space"), [("YCbCr", "sYCC"), ("CMYK", "CMYK")])
+def test_colours_that_gdal_does_not_convert_are_refused(mode, space):
+    data = encode(tile(200, 32), "JPEG2000", mode)
+    for read in (read_header, read_pixels, read_band_header):
+        with pytest.raises(BadImageError, match=f"^has colours in {space}: save it as RGB$"):
+            read(data)
+
+
+@pytest.mark.parametrize(
+    ("colours", "space"),
+    [
+        (numbered(14), "CIELab"),
+        (numbered(24), "e-sYCC"),
+        (numbered(99), "colour space 99"),
+        (profiled(b"CMYK"), "CMYK"),
+        (profiled(b"Lab ", method=3), "Lab"),
+        (profiled(b"a\n b"), r"a\\n b"),
+    ],
+)
+def test_so_is_any_other_colour_space_by_its_name(unopened, colours, space):
+    with pytest.raises(BadImageError, match=f"^has colours in {space}: save it as RGB$"):
+        read_pixels(described(colours))
+
+
+@pytest.mark.parametrize(
+    "colours",
+    [
+        *map(numbered, (0, 16, 17, 21)),
+        *map(profiled, (b"RGB ", b"GRAY")),
+        b"\2\0\0",  # an empty profile
+        b"\4\0\0" + bytes(40),  # of a vendor
+    ],
+)
+def test_rgb_grey_and_what_is_not_stated_are_read(colours):
+    assert find_fault(described(colours), most_values=10**7) is None
+
+
+def test_sycc_of_halved_chroma_is_read_as_gdal_writes_it(tmp_path):
+    from rasterio.io import MemoryFile
+    from rasterio.shutil import copy
+
+    pixels = np.moveaxis(tile(200, 32), 2, 0)
+    profile = {"driver": "GTiff", "count": 3, "height": 32, "width": 32, "dtype": "uint8"}
+    with MemoryFile() as source:
+        with source.open(**profile, photometric="rgb") as raster:
+            raster.write(pixels)
+        copy(source.name, tmp_path / "a.jp2", driver="JP2OpenJPEG", QUALITY="100", YCBCR420="YES")
+    data = (tmp_path / "a.jp2").read_bytes()
+    assert numbered(18) in data
+    assert abs(read_pixels(data).astype(int) - tile(200, 32)).max() <= 3
+
+
+@pytest.mark.parametrize("colours", [(3, 2, 1), (0, 1, 2, 3)], ids=["BGR", "ARGB"])
+def test_bands_in_another_order_than_red_green_and_blue_are_refused(unopened, colours):
+    with pytest.raises(BadImageError, match=r"^has its colours in another order: save it as RGB$"):
+        read_pixels(described(channels(*colours), name=b"cdef", bands=len(colours)))
+    assert find_fault(described(channels(1, 2, 3, 0), name=b"cdef", bands=4), most_values=10**7) is None
 
 
 @pytest.mark.parametrize("bits", [1, 4, 7])
@@ -105,6 +188,10 @@ def test_values_of_few_bits_are_no_dark_image(bits):
         (in_boxes(codestream())[:12] + 1000 * struct.pack(">I4s", 8, b"free"), "it has too many boxes"),
         (in_boxes(b"\0" * 200), "it holds no codestream"),
         (in_boxes(codestream())[:12] + struct.pack(">I4s", 7, b"jp2c"), "its boxes are cut short"),
+        (described(b""), "its header is cut short"),
+        (described(b"\1"), "its header is cut short"),
+        (described(b"\0", name=b"cdef"), "its header is cut short"),
+        (described(b"\0\1\0", name=b"cdef"), "its header is cut short"),
         (
             in_boxes(codestream())[:12] + 2 * (struct.pack(">I4s", 8, b"jp2c")),
             "it holds 2 codestreams, not one",

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from image_files import encode, tile, write
+from image_files import encode, tile
 
 from orbitune.data.labels.forms import with_label_form
 from orbitune.data.splits import split_tiles
@@ -16,14 +16,6 @@ from orbitune.sources.manifest import ColumnSelection
 
 SETS = {"a.png": ["Sea", "Beach"], "b.png": [], "c.png": ["Sea"]}
 TABLE = [[1, 1], [0, 0], [0, 1]]  # of Beach and Sea
-
-
-@pytest.fixture
-def images(tmp_path):
-    """a.png, b.png and c.png."""
-    for number, name in enumerate("abc"):
-        write(tmp_path / "images" / f"{name}.png", encode(tile(number)))
-    return tmp_path / "images"
 
 
 def load(place, on_bad_image="stop", **selected):

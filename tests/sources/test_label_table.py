@@ -36,14 +36,6 @@ def parquet_of(rows, header=("file_name", "label")) -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture
-def images(tmp_path) -> Path:
-    """a.png, b.png and c.png, whose red is 0, 1 and 2, without class folders."""
-    for number, name in enumerate("abc"):
-        write(tmp_path / "images" / f"{name}.png", encode(tile(number)))
-    return tmp_path / "images"
-
-
 def load(folder: Path, on_bad_image: str = "stop", **selected: str):
     return load_tiles(str(folder), on_bad_image, selection=ColumnSelection(**selected))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import encode, tile, write
+from image_files import encode, jp2, tile, write
 from parquet_files import CLASSES, parquet
 
 from orbitune.data.tileset import load_tiles
@@ -29,6 +29,19 @@ def images(count: int = 6, red: int = 0):
 
 
 WORDS = ["wet", "dry"] * 3
+
+
+def test_images_in_jpeg_2000_are_read_as_from_a_folder(tmp_path):
+    from datasets import Image
+
+    pytest.importorskip("rasterio", reason="needs orbitune[geo]")
+    files = [jp2(np.moveaxis(tile(red), 2, 0)) for red in range(6)]
+    parquet(tmp_path / "set" / "train.parquet", image=(Image(), [{"bytes": each} for each in files]))
+    for number, data in enumerate(files):
+        write(tmp_path / "folder" / CLASSES[number % 3] / f"{number}.jp2", data)
+    rows, folder = load(tmp_path / "set"), load(tmp_path / "folder")
+    assert sorted(rows.tiles[:, 0, 0, 0]) == sorted(folder.tiles[:, 0, 0, 0]) == [*range(6)]
+    assert rows.skipped == folder.skipped == ()
 
 
 # --- columns ----------------------------------------------------------------------------------------------

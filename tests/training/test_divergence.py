@@ -1,10 +1,12 @@
 """Divergence is reported as such in a step, on validation, or at the end."""
 
+import re
+
 import pytest
 import torch
 from samples import backbone_folder, tile_folder
 
-from orbitune.errors import DivergedError
+from orbitune.errors import DivergedError, RunError
 from orbitune.models.checkpoint_io import TOLERANCE, tolerance
 from orbitune.recipe import Recipe
 from orbitune.training.run import train
@@ -76,6 +78,25 @@ def test_a_diverged_run_raises_the_same_error_again(inputs, tmp_path):
     diverges(inputs, tmp_path / "run", learning_rate=1e6)
     with pytest.raises(DivergedError, match="An earlier attempt ended so too"):
         train(Recipe.make({**inputs, "learning_rate": 1e6}), tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("rate", "difference"),
+    [
+        (1e-3, r"--learning-rate: 0\.001, not 1000000\.0"),
+        (None, r"it has --learning-rate 1000000\.0, which the command leaves out"),
+    ],
+)
+def test_with_another_rate_the_user_reads_to_remove_a_diverged_run(inputs, tmp_path, rate, difference):
+    diverges(inputs, out := tmp_path / "run", learning_rate=1e6)
+    again = Recipe.make(inputs if rate is None else {**inputs, "learning_rate": rate})
+    with pytest.raises(RunError) as error:
+        train(again, out, progress=False)
+    assert re.fullmatch(
+        rf".*run holds a diverged run of another recipe \({difference}\)\. Remove .*run, or choose another "
+        r"--out\.",
+        str(error.value),
+    )
 
 
 def test_a_divergence_that_version_0_1_stored_raises_it_again(inputs, tmp_path):

@@ -166,6 +166,16 @@ describe("the command that projects a scene", () => {
     [geographic, [-58.4, -34.6], 32721],
     [geographic, [355, 10], 32630], // of 0 to 360 degrees
     [geographic, [180, 10], 32601],
+    [geographic, [5.3, 60.4], 32632], // Bergen: zone 32 reaches 3 degrees further west
+    [geographic, [5.3, 55.9], 32631],
+    [geographic, [2.9, 60.4], 32631],
+    [geographic, [8.9, 78], 32631], // Svalbard has four wide zones of seven
+    [geographic, [15.6, 78.2], 32633],
+    [geographic, [21, 78], 32635],
+    [geographic, [41.9, 84], 32637],
+    [geographic, [42, 78], 32638],
+    [geographic, [15.6, 71.9], 32633],
+    [geographic, [8.9, 71.9], 32632],
     [geographic, [20, 86], 32661],
     [projected(3857), [-6_501_058, -4_111_496], 32721],
     [projected(3395), [779_236, 5_910_000], 32632],

@@ -112,6 +112,14 @@ METHODS = {
             "rank-stabilised LoRA (Kalajdzievski 2023, arXiv:2312.03732)",
         ),
         Method(
+            "loraall",
+            "LoRA of all layers",
+            "low-rank updates of every linear layer and the head",
+            peft_methods.loraall,
+            3e-3,
+            "LoRA of all linear layers (Dettmers et al. 2023, arXiv:2305.14314)",
+        ),
+        Method(
             "dora",
             "DoRA",
             "low-rank updates of the weights' directions, their lengths, and the head",

@@ -17,6 +17,7 @@ from orbitune.models.families.family import (
     vision_config,
 )
 from orbitune.recipe import Recipe
+from orbitune.recipe_settings import ATTENTION
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,6 +81,14 @@ def lora(model: "nn.Module", family: Family, *, recipe: Recipe, **more: Any) -> 
 def rslora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
     """Train the head and LoRA scaled by alpha / sqrt(rank) (rsLoRA)."""
     return lora(model, family, recipe=recipe, use_rslora=True)
+
+
+def loraall(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":
+    """Train the head and LoRA of all linear layers, and of convolutions where the network has them."""
+    if recipe.lora.targets not in (ATTENTION, ("all",)):
+        raise ModelError("Method loraall adapts all layers; leave out --lora-targets, or choose method lora.")
+    settings = recipe.lora.model_copy(update={"targets": ("all",)})
+    return lora(model, family, recipe=recipe.model_copy(update={"lora": settings}))
 
 
 def dora(model: "nn.Module", family: Family, *, recipe: Recipe) -> "nn.Module":

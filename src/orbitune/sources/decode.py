@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from orbitune.errors import DataError, first_line
 from orbitune.extras import require
 from orbitune.sources.codecs.jpeg2000 import HAS_PALETTE, find_fault
-from orbitune.sources.codecs.jpeg2000 import SIGNATURES as JPEG2000
+from orbitune.sources.codecs.jpeg2000_boxes import SIGNATURES as JPEG2000
 from orbitune.sources.codecs.library_messages import silence_libraries
 
 if TYPE_CHECKING:
@@ -290,6 +290,8 @@ def _check_colours(raster: "DatasetReader") -> None:
     """Raise a BadImageError for bands that are neither grey nor RGB."""
     if raster.colorinterp[0].name == "palette":  # of 16 bits; Pillow reads those of 8
         raise BadImageError(HAS_PALETTE)
+    if raster.colorinterp[0].name == "cyan":  # of 16 bits; those of 8 are converted
+        raise BadImageError("has colours in CMYK: save it as RGB")
     if raster.count == 2 and raster.driver != "PNG":
         raise BadImageError("has 2 bands, not 1 (grey) or 3 and more (red, green, blue first)")
 

@@ -67,7 +67,13 @@ class RunFolder:
             known = None
         if differences and known:
             raise RunError(
-                describe_conflict(self.path, differences, stated=stated, extended=longer is not None)
+                describe_conflict(
+                    self.path,
+                    differences,
+                    stated=stated,
+                    extended=longer is not None,
+                    diverged=(self.path / _DIVERGED).is_file(),
+                )
             )
         if known is None:
             recipe.save(self.path / RECIPE)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from paired_models import models
 
 from orbitune.evaluation.statistics import intervals
 from orbitune.evaluation.statistics.comparison import ALPHA, Comparison, compare_pairs, judge_interval
@@ -13,14 +14,6 @@ from orbitune.evaluation.statistics.sentences import difference_sentence, verdic
 def compare_all(correct, reference, **margin):
     """Compare every other method with the reference."""
     return compare_pairs(correct, [(name, reference) for name in correct if name != reference], **margin)
-
-
-def models(wins: int, losses: int, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two models, bool (1, images), that are both right but where one alone is."""
-    method, reference = np.ones((2, 1, images), bool)
-    reference[:, :wins] = False
-    method[:, wins : wins + losses] = False
-    return method, reference
 
 
 def test_a_method_that_errs_on_few_other_images_is_within_the_margin():

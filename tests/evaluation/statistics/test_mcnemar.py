@@ -2,16 +2,9 @@
 
 import numpy as np
 import pytest
+from paired_models import models
 
 from orbitune.evaluation.statistics.mcnemar import mcnemar, mcnemar_over_seeds
-
-
-def models(wins: int, losses: int, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two models, bool (1, images), that are both right but where one alone is."""
-    method, reference = np.ones((2, 1, images), bool)
-    reference[:, :wins] = False
-    method[:, wins : wins + losses] = False
-    return method, reference
 
 
 @pytest.mark.parametrize(

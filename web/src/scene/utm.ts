@@ -32,7 +32,14 @@ export function utmCode(longitude: number, latitude: number): number {
   if (latitude > 84) return 32661;
   if (latitude < -80) return 32761;
   const east = (((longitude + 180) % 360) + 360) % 360;
-  return (latitude < 0 ? 32700 : 32600) + Math.floor(east / 6) + 1;
+  return (latitude < 0 ? 32700 : 32600) + zone(east - 180, latitude);
+}
+
+/** Return the UTM zone of a position. @param longitude in -180 to 180, exclusive. */
+function zone(longitude: number, latitude: number): number {
+  if (latitude >= 56 && latitude < 64 && longitude >= 3 && longitude < 12) return 32; // the west of Norway
+  if (latitude >= 72 && longitude >= 0 && longitude < 42) return 31 + 2 * Math.floor((longitude + 3) / 12); // Svalbard
+  return Math.floor((longitude + 180) / 6) + 1;
 }
 
 /** Return longitude and latitude in degrees, to well within a zone; null in a projection that is not inverted here. */

@@ -1,7 +1,9 @@
 """Opening of a scene as one raster, with its bands chosen and checked."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from orbitune.mapping.scene.products.band_vrt import stack_bands
 from orbitune.mapping.scene.products.product import find_product
 from orbitune.mapping.scene.raster_io import block_bytes, local_files, open_raster
 from orbitune.sources.band_names import RGB, BandChoice, find_bands
+from orbitune.sources.codecs.jpeg2000 import find_unread_space
 
 _MAX_PIXELS_PER_BYTE = 10**6  # of an intact file, most of whose blocks may be empty
 
@@ -121,6 +124,8 @@ def _open_raster(name: str, bands: Sequence[BandChoice] | None, *, driver: str |
         files = local_files(file, name)
         _check_georeference(file, name)
         _check_size(file, name, files=files)
+        if bands is None:
+            _check_colour_space(file, name, files=files)
         size, level = block_bytes(file), stated_level(f"{name} {file.tags().get('PROCESSING_LEVEL', '')}")
         expanded = needs_palette_expansion(file, bands)
         if expanded:
@@ -176,6 +181,21 @@ def _check_size(file: Any, name: str, *, files: Sequence[Path]) -> None:
             f"{name} is damaged: its header states {file.width} x {file.height} pixels in {size:,} "
             "bytes. Get the file again."
         )
+
+
+def _check_colour_space(file: Any, name: str, *, files: Sequence[Path]) -> None:
+    """Raise a DataError for bands in a colour space that would be taken for red, green and blue."""
+    space = "CMYK" if file.colorinterp[0].name == "cyan" else None
+    if file.driver == "JP2OpenJPEG":
+        for path in files:
+            with (
+                suppress(ValueError),  # other files, and what GDAL reads all the same
+                path.open("rb") as opened,
+                mmap(opened.fileno(), 0, access=ACCESS_READ) as data,
+            ):
+                space = space or find_unread_space(data)
+    if space:
+        raise DataError(f"{name} has colours in {space}: save it as RGB, or choose --bands by number.")
 
 
 def _check_types(source: SceneSource) -> None:

@@ -1,16 +1,18 @@
 """Headers of JPEG 2000 files, read before a decoder sees them.
 
 A decoder allocates memory for every tile, component and code-block that a header of a few bytes declares. The
-layout is that of ISO/IEC 15444-1, Annex A (codestream) and Annex I (boxes of a file).
+layout of a codestream is that of ISO/IEC 15444-1, Annex A.
 """
 
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-SIGNATURES = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")  # a file of boxes, and a codestream alone
+from orbitune.sources.codecs.jpeg2000_boxes import SIGNATURES, SYCC, Buffer, read_boxes
+
 # A decoder takes about 1 KB for each tile of a component when it opens a file, and for each code-block.
 MAX_TILE_COMPONENTS = 4096
 MAX_PACKED_BLOCKS = 500_000
@@ -18,7 +20,8 @@ HAS_PALETTE = "has a palette: save it as RGB"
 
 _CODING = re.compile(rb"\xff([\x52\x53])\0([\x09-\x2d])")  # COD or COC, with its length
 _COD = b"\x52"
-_MOST_BOXES, _MOST_CODINGS = 1000, 10_000  # more would take seconds to read
+_MOST_CODINGS = 10_000  # more would take seconds to read
+_HALVED_CHROMA = (1, 2, 2)  # columns, and rows, for each value of Y, Cb and Cr
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,12 @@ class Codestream:
         tile_components: tiles times components.
         packed_blocks: upper bound of the code-blocks of all tiles and components, times the quality layers.
         bits: of the values of each component.
-        has_palette: whether the values are indices into a palette.
     """
 
     values: int
     tile_components: int
     packed_blocks: int
     bits: tuple[int, ...]
-    has_palette: bool
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,30 @@ def find_fault(data: bytes, *, most_values: int) -> str | None:
     bits = min(found.bits[:3])  # a mask may follow
     if bits < 8:
         return f"has {bits}-bit values: save it with 8 or 16 bits"
-    return HAS_PALETTE if found.has_palette else None
+    boxes = read_boxes(data)
+    if boxes.has_palette:
+        return HAS_PALETTE
+    if space := find_unread_space(data):
+        return f"has colours in {space}: save it as RGB"
+    return "has its colours in another order: save it as RGB" if boxes.is_reordered else None
+
+
+def find_unread_space(data: Buffer) -> str | None:
+    """Return the colour space of a JPEG 2000 that GDAL reads as if it were RGB; None for RGB and grey.
+
+    GDAL converts sYCC if its chroma have half the columns and rows.
+
+    Raises:
+        ValueError: as `read_codestream`.
+    """
+    with _cut_short():
+        boxes = read_boxes(data)
+        if boxes.colour_space == SYCC:
+            (count,) = struct.unpack_from(">H", data, boxes.start + 40)
+            steps = struct.unpack_from("9B", data, boxes.start + 42) if count >= 3 else ()
+            if steps[1::3] == steps[2::3] == _HALVED_CHROMA:
+                return None
+    return boxes.colour_space
 
 
 def read_codestream(data: bytes) -> Codestream:
@@ -103,38 +127,20 @@ def read_codestream(data: bytes) -> Codestream:
     Raises:
         ValueError: it is damaged, or holds several codestreams.
     """
+    with _cut_short():
+        return _read_headers(data, read_boxes(data).start)
+
+
+@contextmanager
+def _cut_short() -> Iterator[None]:
+    """Raise a ValueError where a header ends too early."""
     try:
-        if data.startswith(SIGNATURES[1]):
-            return _read_headers(data, 0, has_palette=False)
-        boxes = list(_boxes(data, 0, end=len(data)))
-        inner = [kind for name, *place in boxes if name == b"jp2h" for kind, *_ in _boxes(data, *place)]
-        starts = [start for name, start, _ in boxes if name.lower() == b"jp2c"]
-        if len(starts) != 1:
-            raise ValueError(f"it holds {len(starts)} codestreams, not one")
-        return _read_headers(data, starts[0], has_palette=b"pclr" in inner)
+        yield
     except struct.error:
         raise ValueError("its header is cut short") from None
 
 
-def _boxes(data: bytes, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, start and end of the content of the boxes in a part of a file."""
-    for _ in range(_MOST_BOXES):
-        if place == end:
-            return
-        length, name = struct.unpack_from(">I4s", data, place)
-        start = place + 8
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", data, start)
-            start += 8
-        stop = place + length if length else end
-        if not start <= stop <= end:
-            raise ValueError("its boxes are cut short")
-        yield name, start, stop
-        place = stop
-    raise ValueError("it has too many boxes")
-
-
-def _read_headers(data: bytes, start: int, *, has_palette: bool) -> Codestream:
+def _read_headers(data: bytes, start: int) -> Codestream:
     """Read SIZ, which begins a codestream, and every COD and COC."""
     if not data.startswith(SIGNATURES[1], start):
         raise ValueError("it holds no codestream")
@@ -157,7 +163,6 @@ def _read_headers(data: bytes, start: int, *, has_palette: bool) -> Codestream:
         tile_components=tiles * count,
         packed_blocks=tiles * count * blocks * layers,
         bits=tuple((each & 0x7F) + 1 for each in components[::3]),  # the highest bit: signed
-        has_palette=has_palette,
     )
 
 

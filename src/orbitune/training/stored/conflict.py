@@ -23,7 +23,12 @@ def stated_settings(recipe: Recipe) -> set[str]:
 
 
 def describe_conflict(
-    folder: Path, differences: Sequence[Difference], *, stated: Collection[str] | None, extended: bool
+    folder: Path,
+    differences: Sequence[Difference],
+    *,
+    stated: Collection[str] | None,
+    extended: bool,
+    diverged: bool = False,
 ) -> str:
     """Return the message that a folder holds a run of another recipe.
 
@@ -34,14 +39,19 @@ def describe_conflict(
         differences: of the resolved recipe from that of the run.
         stated: settings that the user stated; None for all.
         extended: whether more epochs than those of the finished run are asked.
+        diverged: whether the run diverged, and cannot be continued.
     """
     differ = {each.setting for each in differences}
     own = [each for each in differences if stated is None or each.setting in stated]
     left_out = [each for each in differences if each not in own and _FOLLOWS.get(each.setting) not in differ]
     repeat = f"{', '.join(each.option_of_theirs for each in left_out)}, which the command leaves out"
-    if not own and left_out:
+    if not own and left_out and not diverged:
         aim = "extend" if extended else "continue"
         them = "it" if len(left_out) == 1 else "them"
         return f"{folder} holds a run with {repeat}: add {them} to {aim} the run, or choose another --out."
     faults = [*map(str, own), *([f"it has {repeat}"] if left_out else [])]
-    return f"{folder} holds a run of another recipe ({'; '.join(faults)}). Choose another --out."
+    if diverged:
+        kind, way = "a diverged run", f"Remove {folder}, or choose another --out."
+    else:
+        kind, way = "a run", "Choose another --out."
+    return f"{folder} holds {kind} of another recipe ({'; '.join(faults)}). {way}"

@@ -59,9 +59,12 @@ def times_smaller(view: ReportView, verdict: VerdictRecord) -> float | None:
 
     None where the verdict on the method is against another reference.
     """
-    if (pair := _beside_full(view, verdict)) is None:
-        return None
-    row, full = pair
+    pair = _beside_full(view, verdict)
+    return None if pair is None else _times_smaller(*pair)
+
+
+def _times_smaller(row: MethodRow, full: MethodRow) -> float:
+    """Return how many times smaller the file of a method is than another."""
     return full.cost.artefact_bytes / row.cost.artefact_bytes
 
 
@@ -144,7 +147,7 @@ def _saving(view: ReportView, verdict: VerdictRecord) -> list[str]:
         return []
     row, reference = pair
     mine, full = row.cost, reference.cost
-    times = full.artefact_bytes / mine.artefact_bytes
+    times = _times_smaller(row, reference)
     stores = (
         f"stores {fmt.size(mine.artefact_bytes)} instead of {fmt.size(full.artefact_bytes)}"
         + f", {times:,.0f} times less" * (times >= 2)

@@ -19,12 +19,6 @@ HEIGHT, WIDTH = 300, 610
 
 
 @pytest.fixture(scope="module")
-def address(bundle):
-    with serving(PredictionService({"bundle": bundle.folder})) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     """Stripes of the three classes, 300 x 610 pixels of 8 m, one corner empty."""
     colours = np.eye(3)[np.arange(WIDTH) * 3 // WIDTH] * 120 + 60

@@ -10,11 +10,6 @@ from orbitune.serving.service import PredictionService
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def address(page_address):
-    return page_address
-
-
 def test_what_cannot_be_classified_gets_a_sentence_and_a_name_becomes_no_markup(address, tmp_path):
     hostile = tmp_path / "<img src=x onerror=alert(1)>.txt"
     hostile.write_text("not a picture")
@@ -28,9 +23,9 @@ def test_what_cannot_be_classified_gets_a_sentence_and_a_name_becomes_no_markup(
         assert page.inner_text("#problem") == "broken.zip is no zip archive, or is damaged."
 
 
-def test_a_server_that_has_gone_is_told_in_a_sentence(page_service, tile):
+def test_a_server_that_has_gone_is_told_in_a_sentence(service, tile):
     with open_browser(1280, 900) as page:
-        with serving(page_service) as address:
+        with serving(service) as address:
             page.goto(address)
             page.wait_for_selector("body[data-ready]", timeout=60_000)
         page.set_input_files("#files", tile)

@@ -27,16 +27,6 @@ from orbitune.sources.band_names import COLOURS
 from orbitune.training.setup import prepare_training
 
 
-@pytest.fixture(scope="module")
-def service(page_service):
-    return page_service
-
-
-@pytest.fixture(scope="module")
-def address(page_address):
-    return page_address
-
-
 def test_a_preview_is_the_image_as_the_decoder_reads_it(address, tile):
     done = httpx.post(f"{address}/api/preview", content=tile.read_bytes())
     assert done.headers["content-type"] == "image/png"

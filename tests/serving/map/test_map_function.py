@@ -8,8 +8,6 @@ import zipfile
 
 import numpy as np
 import pytest
-import torch
-from served_app import serving
 
 from orbitune.errors import DataError, OrbituneError
 from orbitune.mapping.map_report import MapMetadata, MapReport
@@ -17,32 +15,12 @@ from orbitune.mapping.options import MapOptions
 from orbitune.serving import map_function, point_uploads, uploads
 from orbitune.serving.map_function import map_upload, parse_options
 from orbitune.serving.map_viewer import write_view
-from orbitune.serving.service import PredictionService
 from orbitune.serving.storage import Storage
 
 rasterio = pytest.importorskip("rasterio", reason="needs orbitune[geo]")
 pytest.importorskip("pyogrio", reason="needs orbitune[geo]")
 
 PLACED = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(6e5, 5.2e6, 10, 10)}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def threads():
-    """Restore the number of threads, of which a map takes all."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def service(bundle):
-    return PredictionService({"bundle": bundle.folder})
-
-
-@pytest.fixture(scope="module")
-def address(service):
-    with serving(service) as address:
-        yield address
 
 
 def write_scene(path, side=64, **profile):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from app_page import classify, is_shown, visiting
 from browser import accessibility_faults, open_browser
-from image_files import jp2, tiff
+from image_files import encode, jp2, stripes, tiff, write
 from PIL import Image, ImageOps
 from served_app import serving
 
@@ -24,16 +24,6 @@ SIDEWAYS = """[...document.querySelectorAll("main *:not(ul)")].filter((each) => 
 
 
 @pytest.fixture(scope="module")
-def service(page_service):
-    return page_service
-
-
-@pytest.fixture(scope="module")
-def address(page_address):
-    return page_address
-
-
-@pytest.fixture(scope="module")
 def expected(bundle):
     """What the Python API finds in files, by name: the first prediction of each."""
     model = Classifier.from_pretrained(bundle.folder)
@@ -41,12 +31,9 @@ def expected(bundle):
 
 
 @pytest.fixture
-def stripes(tmp_path):
+def unlike(tmp_path):
     """A tile unlike those of the training."""
-    pixels = np.zeros((16, 16, 3), np.uint8)
-    pixels[:, ::2] = 255
-    Image.fromarray(pixels).save(tmp_path / "stripes.png")
-    return tmp_path / "stripes.png"
+    return write(tmp_path / "stripes.png", encode(stripes()))
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -63,9 +50,9 @@ def test_a_tile_gets_one_verdict_with_bars_on_a_screen_and_on_a_phone(address, t
     assert float(row["distance"]) == pytest.approx(found.distance, rel=1e-3)
 
 
-def test_a_tile_unlike_the_training_tiles_is_plainly_not_sure(address, stripes):
+def test_a_tile_unlike_the_training_tiles_is_plainly_not_sure(address, unlike):
     with visiting(address) as page:
-        row = classify(page, stripes)["stripes.png"]
+        row = classify(page, unlike)["stripes.png"]
         assert row["sure"] == "false" and page.inner_text("#verdict .headline") == "Not sure"
         assert "unlike the tiles that the model was trained on" in page.inner_text("#verdict")
 
@@ -250,9 +237,9 @@ def test_a_visitor_signs_in_before_anything_is_shown(service, tile):
         assert classify(page, tile)[tile.name]["label_1"].startswith("class_")
 
 
-def test_the_page_is_worked_by_keyboard(address, tile, stripes):
+def test_the_page_is_worked_by_keyboard(address, tile, unlike):
     with visiting(address) as page:
-        classify(page, [tile, stripes])
+        classify(page, [tile, unlike])
         page.focus("#rows tr:nth-child(2) button")
         page.keyboard.press("Enter")
         page.wait_for_selector("#verdict .file:text-is('stripes.png')")
