@@ -89,3 +89,18 @@ def test_the_interval_holds_the_truth_with_a_class_of_few_tiles_that_may_all_be_
         [(_, (low, high))] = standardised_gaps(*sets, mixes=[np.ones(10)])
         held += low <= 0 <= high
     assert held >= 91  # 95 %, less two standard errors
+
+
+@pytest.mark.parametrize(("classes", "few"), [(30, 5), (10, 10)])
+def test_the_interval_holds_the_truth_where_each_class_of_one_set_has_few_tiles(monkeypatch, classes, few):
+    """With a right and a wrong tile more in each class all of them pulled to one side: none held it."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 300)
+    random, held = np.random.default_rng(0), 0
+    for _ in range(60):
+        sets = [
+            drawn(random, [count] * classes, recalls=np.full(classes, 0.95), seeds=1) for count in (few, 100)
+        ]
+        [(difference, (low, high))] = standardised_gaps(*sets, mixes=[np.ones(classes)])
+        assert low < difference < high
+        held += low <= 0 <= high
+    assert held >= 54  # of 60; 95 %, less two standard errors

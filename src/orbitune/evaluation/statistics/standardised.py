@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orbitune.evaluation.statistics import intervals
-from orbitune.evaluation.statistics.intervals import percentile_interval
+from orbitune.evaluation.statistics.intervals import ADDED, percentile_interval
 
 _SEED = 0
 
@@ -35,10 +35,12 @@ def standardised_gaps(
 
     The bootstrap resamples seeds and, within each class, tiles; of S seeds S - 1 are drawn, and of n tiles of
     a class n - 1, as n draws would underestimate the variance (Rao and Wu 1988,
-    doi:10.1080/01621459.1988.10478591). As no tile of a small class may be wrong, each class has, in the
-    intervals alone, one more tile that all seeds get right and one that none does (Agresti and Caffo 2000,
-    doi:10.1080/00031305.2000.10474560). The ends are percentiles, with a fixed random seed. The tiles of the
-    two sets are taken as independent.
+    doi:10.1080/01621459.1988.10478591). As no tile of a set may be wrong, each set has, in the intervals
+    alone, one more tile that all seeds get right and one that none does (Agresti and Caffo 2000,
+    doi:10.1080/00031305.2000.10474560). They are shared out over the classes by how much one tile of a class
+    weighs in the mix: whole tiles for each of many small classes would move all their recalls, and so the
+    interval, to one side of the difference. The ends are percentiles, with a fixed random seed. The tiles of
+    the two sets are taken as independent.
 
     Args:
         first, second: predictions on the two sets.
@@ -47,20 +49,17 @@ def standardised_gaps(
     Returns:
         For each mix the difference, -1..1, and the ends of its interval.
     """
-    random = np.random.default_rng(_SEED)
-    classes = np.flatnonzero(np.max(mixes, axis=0))
-    weights = np.array(mixes)[:, classes]
-    weights = weights / weights.sum(axis=1, keepdims=True)
-    observed, drawn = (
-        [function(each, classes) for each in (first, second)]
-        for function in (_recalls, lambda each, chosen: _resampled_recalls(each, chosen, random=random))
-    )
-    differences = weights @ (observed[0] - observed[1])
-    resampled = np.clip(weights @ (drawn[0] - drawn[1]), -1, 1)
-    return [
-        (float(difference), percentile_interval(values))
-        for difference, values in zip(differences, resampled, strict=True)
-    ]
+    gaps = []
+    for mix in mixes:
+        random, classes = np.random.default_rng(_SEED), np.flatnonzero(mix)
+        weights = mix[classes] / mix.sum()
+        ours, theirs = (_recalls(each, classes) for each in (first, second))
+        drawn, other = (
+            _resampled_accuracy(each, classes, weights=weights, random=random) for each in (first, second)
+        )
+        interval = percentile_interval(np.clip(drawn - other, -1, 1))
+        gaps.append((float(weights @ (ours - theirs)), interval))
+    return gaps
 
 
 def mix_split(splits: Sequence[str]) -> str:
@@ -99,20 +98,22 @@ def _recalls(found: ClassCorrect, classes: np.ndarray) -> np.ndarray:
     return np.array([found.correct[:, found.labels == each].mean() for each in classes])
 
 
-def _resampled_recalls(
-    found: ClassCorrect, classes: np.ndarray, *, random: np.random.Generator
+def _resampled_accuracy(
+    found: ClassCorrect, classes: np.ndarray, *, weights: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """Return resampled recalls, float (classes, RESAMPLES); all classes share the seeds that are drawn."""
+    """Return resampled accuracies at a mix of classes, float (RESAMPLES,); the classes share drawn seeds."""
     seeds = len(found.correct)
     times = random.multinomial(max(1, seeds - 1), np.full(seeds, 1 / seeds), size=intervals.RESAMPLES)
+    members = [found.correct[:, found.labels == each] for each in classes]
+    leverage = weights / [own.shape[1] for own in members]
+    added = ADDED / 2 * leverage / leverage.sum()
     pseudo = np.repeat([[True, False]], seeds, axis=0)
-    rows = []
-    for each in classes:
+    accuracy = np.zeros(intervals.RESAMPLES)
+    for own, weight, extra in zip(members, weights, added, strict=True):
         # Tiles with the same pattern of correct seeds are exchangeable, so counts per pattern are drawn.
-        own = found.correct[:, found.labels == each]
-        patterns, counts = np.unique(np.hstack([own, pseudo]), axis=1, return_counts=True)
-        count, fractions = max(1, own.shape[1] - 1), counts / counts.sum()
-        drawn = random.multinomial(count, fractions, size=intervals.RESAMPLES)
-        by_seed = drawn / count @ patterns.T.astype(np.float64)
-        rows.append((by_seed * times).sum(axis=1) / times.sum(axis=1))
-    return np.array(rows)
+        patterns, counts = np.unique(own, axis=1, return_counts=True)
+        count, fractions = max(1, own.shape[1] - 1), np.append(counts, [extra, extra])
+        drawn = random.multinomial(count, fractions / fractions.sum(), size=intervals.RESAMPLES)
+        by_seed = drawn / count @ np.hstack([patterns, pseudo]).T.astype(np.float64)
+        accuracy += weight * (by_seed * times).sum(axis=1) / times.sum(axis=1)
+    return accuracy

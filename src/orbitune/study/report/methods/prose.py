@@ -90,7 +90,7 @@ def _statistics(view: ReportView) -> list[str]:
         parts.append(
             "Splits were compared as they are and at one mix of classes (direct standardisation), with a "
             "bootstrap over seeds and, within each class, tiles; one right and one wrong tile are added to "
-            "each split, or class (Agresti and Caffo 2000, doi:10.1080/00031305.2000.10474560)."
+            "each split (Agresti and Caffo 2000, doi:10.1080/00031305.2000.10474560)."
         )
     return [f"Statistics. {' '.join(parts)}"] if parts else []
 
