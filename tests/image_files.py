@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,9 @@ def tiff(bands: np.ndarray, **options: str) -> bytes:
         return file.read()
 
 
-def jp2(bands: np.ndarray) -> bytes:
-    """A lossless JPEG 2000 of (bands, H, W), as GDAL writes it."""
+def jp2(bands: np.ndarray, colours: Sequence[str] = ()) -> bytes:
+    """A lossless JPEG 2000 of (bands, H, W), as GDAL writes it, and states the colour of each band."""
+    from rasterio.enums import ColorInterp
     from rasterio.io import MemoryFile
 
     count, height, width = bands.shape
@@ -39,6 +41,8 @@ def jp2(bands: np.ndarray) -> bytes:
     with MemoryFile(ext=".jp2") as file:
         with file.open(driver="JP2OpenJPEG", **lossless, **profile) as raster:
             raster.write(bands)
+            if colours:
+                raster.colorinterp = [ColorInterp[colour] for colour in colours]
         return file.read()
 
 

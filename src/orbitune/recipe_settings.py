@@ -179,7 +179,7 @@ class LoraSettings(Settings):
     alpha: int = Field(16, gt=0, description="LoRA: the update is scaled by alpha / rank")
     dropout: float = Field(0.1, ge=0, lt=1, description="LoRA: dropout on the input of the update")
     targets: _Names = Field(
-        ATTENTION, min_length=1, description="LoRA: roles of the layers to adapt, such as q,k,v, or all"
+        ATTENTION, min_length=1, description="LoRA: layers to adapt, such as q,k,v, or all (loraall: always)"
     )
     top_layers: int | None = Field(
         None, ge=1, description="LoRA: adapt only the last N layers (default: all; method topk: 2)"

@@ -75,7 +75,11 @@ def test_a_mistyped_command_lists_public_names():
 
 @pytest.mark.parametrize(
     ("words", "completed"),
-    [("orbitune ser", ["serve"]), ("orbitune tri", []), ("orbitune train --method lo", ["lora", "loraplus"])],
+    [
+        ("orbitune ser", ["serve"]),
+        ("orbitune tri", []),
+        ("orbitune train --method lo", ["lora", "loraall", "loraplus"]),
+    ],
 )
 def test_a_shell_completes_commands_and_values(words, completed):
     variables = {

@@ -10,7 +10,7 @@ pytest.importorskip("rasterio", reason="needs orbitune[geo]")
 
 from orbitune.sources.codecs.jpeg2000 import find_fault, read_codestream
 from orbitune.sources.decode import BadImageError, read_georeference, read_header, read_pixels
-from orbitune.sources.multiband import read_band_header
+from orbitune.sources.multiband import has_many_bands, read_band_header, read_bands
 
 
 def in_boxes(data: bytes) -> bytes:
@@ -163,10 +163,24 @@ def test_sycc_of_halved_chroma_is_read_as_gdal_writes_it(tmp_path):
 
 
 @pytest.mark.parametrize("colours", [(3, 2, 1), (0, 1, 2, 3)], ids=["BGR", "ARGB"])
-def test_bands_in_another_order_than_red_green_and_blue_are_refused(unopened, colours):
-    with pytest.raises(BadImageError, match=r"^has its colours in another order: save it as RGB$"):
-        read_pixels(described(channels(*colours), name=b"cdef", bands=len(colours)))
-    assert find_fault(described(channels(1, 2, 3, 0), name=b"cdef", bands=4), most_values=10**7) is None
+def test_bands_in_another_order_are_not_read_as_red_green_and_blue(colours):
+    data = described(channels(*colours), name=b"cdef", bands=len(colours))
+    for read in (read_header, read_pixels):
+        with pytest.raises(BadImageError, match=r"^has its colours in another order: save it as RGB$"):
+            read(data)
+
+
+def test_red_green_and_blue_before_opacity_are_in_order():
+    assert read_header(described(channels(1, 2, 3, 0), name=b"cdef", bands=4)).width == 16
+
+
+def test_bands_in_another_order_are_read_by_their_names():
+    """Blue, green, red and near infrared, as Sentinel-2 has them."""
+    bands = np.arange(4 * 16 * 16, dtype=np.uint16).reshape(4, 16, 16)
+    data = jp2(bands, colours=("blue", "green", "red", "undefined"))
+    assert b"cdef" in data and has_many_bands(data)
+    assert read_band_header(data).bands == ("blue", "green", "red", "4")
+    assert np.array_equal(read_bands(data, ("B04", "B03", "B02", 4)), np.moveaxis(bands[[2, 1, 0, 3]], 0, 2))
 
 
 @pytest.mark.parametrize("bits", [1, 4, 7])

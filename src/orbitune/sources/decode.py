@@ -19,6 +19,7 @@ from orbitune.errors import DataError, first_line
 from orbitune.extras import require
 from orbitune.sources.codecs.jpeg2000 import HAS_PALETTE, find_fault
 from orbitune.sources.codecs.jpeg2000_boxes import SIGNATURES as JPEG2000
+from orbitune.sources.codecs.jpeg2000_boxes import read_boxes
 from orbitune.sources.codecs.library_messages import silence_libraries
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def read_header(data: bytes) -> Header:
     if image is not None:
         return Header(*image.size, high_bit_depth=image.mode.startswith("I"))
     with open_raster(data) as raster:
-        _check_colours(raster)
+        _check_colours(raster, data)
         return Header(raster.width, raster.height, high_bit_depth=raster.dtypes[0] != "uint8")
 
 
@@ -90,7 +91,7 @@ def read_pixels(data: bytes) -> np.ndarray:
     image = _open(data)
     if image is None:
         with open_raster(data) as raster:
-            _check_colours(raster)
+            _check_colours(raster, data)
             return _rgb(np.moveaxis(raster.read([1, 2, 3] if raster.count > 2 else [1]), 0, 2))
     return pixels_of_image(image)
 
@@ -286,14 +287,16 @@ def open_raster(data: bytes) -> "Iterator[DatasetReader]":
         raise _damaged(error) from None
 
 
-def _check_colours(raster: "DatasetReader") -> None:
-    """Raise a BadImageError for bands that are neither grey nor RGB."""
+def _check_colours(raster: "DatasetReader", data: bytes) -> None:
+    """Raise a BadImageError for bands that are neither grey nor RGB, in this order."""
     if raster.colorinterp[0].name == "palette":  # of 16 bits; Pillow reads those of 8
         raise BadImageError(HAS_PALETTE)
     if raster.colorinterp[0].name == "cyan":  # of 16 bits; those of 8 are converted
         raise BadImageError("has colours in CMYK: save it as RGB")
     if raster.count == 2 and raster.driver != "PNG":
         raise BadImageError("has 2 bands, not 1 (grey) or 3 and more (red, green, blue first)")
+    if data.startswith(JPEG2000) and read_boxes(data).is_reordered:  # no fault where bands are read by name
+        raise BadImageError("has its colours in another order: save it as RGB")
 
 
 def _check_image(image: Image.Image) -> None:

@@ -92,12 +92,10 @@ def find_fault(data: bytes, *, most_values: int) -> str | None:
     bits = min(found.bits[:3])  # a mask may follow
     if bits < 8:
         return f"has {bits}-bit values: save it with 8 or 16 bits"
-    boxes = read_boxes(data)
-    if boxes.has_palette:
+    if read_boxes(data).has_palette:
         return HAS_PALETTE
-    if space := find_unread_space(data):
-        return f"has colours in {space}: save it as RGB"
-    return "has its colours in another order: save it as RGB" if boxes.is_reordered else None
+    space = find_unread_space(data)
+    return f"has colours in {space}: save it as RGB" if space else None
 
 
 def find_unread_space(data: Buffer) -> str | None:
