@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pages import DOCS, PAGES, ROOT, STUDY, page_name, read_page
+from pages import DOCS, PAGES, ROOT, STUDIES, page_name, read_page
 from samples import backbone_folder, tile_folder
 from scenes import small_scene
 
@@ -102,12 +102,13 @@ def test_what_a_page_says_of_the_committed_study_is_written_from_it(page, write)
     assert written(text) == text
 
 
-def test_the_committed_report_follows_from_its_results(tmp_path):
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_a_committed_report_follows_from_its_results(tmp_path, study):
     from orbitune.study.report import write_report
     from orbitune.study.results import read_results
 
-    write_report(read_results(STUDY), tmp_path)
-    assert (tmp_path / "report.md").read_text() == (STUDY / "report.md").read_text()
+    write_report(read_results(study), tmp_path)
+    assert (tmp_path / "report.md").read_text() == (study / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -129,9 +130,10 @@ def test_a_page_with_an_accuracy_names_split_size_precision_and_code(page):
     assert re.search(r"Orbitune \d|code (before|of)|benchmark\]\(", text)
 
 
-def test_the_records_of_the_committed_study_are_committed_and_give_its_accuracies():
-    for run in json.loads((STUDY / "results.json").read_text())["runs"]:
-        with np.load(STUDY / "runs" / run["name"] / "predictions.npz") as stored:
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_the_records_of_a_committed_study_are_committed_and_give_its_accuracies(study):
+    for run in json.loads((study / "results.json").read_text())["runs"]:
+        with np.load(study / "runs" / run["name"] / "predictions.npz") as stored:
             right = stored["test_logits"].argmax(1) == stored["test_labels"]
         assert right.mean() == pytest.approx(run["result"]["test"]["accuracy"])
 
