@@ -8,6 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+STARTED = "#app:not([hidden])"  # files given to the page before are lost
 READY = "body[data-ready]"
 OFFLINE = "body[data-offline]"
 
@@ -38,11 +39,12 @@ def served(folder, handler=QuietHandler):
 
 
 def visit(page, address):
-    """Open the page; return the list of errors, to which later ones are added."""
+    """Open the page and wait until it takes files; return the list of errors, to which later ones are added."""
     errors = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
+    page.wait_for_selector(STARTED)
     return errors
 
 

@@ -108,7 +108,7 @@ def teach(page, picture):
 
 def fail_to_teach(page, address, picture):
     """State the class of a picture and learn, which fails."""
-    page.goto(address)
+    visit(page, address)
     start_to_teach(page, picture)
     page.wait_for_selector("#outcome[data-state=bad]")
 

@@ -8,7 +8,7 @@ import pytest
 from browser import accessibility_faults, open_browser
 from PIL import Image
 from scenes import UTM, mosaic, write_scene
-from web_pages import OFFLINE, served, visit
+from web_pages import OFFLINE, STARTED, served, visit
 
 from orbitune.exporting.onnx_export import open_session
 from orbitune.integrity import read_json
@@ -131,6 +131,7 @@ def test_a_window_is_chosen_stopped_and_mapped_without_a_network(folder, bundle,
         page.wait_for_selector(OFFLINE)
         stop()
         page.reload()
+        page.wait_for_selector(STARTED)
         open_scene(page, scene)
         for name, value in (("side", 3), ("left", 2), ("top", 1)):
             page.fill(f"#scene-{name}", str(value))
@@ -313,7 +314,7 @@ def test_a_block_that_is_damaged_ends_the_map_with_a_reason(folder, tmp_path):
     content[place : place + 40] = bytes(40)
     scene.write_bytes(content)
     with open_browser(1280, 900) as page, served(folder) as (address, _):
-        page.goto(address)
+        visit(page, address)
         open_scene(page, scene)
         for name, value in (("side", 2), ("left", 0), ("top", 0)):
             page.fill(f"#scene-{name}", str(value))

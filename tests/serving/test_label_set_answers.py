@@ -112,6 +112,7 @@ def test_in_a_browser_all_labels_are_the_verdict_and_another_model_answers_in_tu
     labels = ", ".join(label for label, _ in found.labels)
     with open_browser(390, 844) as page:
         page.goto(mosaic_address)
+        page.wait_for_selector("body[data-ready]", timeout=60_000)
         page.set_input_files("#files", str(found.input))
         page.wait_for_selector(f"#verdict .headline:text-is('{labels}')", timeout=60_000)
         assert page.locator("#verdict .bars .chosen").count() == 2
