@@ -39,7 +39,7 @@ def served(folder, handler=QuietHandler):
 
 
 def visit(page, address):
-    """Open the page, wait until it takes files, and return the list of errors, to which later ones are added."""
+    """Open the page until it takes files; return its list of errors, to which later ones are added."""
     errors = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))

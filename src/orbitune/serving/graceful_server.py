@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import uvicorn
 
@@ -15,7 +16,21 @@ class GracefulServer(uvicorn.Server):
     """A server that, once stopped, takes no new connection and answers the requests that it has.
 
     Event streams of open pages are ended early. A second interrupt ends the server at once.
+
+    Args:
+        config: uvicorn's settings.
+        on_ready: called once requests are answered and interrupts are the server's.
     """
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] = lambda: None) -> None:
+        super().__init__(config)
+        self.on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and say so."""
+        await super().startup(sockets)
+        if not self.should_exit:
+            self.on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the sockets, and wait for the requests in flight."""

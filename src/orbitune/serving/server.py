@@ -35,7 +35,7 @@ def serve(
         login: user and password that every request must bring; None for none.
         hosts: host names to answer to; those of `host` by default.
         root_path: path under which a proxy serves the app.
-        on_ready: called with the app's address once the server listens.
+        on_ready: called with the app's address once requests are answered.
     """
     import uvicorn
 
@@ -64,8 +64,8 @@ def serve(
             backlog=256,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
-        on_ready(f"http://{url_host(host)}:{sockets[0].getsockname()[1]}")
-        GracefulServer(config).run(sockets)
+        address = f"http://{url_host(host)}:{sockets[0].getsockname()[1]}"
+        GracefulServer(config, lambda: on_ready(address)).run(sockets)
 
 
 @contextlib.contextmanager
