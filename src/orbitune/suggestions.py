@@ -100,7 +100,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def taken(path: str | os.PathLike[str]) -> str:
-    """Return the message for an output folder that exists already."""
+    """Return the message for an output folder or file that exists already."""
     return f"{path} exists; choose another --out, or remove it."
 
 

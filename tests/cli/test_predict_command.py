@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 from commands import orbitune
@@ -51,10 +52,19 @@ def test_predictions_that_find_no_room_are_one_line_and_exit_code_2(place, form)
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
+def test_an_image_is_not_written_over(place, tmp_path):
+    shutil.copy(next((place / "tiles").rglob("*.png")), image := tmp_path / "tile.png")
+    before = image.read_bytes()
+    done = orbitune("predict", place / "run", tmp_path, "--out", image)
+    assert done.stderr.strip() == "error: The images and the file to write must have different names."
+    assert done.returncode == 2 and image.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["run", "missing.png"], "There is no file or folder missing.png"),
+        (["run", "*.gif"], "No file matches the pattern *.gif"),
         (["run", "empty"], "There is nothing to predict in"),
         (["nothing", "tiles"], "There is no folder"),
         (["run", "tiles", "--format", "xml"], "Unknown format 'xml'. Choose from: table, csv, jsonl"),

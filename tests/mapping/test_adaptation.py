@@ -373,7 +373,11 @@ def refused(orbitune, bundle, foreign, tmp_path):
 @pytest.mark.parametrize(
     ("pixels", "names", "message"),
     [
-        (middles(), ["Sea"] * 48, "unknown class 'Sea'. The classes are: class_0, class_1, class_2."),
+        (
+            middles(),
+            ["Sea"] * 48,
+            "unknown class 'Sea'. Rename them to classes of the model: class_0, class_1, class_2.",
+        ),
         (middles(), ["class_1"] * 48, "All 48 labelled points in the scene are of one class"),
         (middles()[:9], ["class_0", "class_1"] * 4 + ["class_0"], "Too few labelled points in the scene: 9."),
         ([(8, 8)] * 12, ["class_0", "class_1"] * 6, "Too few labelled points in the scene: 12."),

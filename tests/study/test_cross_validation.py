@@ -89,7 +89,7 @@ def test_leakage_is_checked_in_every_fold_and_the_page_pools_them(finished):
     assert f"Over 3 folds, colour statistics alone reach {100 * right / 60:.1f} %" in page
     assert "Train and test tiles, over 3 folds: " in page
     assert "Leakage checks of each fold" in page
-    assert "always predicting the commonest class. Both are of 3 folds." in page
+    assert "always predicting the commonest class of the training tiles. Both are of 3 folds." in page
 
 
 def test_every_fold_is_scored_on_its_own_corrupted_validation_tiles_and_the_page_pools_them(finished):
@@ -112,7 +112,7 @@ def test_checks_that_an_earlier_version_made_of_the_first_fold_are_said_to_be_of
     page = (tmp_path / "report.md").read_text()
     assert "Leakage checks and robustness are of the first fold." in page
     assert "Accuracy on 2 validation tiles of the first fold of the random split drawn with seed 42" in page
-    assert "always predicting the commonest class. Both are of the first fold." in page
+    assert "always predicting the commonest class of the training tiles. Both are of the first fold." in page
     assert "- The first fold. Train and test tiles: " in page
     assert "pooled" not in page.partition("Leakage checks and robustness")[2]
 

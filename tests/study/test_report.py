@@ -64,7 +64,7 @@ def test_a_clear_difference_is_named_with_its_size_and_its_one_seed():
 
 def test_savings_are_stated_in_numbers(results):
     assert (
-        "It trained 1.01 % of the parameters, took 0.87× the time per epoch and 0.99× the peak memory, "
+        "It trained 1.01 % of its parameters, took 0.87× the time per epoch and 0.99× the peak memory, "
         "and stores 0.90 MB instead of 88.2 MB." in conclusions_text(results)
     )
 

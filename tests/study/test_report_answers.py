@@ -86,7 +86,7 @@ def test_each_outcome_has_a_headline_and_a_sentence_with_interval_margin_seeds_a
     margin = "; margin 0.5 points" if outcome == "better" else ""
     numbers = f"(−0.31 points, 95 % interval −0.51 to −0.11{margin})"
     assert first == f"{claim} {numbers}, over 2 seeds and 600 test tiles"
-    assert second.startswith("2.00 % of the parameters, takes ") and second.endswith(SAVING)
+    assert second.startswith("2.00 % of its parameters, takes ") and second.endswith(SAVING)
     assert "% of the CPU time and " in second and "% of the peak memory of full fine-tuning, and" in second
 
 

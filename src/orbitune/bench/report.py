@@ -8,6 +8,7 @@ from pathlib import Path
 from orbitune.bench.ratios import FEWEST_ROUNDS
 from orbitune.bench.records import ArmRecord, BenchResults, FigureRecord, RatioRecord, RatioValues
 from orbitune.bench.suites import TRAINING
+from orbitune.errors import counted
 from orbitune.files import write_text
 from orbitune.reporting.formatting import markdown
 
@@ -52,7 +53,7 @@ def warnings(results: BenchResults) -> list[str]:
     if load > cores:
         lines.append(
             f"The load average was {load:.1f} on {cores} cores before the first process: the machine was "
-            "busy with other work, and the figures are not to be published."
+            "busy with other work, and times and memory are not to be published."
         )
     if results.arms and results.suite.rounds < FEWEST_ROUNDS:
         lines.append(
@@ -167,7 +168,7 @@ def _describe_run(results: BenchResults) -> str:
     settings = [
         recipe.method,
         f"{sizes} px",
-        f"{recipe.max_epochs} epochs",
+        counted(recipe.max_epochs, "epoch"),
         f"learning rate {recipe.learning_rate:g}",
     ]
     return f". Run: {', '.join([*settings, str(recipe.precision), results.data.split_name])}"
@@ -197,8 +198,8 @@ def _arms_procedure(results: BenchResults) -> list[str]:
         )
     return [
         f"{suite.rounds} rounds ran every arm, each in a {own}; every other round ran the arms in "
-        f"reverse order. After {suite.warmup} warm-up steps, {suite.seconds:g} s and at least 3 steps "
-        f"were measured ({min(steps)} to {max(steps)} steps).",
+        f"reverse order. After {counted(suite.warmup, 'warm-up step')}, {suite.seconds:g} s and at least "
+        f"3 steps were measured ({min(steps)} to {max(steps)} steps).",
         _describe_interval(results),
         "Images per second cover everything from the stored tile to "
         + ("the probabilities." if _predicts(results) else "the updated weights: whole training steps."),

@@ -37,6 +37,8 @@ def map_sample(
     from orbitune.mapping.areas.sampling import draw_sample
 
     drawn = draw_sample(source, out, points=points, by=by, confidence=confidence, seed=seed)  # type: ignore[arg-type]
+    if (count := sum(drawn.values())) < points:
+        print(f"warning: the map has places for {count:,} of {points:,} points", file=sys.stderr)
     if as_json:
         print_json({"points": drawn, "out": str(out)})
         return

@@ -10,7 +10,7 @@ import typer
 
 from orbitune.cli.help import OUTPUT, CommandSet
 from orbitune.cli.options import BackboneOption, BandsOption, Quiet, parse_bands_option
-from orbitune.errors import OrbituneError, counted
+from orbitune.errors import DataError, OrbituneError, counted
 
 if TYPE_CHECKING:
     from orbitune.inference.prediction import Prediction
@@ -49,6 +49,8 @@ def predict(
 
     write = find_format("jsonl" if as_json else form)
     check_input_paths(inputs)
+    if out and out.exists() and out.resolve() in (Path(str(each.name)).resolve() for each in expand(inputs)):
+        raise DataError("The images and the file to write must have different names.")
     classifier = Classifier.from_pretrained(source, backbone=backbone, bands=parse_bands_option(bands))
     bar = not quiet and (out is not None or not sys.stdout.isatty())
     with _open_output(out) as file, _Counter(bar, lambda: sum(1 for _ in expand(inputs))) as counter:

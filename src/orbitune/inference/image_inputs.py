@@ -91,7 +91,9 @@ def check_input_paths(inputs: Iterable[str]) -> None:
     """
     for name in inputs:
         if not _exists(name) and not _matches(name):
-            raise DataError(missing("file or folder", name, advice="no file matches it either"))
+            if glob.has_magic(name):
+                raise DataError(f"No file matches the pattern {printable(name)}.")
+            raise DataError(missing("file or folder", name))
         if next(_files(name), None) is None:
             raise DataError(
                 f"There is nothing to predict in {printable(name)}: it contains no image, nor do its "

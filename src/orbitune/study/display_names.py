@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from orbitune.evaluation.statistics.comparison import Outcome
 from orbitune.evaluation.statistics.sentences import format_points
 from orbitune.fold import Fold
 from orbitune.models.methods import METHODS
@@ -11,6 +12,14 @@ from orbitune.study.arms import split_arm
 from orbitune.study.records import RunRecord
 
 _TITLES = {SCRATCH: "small network from scratch", **{name: each.title for name, each in METHODS.items()}}
+
+OUTCOMES: dict[Outcome, str] = {
+    "better": "better",
+    "within margin": "within the margin",
+    "worse than margin": "worse (by more than the margin)",
+    "worse": "worse (by how much is open)",
+    "open": "open",
+}
 
 
 def method_name(arm: str) -> str:

@@ -171,7 +171,10 @@ SEA = ["Forest", "Sea", "River", "River"]
     ("fields", "message"),
     [
         ({"label": GOOD}, "has no field true_class; its fields are: label. Name one with --field."),
-        ({"true_class": SEA}, "unknown class 'Sea'. The classes are: Forest, River, Highway."),
+        (
+            {"true_class": SEA},
+            "unknown class 'Sea'. Rename them to classes of the model: Forest, River, Highway.",
+        ),
         ({"true_class": [None] * 4}, "No point of"),
         ({"true_class": ONE}, "Too few labelled points in classes of the map: Forest (1)."),
         ({"true_class": GOOD, "sampling": ["uncertainty"] * 4}, "were drawn where the map is least sure"),

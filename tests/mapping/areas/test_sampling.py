@@ -1,5 +1,6 @@
 """Samples of a map: allocation, random places, and the file that QGIS labels."""
 
+import re
 import sqlite3
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import shapely
 from scenes import read_band, write_scene
 
-from orbitune.errors import DataError
+from orbitune.errors import DataError, OrbituneError
 from orbitune.mapping.areas.class_map import ClassMap
 from orbitune.mapping.areas.estimation import map_areas
 from orbitune.mapping.areas.sampling import allocate, draw_by_class, draw_sample
@@ -73,8 +74,8 @@ def test_the_seed_decides(write_map, codes, tmp_path):
     path = write_map(codes)
     places = []
     for seed in (1, 1, 2):
-        draw_sample(path, tmp_path / "points.gpkg", points=40, seed=seed)
-        places.append(read(tmp_path / "points.gpkg")[:2])
+        draw_sample(path, out := tmp_path / f"{len(places)}.gpkg", points=40, seed=seed)
+        places.append(read(out)[:2])
     assert np.array_equal(places[0], places[1]) and not np.array_equal(places[0], places[2])
 
 
@@ -154,6 +155,29 @@ def test_by_uncertainty_needs_the_confidence_of_this_map(write_map, codes, tmp_p
     assert not (tmp_path / "points.gpkg").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("points.gpkg", "exists; choose another --out"),
+        ("map.tif", "ends in .gpkg"),
+        ("p.csv", "ends in .gpkg"),
+    ],
+)
+def test_labelled_points_and_maps_are_never_written_over(write_map, codes, tmp_path, name, message):
+    path = write_map(codes)
+    draw_sample(path, labelled := tmp_path / "points.gpkg", points=20)
+    before = path.read_bytes(), labelled.read_bytes()
+    with pytest.raises(OrbituneError, match=message):
+        draw_sample(path, tmp_path / name, points=20)
+    assert (path.read_bytes(), labelled.read_bytes()) == before and not (tmp_path / "p.csv").exists()
+
+
+def test_a_map_with_fewer_places_than_points_is_said(orbitune, write_map, codes, tmp_path):
+    out = tmp_path / "points.gpkg"
+    code, _, err = orbitune("map-sample", write_map(codes), "--points", 1_000_000, "-o", out)
+    assert code == 0 and re.fullmatch(r"warning: the map has places for [\d,]+ of 1,000,000 points\n", err)
+
+
 def test_a_map_without_data_gives_no_points(write_map, tmp_path):
     with pytest.raises(DataError, match="has no data to draw points from"):
         draw_sample(write_map(np.zeros((4, 4))), tmp_path / "points.gpkg")
@@ -163,6 +187,6 @@ def test_the_command_draws_and_says_how_to_go_on(orbitune, write_map, codes, tmp
     out = tmp_path / "points.gpkg"
     code, said, _ = orbitune("map-sample", write_map(codes), "--points", 30, "-o", out)
     assert code == 0 and out.is_file() and "fill the field true_class" in said
-    code, _, err = orbitune("map-sample", tmp_path / "map.tif", "--by", "margin", "-o", out)
+    code, _, err = orbitune("map-sample", tmp_path / "map.tif", "--by", "margin", "-o", tmp_path / "b.gpkg")
     assert (code, err) == (2, "error: Unknown --by 'margin'. Choose from: class, uncertainty.\n")
     assert read_band(tmp_path / "map.tif").shape == codes.shape

@@ -13,7 +13,7 @@ from orbitune.mapping.areas.reference_points import TRUE_CLASS
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.scene.raster_io import gdal_environment, open_raster
 from orbitune.mapping.vector_io import VectorLayer, write_vector
-from orbitune.suggestions import unknown
+from orbitune.suggestions import taken, unknown
 
 SampleBy = Literal["class", "uncertainty"]
 
@@ -54,8 +54,14 @@ def draw_sample(
         Number of points by class of the map.
 
     Raises:
-        OrbituneError: an input cannot be used, or the file cannot be written.
+        OrbituneError: an input cannot be used, or the file exists, as its points may have labels, or it
+            cannot be written.
     """
+    path = Path(out)
+    if path.suffix.lower() != ".gpkg":
+        raise DataError(f"{path}: the file of the points ends in .gpkg; give it such a name.")
+    if path.exists():
+        raise OrbituneError(taken(path))
     if by not in get_args(SampleBy):
         raise DataError(unknown("--by", by, known=get_args(SampleBy)))
     opened = ClassMap.open(class_map)
@@ -68,7 +74,7 @@ def draw_sample(
     empty = np.full(len(names), None, object)
     sampling = np.full(len(names), "stratified" if by == "class" else by, object)
     fields = {"sampling": sampling, "map_class": names, TRUE_CLASS: empty, **fields}
-    _write(opened, Path(out), rows=rows, columns=columns, fields=fields)
+    _write(opened, path, rows=rows, columns=columns, fields=fields)
     return {each: int((names == each).sum()) for each in opened.strata.values() if each in names}
 
 

@@ -4,23 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from orbitune.evaluation.robustness import Accuracy
-from orbitune.evaluation.statistics.comparison import Outcome
 from orbitune.evaluation.statistics.sentences import corrected, interval_name
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
-from orbitune.study.display_names import method_name
+from orbitune.study.display_names import OUTCOMES, method_name
 from orbitune.study.findings import CalibrationRecord, ClassRecord, VerdictRecord
 from orbitune.study.report.split_origins import corrupted_on, scored_on, scored_on_each
 from orbitune.study.report.view_model import ReportView, RunGroup
 from orbitune.study.verdicts import comparison_sentences
-
-_OUTCOMES: dict[Outcome, str] = {
-    "better": "better",
-    "within margin": "within the margin",
-    "worse than margin": "worse (by more than the margin)",
-    "worse": "worse (by how much is open)",
-    "open": "open",
-}
 
 
 def verdict_table(view: ReportView) -> Table:
@@ -93,7 +84,7 @@ def _difference(verdict: VerdictRecord, *, names_interval: bool) -> str:
 def _outcome(verdict: VerdictRecord) -> str:
     """Return the outcome; that of an earlier version may be of the margin alone."""
     untested = verdict.outcome == "open" and verdict.equal is None
-    return _OUTCOMES[verdict.outcome] + (" (not judged against 0)" if untested else "")
+    return OUTCOMES[verdict.outcome] + (" (not judged against 0)" if untested else "")
 
 
 def _p_equal(verdict: VerdictRecord) -> str:

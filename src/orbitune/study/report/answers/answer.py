@@ -6,7 +6,7 @@ from orbitune.errors import counted
 from orbitune.evaluation.statistics.sentences import advice, claim, format_points, interval_name
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import split_arm
-from orbitune.study.display_names import describe_margins, method_name
+from orbitune.study.display_names import OUTCOMES, describe_margins, method_name
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.report.answers.backbone_answers import intervals, role
 from orbitune.study.report.view_model import MethodRow, ReportView
@@ -20,7 +20,7 @@ def write_answer(view: ReportView) -> list[str]:
     if not verdicts:
         return []
     if len({each.method for each in verdicts}) == 1:
-        sentences = [_answer(view, verdicts), *_saving(view, verdicts[0])]
+        sentences = [_answer(view, verdicts), *_saving(view, verdicts[0]), *_on_others(view, verdicts)]
     else:
         sentences = _summary(view, verdicts)
     return [" ".join(sentences), *_basis(view, verdicts)]
@@ -152,7 +152,7 @@ def _saving(view: ReportView, verdict: VerdictRecord) -> list[str]:
         f"stores {fmt.size(mine.artefact_bytes)} instead of {fmt.size(full.artefact_bytes)}"
         + f", {times:,.0f} times less" * (times >= 2)
     )
-    trains = f"{fmt.capital(row.title)} trains {fmt.trained_percentage(row.parameters)} of the parameters"
+    trains = f"{fmt.capital(row.title)} trains {fmt.trained_percentage(row.parameters)} of its parameters"
     if not view.costs_comparable:
         return [f"{trains} and {stores}."]
     time, memory = mine.cpu_seconds / full.cpu_seconds, mine.peak_memory / full.peak_memory
@@ -182,6 +182,27 @@ def _summary(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
     return [f"{found}; {smallest}.", *_saving(view, own[0])]
 
 
+def _others(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[VerdictRecord]:
+    """Return the verdicts of the same standing as those of the answer, on methods that it is not about."""
+    methods, roles = {each.method for each in verdicts}, {each.role for each in verdicts}
+    return [each for each in view.results.verdicts if each.role in roles and each.method not in methods]
+
+
+def _on_others(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
+    """Return a sentence on each split with the outcomes of the methods that the answer is not about."""
+    sentences = []
+    for split in view.splits:
+        named: dict[str, list[str]] = {}
+        for each in _others(view, verdicts):
+            if each.split == split:
+                named.setdefault(OUTCOMES[each.outcome], []).append(method_name(each.method))
+        if named:
+            where = f" on the {split} split" if len(view.splits) > 1 else ""
+            found = "; ".join(f"{fmt.listed(titles)} {outcome}" for outcome, titles in named.items())
+            sentences.append(f"The other methods{where}: {found}.")
+    return sentences
+
+
 def _margins(verdicts: Sequence[VerdictRecord]) -> str:
     """Return the margin, of each split where they differ."""
     margins = {each.split: each.margin for each in verdicts}
@@ -200,7 +221,9 @@ def _basis(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
     sentences = []
     if view.results.design and {each.role for each in verdicts} == {"primary"}:
         margins = "margins" if len({each.margin for each in verdicts}) > 1 else "margin"
-        sentences.append(f"Comparison, {margins} and seeds were fixed before the test split was read.")
+        several = len({(each.method, each.reference) for each in [*verdicts, *_others(view, verdicts)]}) > 1
+        subject = "Comparisons" if several else "Comparison"
+        sentences.append(f"{subject}, {margins} and seeds were fixed before the test split was read.")
     if len({each.method for each in verdicts}) == 1:
         several = len(view.splits) > 1
         sentences += [

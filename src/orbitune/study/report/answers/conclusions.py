@@ -172,7 +172,7 @@ def _saving(view: ReportView, row: MethodRow, *, full: MethodRow, subject: str) 
         f"{fmt.ratio(row.cost.peak_memory, full.cost.peak_memory)} the peak memory,"
     )
     return (
-        f"{subject} trained {fmt.trained_percentage(row.parameters)} of the parameters"
+        f"{subject} trained {fmt.trained_percentage(row.parameters)} of its parameters"
         f"{took if view.costs_comparable else ''} and stores "
         f"{fmt.size(row.cost.artefact_bytes)} instead of {fmt.size(full.cost.artefact_bytes)}."
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import chain
 
+from orbitune.errors import counted
 from orbitune.evaluation.statistics.sentences import format_points
 from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import describe_margins, method_name
@@ -15,6 +16,7 @@ from orbitune.study.report.answers.answer import (
     times_smaller,
 )
 from orbitune.study.report.answers.backbone_answers import which_backbone_is_best
+from orbitune.study.report.split_origins import scored_on
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView
 
 _LOSSES = {
@@ -37,7 +39,7 @@ def write_headline(view: ReportView) -> list[str]:
         return [_of_one(view, verdicts) if len(methods) == 1 else _of_many(view, verdicts)]
     if view.backbones:
         return [fmt.capital(each) for split in view.splits if (each := which_backbone_is_best(view, split))]
-    return [_reached(row) for row in view.rows] if len(view.rows) <= FEW else []
+    return [_reached(view, row) for row in view.rows] if len(view.rows) <= FEW else []
 
 
 def _of_one(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
@@ -94,11 +96,11 @@ def _smaller(file: str, times: float | None) -> str:
     return f"; {file} {times:,.0f} times smaller" if times is not None and times >= 2 else ""
 
 
-def _reached(row: MethodRow) -> str:
+def _reached(view: ReportView, row: MethodRow) -> str:
     """Return the accuracy of a method that is judged against no other."""
-    parts = [
-        f"{fmt.with_interval(group.accuracy, 1)} of {group.summary.test_tiles:,} test tiles"
-        + (f" of the {split} split" if len(row.groups) > 1 else "")
-        for split, group in row.groups.items()
-    ]
+    parts = []
+    for split, group in row.groups.items():
+        value, *interval = group.accuracy
+        limits = f"95 % interval {fmt.percent_range(interval, view.digits)}, {counted(group.seeds, 'seed')}"
+        parts.append(f"{fmt.percent(value, view.digits)} ({limits}) of {scored_on(view, split)}")
     return f"{fmt.capital(row.title)} classifies {fmt.listed(parts)} correctly"

@@ -118,7 +118,7 @@ def _caption(view: ReportView) -> str:
     if _colour_baselines(view, *view.splits):
         sentences += [
             "Dashed: a classifier that sees colour statistics only. Dotted: chance, always predicting the "
-            "commonest class."
+            "commonest class of the training tiles."
         ]
         sentences += [f"Both are of {view.checked_folds}."] if view.folds else []
     return " ".join([f"On {scored_on_each(view)}.", *sentences])
