@@ -136,8 +136,8 @@ def _correction(families: str, *, older: bool) -> str:
         return "An earlier version corrected the p values alone, by Holm's method (1979), not the intervals."
     if families == "1":
         return (
-            "Each interval has a confidence of 95 %, as none are judged together. The error of 5 % is that of "
-            "one comparison: over several it is larger."
+            "Each interval has a confidence of 95 %, as none are judged together. The error of 5 % is that "
+            "of one comparison: over several it is larger."
         )
     return (
         f"Each interval has a confidence of 1 {fmt.MINUS} 5 % / m, with m = {families} comparisons that are "
