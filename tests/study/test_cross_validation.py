@@ -1,5 +1,8 @@
 """A study of folds tests each tile once, and pools them."""
 
+# Differences have minus signs:
+# ruff: noqa: RUF001
+
 import shlex
 
 import numpy as np
@@ -262,7 +265,7 @@ def test_methods_differ_only_if_their_difference_holds_over_folds(tmp_path):
     verdict = judged(tmp_path, full=(0, 0, 0), lora=(0, 0, 20))
     assert verdict.equal < 0.001 and verdict.beyond < 0.025 and not verdict.differs
     assert (verdict.outcome, verdict.needed) == ("open", None)
-    interval = "over folds -213.45 to +169.01)"
+    interval = "over folds −213.45 to +169.01)"
     assert comparison_sentences(verdict)[0].endswith(f", {interval}.")
     assert comparison_sentences(verdict)[1].endswith(
         f": no difference was detected over folds (score test, p < 0.001, 95 % interval {interval[:-1]}; "

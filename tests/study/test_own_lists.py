@@ -117,7 +117,7 @@ def test_captions_of_a_study_name_the_split_its_origin_and_the_number_of_tiles(r
         for part in ("test", "validation")
     )
     for caption in (
-        f"Accuracy and cost of each method, on {tested}",
+        f"Accuracy and cost of linear probing, on {tested}, one seed on each split",
         f"On {tested}. Bars are 95 % intervals.",
         f"Solid: on {validated}.",
         f"All finished runs, on {validated}, and on {tested}",

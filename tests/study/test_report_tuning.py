@@ -97,6 +97,8 @@ def test_the_methodology_says_how_learning_rates_were_searched(page):
     method = page.split("## Methodology", 1)[1]
     assert "one rule for every method, on train and validation tiles alone" in method
     assert "trained all epochs with 2 seeds" in method and "1 search of 4 ended at an edge." in method
+    assert "of two middle ones, that nearer to the middle of all rates tried" in method
+    assert "finalists trained all epochs with 2 seeds:" in page
 
 
 def test_a_search_without_a_successful_trial_has_a_row():

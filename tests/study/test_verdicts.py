@@ -1,5 +1,8 @@
 """Methods of a study are compared by the predictions of their runs."""
 
+# Differences have minus signs:
+# ruff: noqa: RUF001
+
 import numpy as np
 import pytest
 from studies import run_record
@@ -34,7 +37,7 @@ def test_each_method_is_compared_with_full_fine_tuning_on_each_split(tmp_path):
     assert verdicts[1].difference == pytest.approx(-0.05)
     assert "sentences" not in verdicts[1].to_json()  # they follow from the numbers
     assert (
-        "LoRA is within 0.5 points of full fine-tuning (-0.05 points, simultaneous 95 % interval"
+        "LoRA is within 0.5 points of full fine-tuning (−0.05 points, simultaneous 95 % interval"
         in comparison_sentences(verdicts[1])[0]
     )
 

@@ -1,5 +1,8 @@
 """Comparisons of a study: outcomes, their intervals and p values, and the sentences on them."""
 
+# Differences have minus signs:
+# ruff: noqa: RUF001
+
 import json
 
 import numpy as np
@@ -26,7 +29,7 @@ def test_a_method_that_errs_on_few_other_images_is_within_the_margin():
     assert only.within == only.p_within  # nothing to correct for
     assert verdict_sentence(only, {"lora": "LoRA", "full": "full fine-tuning"}) == (
         "Of these models of one seed, LoRA is within 0.5 points of full fine-tuning "
-        "(-0.06 points, 95 % interval -0.24 to +0.12, p < 0.001)."
+        "(−0.06 points, 95 % interval −0.24 to +0.12, p < 0.001)."
     )
     assert difference_sentence(only) == (
         "Of these models of one seed, lora alone was right on 9 of 5,400 test images and full alone on 12: "
@@ -39,7 +42,7 @@ def test_a_method_that_loses_many_images_is_not_within_the_margin():
     (only,) = compare_all({"full": reference, "linear": method}, "full")
     assert only.outcome == "worse than margin"
     assert only.high < -0.5
-    assert "linear is less accurate than full, by more than 0.5 points (-1.85 " in verdict_sentence(only)
+    assert "linear is less accurate than full, by more than 0.5 points (−1.85 " in verdict_sentence(only)
     assert "not tested (McNemar of these trained models, p < 0.001)" in difference_sentence(only)
 
 
@@ -105,7 +108,7 @@ def test_an_open_comparison_says_so():
     method, reference = models(20, 26, 2000)
     (only,) = compare_all({"full": reference, "lora": method}, "full")
     assert only.outcome == "open" and only.leaves_margin_open
-    assert "open whether lora is within 0.5 points of full (-0.30 points, 95 %" in verdict_sentence(only)
+    assert "open whether lora is within 0.5 points of full (−0.30 points, 95 %" in verdict_sentence(only)
 
 
 def test_a_single_comparison_needs_no_correction():
@@ -153,7 +156,7 @@ def test_a_loss_whose_size_is_open_is_called_worse():
     (only,) = compare_all({"full": full, "lora": lora}, "full")
     assert only.outcome == "worse" and only.interval[0] < -0.5 < only.interval[1] < 0
     assert verdict_sentence(only).startswith(
-        "Over 3 seeds, lora is less accurate than full, but whether by more than 0.5 points is open (-0.46 "
+        "Over 3 seeds, lora is less accurate than full, but whether by more than 0.5 points is open (−0.46 "
     )
 
 
@@ -162,7 +165,7 @@ def test_a_loss_below_the_margin_is_called_both():
     lora = np.arange(5400) >= np.array([[9], [10], [11]])
     (only,) = compare_all({"full": full, "lora": lora}, "full")
     assert only.outcome == "within margin" and only.differs
-    assert "lora is less accurate than full, by less than 0.5 points (-0.19 " in verdict_sentence(only)
+    assert "lora is less accurate than full, by less than 0.5 points (−0.19 " in verdict_sentence(only)
 
 
 def drawn_study(

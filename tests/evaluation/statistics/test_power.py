@@ -1,5 +1,8 @@
 """Predicted power is the share of studies, drawn image by image, that the score test decides."""
 
+# Differences have minus signs:
+# ruff: noqa: RUF001
+
 from dataclasses import replace
 
 import numpy as np
@@ -176,7 +179,7 @@ def test_where_the_interval_leaves_out_equal_methods_the_sizes_are_for_half_the_
     found = compared(AS_ONE_METHOD, seeds=3, images=2000, observed=-0.5)
     assert found.outcome == "worse" and found.interval[0] < -0.25 < found.interval[1] < 0
     assert found.needed.difference == -0.25 and found.needed.seeds > 3
-    assert "; with a true difference of -0.25 points, deciding 80 % of the time takes " in verdict_sentence(
+    assert "; with a true difference of −0.25 points, deciding 80 % of the time takes " in verdict_sentence(
         found
     )
     method, reference = DRAWN

@@ -99,8 +99,8 @@ def p_of_outcome(compared: Comparison) -> float | None:
 def _numbers(compared: Comparison) -> str:
     """Return difference, interval and p value of the outcome."""
     low, high = compared.interval
-    interval = f"{interval_name(compared)} {low:+.2f} to {high:+.2f}"
-    parts = [f"{compared.difference:+.2f} points", f"{interval}{_folds(compared, ', over folds')}"]
+    interval = f"{interval_name(compared)} {with_sign(low)} to {with_sign(high)}"
+    parts = [f"{with_sign(compared.difference)} points", f"{interval}{_folds(compared, ', over folds')}"]
     p = p_of_outcome(compared)
     return ", ".join(parts if p is None else [*parts, _p_value(p, compared)])
 
@@ -110,7 +110,11 @@ def advice(compared: Comparison) -> str:
     needed = compared.needed
     if needed is None:
         return ""
-    truth = f"a true difference of {needed.difference:+.4g} points" if needed.difference else "equal methods"
+    truth = (
+        f"a true difference of {with_sign(needed.difference, '+.4g')} points"
+        if needed.difference
+        else "equal methods"
+    )
     seeds = min(compared.seeds, compared.reference_seeds)
     if needed.seeds is not None and needed.seeds <= seeds:
         return f"with {truth}, 80 % of such studies would have decided"
@@ -131,12 +135,17 @@ def format_points(points: float) -> str:
     return f"{points:g} point" if points == 1 else f"{points:g} points"
 
 
+def with_sign(points: float, spec: str = "+.2f") -> str:
+    """Return a difference as text, with a minus sign in place of a hyphen."""
+    return f"{points:{spec}}".replace("-", "\N{MINUS SIGN}")
+
+
 def _folds(compared: Comparison, name: str) -> str:
     """Return the interval over folds after its name; empty for an ordinary split."""
     if compared.over_folds is None:
         return ""
     low, high = compared.over_folds
-    return f"{name} {low:+.2f} to {high:+.2f}"
+    return f"{name} {with_sign(low)} to {with_sign(high)}"
 
 
 def _names(compared: Comparison, names: Mapping[str, str] | None) -> tuple[str, str]:

@@ -28,18 +28,21 @@ def comparison_columns(view: ReportView) -> list[Column]:
 
 def table_caption(view: ReportView) -> str:
     """Return the caption of the comparison table."""
-    several = any(group.seeds > 1 for group in view.groups)
-    means = f", means of {_seeds(view)} seeds on each split" if several else ""
+    means = (
+        (", one seed" if view.seed_counts == [1] else f", means of {_seeds(view)} seeds") if view.rows else ""
+    )
+    means += " on each split" * (len(view.splits) > 1)
     means += f", each tile tested once over {view.folds} folds" if view.folds else ""
     compared = view.costs_comparable and len(view.rows) > 1 and any(row.is_full for row in view.rows)
     same = " on the same backbone" if view.backbones else ""
     several_runs = any(len(row.runs) > 1 for row in view.rows)
     spread = "; beside a cost the lowest and the highest of the runs" if several_runs else ""
     ratios = f"{spread}; {fmt.TIMES} marks the ratio to full fine-tuning{same}" if compared else spread
-    arm = "method on each backbone" if view.backbones else "method"
+    arm = "each method on each backbone" if view.backbones else "each method"
+    arm = view.rows[0].title if len(view.rows) == 1 else arm
     tiles = f", on {scored_on_each(view)}" if view.rows else ""
     machine = ", measured on this machine" if view.costs_comparable else "; costs are not compared"
-    return f"Accuracy and cost of each {arm}{tiles}{means}{machine}{ratios}"
+    return f"Accuracy and cost of {arm}{tiles}{means}{machine}{ratios}"
 
 
 def table_notes(view: ReportView) -> list[str]:
@@ -48,8 +51,8 @@ def table_notes(view: ReportView) -> list[str]:
     if view.shared_machine:
         cpu = " CPU times, summed over all cores for a whole run, are comparable."
         lines += [
-            "Several runs shared the machine, so their wall-clock times are not comparable and are left out."
-            + cpu * view.costs_comparable
+            "Several runs shared the machine, so their wall-clock times are not comparable: this table "
+            "leaves them out, and the tables below that list them say so." + cpu * view.costs_comparable
         ]
     if _measured_energy(view):
         source = view.results.done[0].finished.cost.energy_source

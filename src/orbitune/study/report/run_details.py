@@ -83,7 +83,7 @@ def _plan_rows(plan: Plan, result: RunResult | None) -> list[list[str]]:
     )
     rows = []
     for name, expected, value, write in quantities:
-        error = f"{100 * (expected / value - 1):+.1f} %" if value else fmt.NOTHING
+        error = f"{fmt.signed(100 * (expected / value - 1), 1)} %" if value else fmt.NOTHING
         rows.append([name, write(expected), fmt.NOTHING if value is None else write(value), error])
     return rows
 

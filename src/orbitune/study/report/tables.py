@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from orbitune.evaluation.robustness import Accuracy
-from orbitune.evaluation.statistics.sentences import corrected, interval_name
+from orbitune.evaluation.statistics.sentences import corrected, interval_name, round_up_images
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import OUTCOMES, method_name
@@ -96,7 +96,8 @@ def _needed(verdict: VerdictRecord) -> str:
     """Return the seeds and the images that would decide; a dash for what is not enough or not known."""
     if verdict.needed is None:
         return fmt.NOTHING
-    counts = (verdict.needed.seeds, verdict.needed.images)
+    images = verdict.needed.images
+    counts = (verdict.needed.seeds, None if images is None else round_up_images(images))
     return " / ".join(fmt.NOTHING if count is None else f"{count:,}" for count in counts)
 
 
@@ -160,8 +161,9 @@ def calibration_table(view: ReportView, split: str) -> Table:
     heads = ["ECE", "ECE if perfectly calibrated"][: shown + by_seed]
     header = ["Method", "Temperatures", *heads, *(head for head, _, _ in measures)]
     caption = f"Calibration on {scored_on(view, split)}, before and after temperature scaling on validation"
-    note = "; ECE and the 95 % range of perfectly calibrated models: means of the seeds" if by_seed else ""
-    return Table(caption + note, header, rows)
+    means = "; ECE and the 95 % range of perfectly calibrated models: means of the seeds"
+    several = by_seed and any(len(scores.seeds) > 1 for _, scores in known)
+    return Table(caption + means * several, header, rows)
 
 
 def _ece_cells(scores: CalibrationRecord, by_seed: bool) -> list[str]:

@@ -56,7 +56,7 @@ def class_figure(view: ReportView, reference: MethodRow) -> Figure:
             f"Matrix of {counted(len(classes), 'class')} by "
             f"{counted(len(others), 'method')}: {view.with_split(heading, split)}. "
             f"The largest loss is that of {columns[worst[1]]} on {classes[worst[0]].name}, "
-            f"{100 * (f1 - first[:, None])[worst]:.1f} points."
+            f"{fmt.signed(100 * (f1 - first[:, None])[worst], 1)} points."
         )
         panels.append(to_panel(figure, fmt.slug(view.with_split("classes", split)), alt=alt, width=width))
     caption = (

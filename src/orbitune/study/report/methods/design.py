@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orbitune.errors import counted
-from orbitune.evaluation.statistics.sentences import format_points
+from orbitune.evaluation.statistics.sentences import format_points, with_sign
 from orbitune.machine.timestamps import format_time
 from orbitune.reporting import formatting as fmt
 from orbitune.study.design.fixed import Design, DesignChange
@@ -29,7 +29,7 @@ def _fixed(design: Design) -> str:
         f"the {design.analysis}",
     ]
     if design.difference:
-        settings.append(f"planned for a true difference of {design.difference:+g} points")
+        settings.append(f"planned for a true difference of {with_sign(design.difference, '+g')} points")
     if not design.before_test_read:
         return (
             "Nothing was fixed before the test split was read, as an earlier version began the study; "

@@ -185,6 +185,7 @@ def _seed_note(view: ReportView) -> list[str]:
             "variance between seeds (see orbitune.evaluation.statistics.paired)." + _few_seeds(view)
         ]
     return [
-        "Intervals are 95 % Wilson score intervals (Wilson 1927). They cover the random choice of test "
-        "tiles, not the randomness of training: only one seed was run."
+        "Accuracies have 95 % Wilson score intervals (Wilson 1927), macro-F1 those of a bootstrap over test "
+        "tiles. They cover the random choice of test tiles, not the randomness of training: only one seed "
+        "was run."
     ]

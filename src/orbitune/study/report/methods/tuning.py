@@ -31,13 +31,15 @@ def describe_searches(view: ReportView) -> list[str]:
     ended = counted(edges, "search", several="searches") if edges else "No search"
     tiles = "" if searches[0].criterion == "loss" else " and choice of validation tiles"
     noise = f"spread between seeds{tiles}"
+    seeds = counted(len(searches[0].seeds), "seed")
     return [
         "Learning rates were searched by one rule for every method, on train and validation tiles alone: "
         "rates of one lattice (1 and 3 times powers of ten), screened with one seed after some of the epochs "
         "where more than three were tried first; the best and its neighbours trained all epochs with "
-        f"{len(searches[0].seeds)} seeds, and rates were added until the best had neighbours on both sides. "
+        f"{seeds}, and rates were added until the best had neighbours on both sides. "
         f"{ended}{f' of {len(searches)}' if edges else ''} ended at an edge. Rates within one standard error "
-        f"of the best ({noise}) are tied, and the middle one was chosen. The weight decay was not searched."
+        f"of the best ({noise}) are tied, and the middle one was chosen; of two middle ones, that nearer to "
+        "the middle of all rates tried. The weight decay was not searched."
     ]
 
 
@@ -45,7 +47,8 @@ def search_table(view: ReportView) -> Table:
     """Return a table of all searches: what was tried, chosen and tied."""
     header, rows = _search_cells(view)
     tiles = scored_on_each(view, part="validation")
-    caption = f"Learning rates, chosen on {tiles}; finalists trained all epochs with every seed"
+    seeds = counted(len(view.results.searches[0].seeds), "seed")
+    caption = f"Learning rates, chosen on {tiles}; finalists trained all epochs with {seeds}"
     return Table(caption, header, rows)
 
 
