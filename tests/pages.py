@@ -5,7 +5,10 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 STUDY = DOCS / "results" / "eurosat-study"
-STUDIES = (STUDY, *(DOCS / "results" / name for name in ("eurosat-methods", "best-accuracy")))
+STUDIES = [
+    DOCS / "results" / name
+    for name in ("eurosat-study", "eurosat-methods", "eurosat-shots", "aid-study", "best-accuracy")
+]
 PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.rglob("*.md") if "results" not in p.parts)]
 
 

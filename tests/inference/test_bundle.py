@@ -178,7 +178,6 @@ def test_a_bundle_that_names_its_backbone_by_hash_is_of_a_format_that_earlier_ve
 
 def test_a_backbone_is_found_by_its_hash_on_a_machine_that_has_used_it(bundle, run, tmp_path, monkeypatch):
     place = RunResult.load(run).backbone.reference
-    assert str(bundle.backbone().folder) == place
     monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ModelError, match=r"backbone, whose .* is not known on this machine\. .* --backbone"):
         bundle.backbone()

@@ -280,7 +280,7 @@ def test_methods_differ_if_every_fold_says_so(tmp_path):
         "full fine-tuning did better than LoRA (score test, p < 0.001, 95 % interval over folds"
         in comparison_sentences(verdict)[1]
     )
-    assert ", over folds -" in comparison_sentences(verdict)[0]
+    assert ", over folds −" in comparison_sentences(verdict)[0]
 
 
 def test_a_method_is_within_the_margin_only_if_folds_agree(tmp_path):

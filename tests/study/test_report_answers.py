@@ -201,5 +201,6 @@ def test_single_models_of_many_methods_are_said_in_the_headline(four, count, lim
 
 def test_methods_that_are_judged_against_none_have_their_accuracies_as_headlines():
     single = study(done("lora", 0.978, 5400, CLASSES))
-    assert headline(single) == ["LoRA classifies 97.8 % (97.4–98.2) of 5,400 test tiles correctly"]
+    [line] = headline(single)
+    assert line.startswith("LoRA classifies 97.80 % (95 % interval 97.37–98.16, 1 seed) of 5,400 test ")
     assert answer(single) == [] and len(headline(pair())) == 2

@@ -143,7 +143,7 @@ def test_few_methods_are_compared_with_their_intervals():
         r"LoRA \([−+]?\d+\.\d+ points, 95 % interval [−+].+ to [−+].+\)\.", conclusions_text(results)
     )
     assert re.search(
-        r"LoRA trained 2.00 % of the parameters, took .+× the CPU time", conclusions_text(results)
+        r"LoRA trained 2.00 % of its parameters, took .+× the CPU time", conclusions_text(results)
     )
     assert "corrected" not in conclusions_text(results) and entry["family"] == 1
 
