@@ -14,6 +14,7 @@ import pytest
 from studies import CLASSES, comparison_table, conclusions_text, done, failed, pair, study, write_report
 
 from orbitune import Recipe
+from orbitune.study.design.fixed import Design
 from orbitune.study.records import StudyResults
 from orbitune.study.report import failure_lines
 
@@ -143,6 +144,12 @@ def test_a_study_whose_runs_all_failed_is_reported_as_such(tmp_path):
     for page in pages(results, tmp_path):
         assert page.count("failed: out of memory") == 1  # of both
         assert "full fine-tuning and LoRA" in page
+
+
+def test_a_study_of_one_method_misses_no_other():
+    results = study(done("lora", 0.978, 5400, CLASSES))
+    design = Design(fixed="2026-11-28T10:15:00+00:00", primary=(), comparisons=(), margins={}, seeds=(0,))
+    assert "No other method" not in conclusions_text(results | {"design": design.to_json()})
 
 
 def test_a_single_method_is_compared_with_nothing(tmp_path):

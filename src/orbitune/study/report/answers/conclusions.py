@@ -184,7 +184,10 @@ def _single_method(view: ReportView, row: MethodRow) -> str:
         _accuracy_clause(view, group) + (f" of the {split} split." if len(row.groups) > 1 else ".")
         for split, group in row.groups.items()
     ]
-    return " ".join([*sentences, *gap_sentences(view), "No other method was finished to compare it with."])
+    design = view.results.design
+    alone = design is not None and not design.comparisons
+    others = [] if alone else ["No other method was finished to compare it with."]
+    return " ".join([*sentences, *gap_sentences(view), *others])
 
 
 def _single_runs(view: ReportView, reference: MethodRow) -> list[str]:
