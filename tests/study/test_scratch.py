@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from commands import orbitune
 from safetensors.torch import load_file
 
 from orbitune import Recipe, Study, train
@@ -35,6 +36,12 @@ def test_it_has_less_than_a_million_parameters():
     recipe = Recipe(backbone="scratch", method="full")
     counts = plan_parameters(recipe, open_backbone("scratch"), classes=CLASSES)
     assert counts.trainable == counts.total == 757_226
+
+
+def test_training_it_shows_no_progress_bar_of_another_library(tmp_path):
+    options = "--data synthetic:40 --backbone scratch --method full --epochs 1 --batch-size 8 --image-size 64"
+    done = orbitune("train", *options.split(), "--out", tmp_path / "run")
+    assert done.returncode == 0 and "epoch 1/1" in done.stderr and "model shards" not in done.stderr
 
 
 def test_a_model_in_a_folder_of_its_name_is_not_taken_over(tmp_path, monkeypatch):

@@ -234,14 +234,11 @@ def load_weights(
         ModelError: there are no safetensors weights, they are damaged, or parts of the backbone have none.
     """
     import torch
-    from transformers.utils import logging
 
     if backbone.is_random:
         torch.manual_seed(seed)
         return _prepare(empty_classifier(labelled_config(backbone, classes), backbone.family), backbone)
     check_fits(backbone, classes)
-    logging.set_verbosity_error()  # transformers warns of the new head, which is intended
-    logging.disable_progress_bar()
     torch.manual_seed(seed)
     try:
         model, report = classifier_class(backbone.family).from_pretrained(

@@ -31,6 +31,7 @@ def classifier_config(
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # it warns of a config of another model type, which some families intend
+    logging.disable_progress_bar()  # of weights that are loaded or saved, beside our own
     own = getattr(classifier_class(family), "config_class", None)
     config = (own or AutoConfig).from_pretrained(folder, trust_remote_code=False, **settings)
     family.configure(config, channels)
