@@ -149,3 +149,13 @@ def test_every_version_of_the_code_of_the_runs_is_named():
         entry["environment"] = {**results["environment"], "code": f"c0de{place % 2}"}
     computing = methods(results)["Computing"]
     assert re.match(r"The runs are of Orbitune (\S+) \(code c0de0\) and \1 \(code c0de1\), ", computing)
+
+
+def test_code_that_trained_trials_and_no_run_is_named():
+    results = copy.deepcopy(Large(("full", "lora"), ("random",)).tune().results)
+    results["environment"]["code"] = "c0de0"
+    for entry in results["trials"]:
+        entry["code"] = "c0de0"
+    assert "Trials of" not in methods(results)["Computing"]
+    results["trials"][0]["code"] = "c0de1"
+    assert ". Trials of learning rates are of code c0de1 and c0de0. CPU" in methods(results)["Computing"]

@@ -13,6 +13,8 @@ from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError
 from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.evaluation.statistics.intervals import standard_error
 from orbitune.evaluation.statistics.macro_f1 import macro_f1_interval
+from orbitune.integrity import code_hash
+from orbitune.machine.environment import Environment
 from orbitune.models.methods import METHODS
 from orbitune.study.executor import Outcome
 from orbitune.study.grid import Grid
@@ -101,6 +103,7 @@ class Simulation:
             )
             each.folder.mkdir(parents=True, exist_ok=True)
             result.write(each.folder / "trial.json")
+            Environment.measure().write(each.folder / "environment.json")
             each.store(Outcome(result.to_json()))
 
 
@@ -362,6 +365,7 @@ def test_a_search_of_real_trials_is_recorded_and_not_repeated(recipe, tmp_path):
     for each in trials:
         assert (each.status, each.test_reads, len(each.scores)) == ("done", 0, each.epochs)
         assert each.seconds > 0 and each.validation_accuracy == max(each.scores)
+        assert each.code == code_hash()
     for finalist in record.finalists:
         own = [max(each.scores) for each in trials if each.learning_rate == finalist.learning_rate]
         assert list(finalist.scores) == own

@@ -16,6 +16,8 @@ class TrialRecord(Record):
             better.
         chosen: whether its learning rate was chosen.
         added: whether the rate lies beyond those that were tried first.
+        code: version of the code that trained it last, see `orbitune.machine.environment`; None where an
+            earlier version stored the study.
     """
 
     method: str
@@ -32,6 +34,7 @@ class TrialRecord(Record):
     added: bool = False
     status: Status
     error: str | None = None
+    code: str | None = None
 
 
 class FinalistRecord(Record):

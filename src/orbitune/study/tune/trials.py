@@ -10,7 +10,7 @@ from orbitune.evaluation.run_result import EpochMetrics, best_epoch, epoch_score
 from orbitune.study.executor import Outcome, Task
 from orbitune.study.grid import RunSpec
 from orbitune.study.tune.records import TrialRecord
-from orbitune.training.run_folder import divergence
+from orbitune.training.run_folder import divergence, read_environment
 from orbitune.training.trial import TrialResult
 
 
@@ -121,6 +121,7 @@ class Trial:
             added=self.added,
             status=outcome.status,
             error=outcome.message,
+            code=read_environment(self.folder).code if result else None,
         )
 
 

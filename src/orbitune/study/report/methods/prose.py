@@ -153,9 +153,12 @@ def _computing(view: ReportView) -> str:
     environments = [run.environment for run in view.results.done if run.environment] or [machine]
     versions = [each.orbitune + (f" (code {each.code})" if each.code else "") for each in environments]
     code = fmt.listed([*dict.fromkeys(versions)])
+    tried = [*dict.fromkeys(each.code for each in view.results.trials if each.code)]
+    same = {*tried} <= {each.code for each in environments}
+    trials = "" if same else f"Trials of learning rates are of code {fmt.listed(tried)}. "
     where = machine.gpu or f"{machine.processor}, {counted(machine.cores or machine.threads, 'core')}"
     return (
         f"Computing. The runs are of Orbitune {code}, PyTorch {machine.torch}, transformers "
-        f"{machine.transformers}, PEFT {machine.peft}, on {where}. CPU time is that of all cores over a "
-        "whole run, memory the peak of the run's process or GPU, and size that of the saved weights."
+        f"{machine.transformers}, PEFT {machine.peft}, on {where}. {trials}CPU time is that of all cores "
+        "over a whole run, memory the peak of the run's process or GPU, and size that of the saved weights."
     )
