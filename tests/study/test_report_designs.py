@@ -18,6 +18,7 @@ from orbitune.study.report.answers.answer import write_answer
 from orbitune.study.report.answers.headline import write_headline
 from orbitune.study.report.comparison import table_caption, table_notes
 from orbitune.study.report.figures.costs import cost_figure
+from orbitune.study.report.figures.differences import difference_figure
 from orbitune.study.report.figures.styles import method_styles
 from orbitune.study.report.methods.methodology import describe_runs
 from orbitune.study.report.pages import build_page
@@ -119,6 +120,22 @@ def test_without_a_name_a_method_that_was_added_later_is_not_the_answer(large):
         if entry["method"] == "lora":
             entry["role"] = "exploratory"
     assert "of 3 methods are within" in headline(results)
+
+
+def test_the_answer_names_what_was_added_later_after_what_was_fixed(named):
+    added = copy.deepcopy(named)
+    for entry in added["verdicts"]:
+        if entry["method"] == "dora":
+            entry |= {"role": "exploratory", "family": 1, "outcome": "within margin", "within": 0.004}
+    found = headline(added)
+    assert "The other methods on the spatial split: DoRA within the margin (exploratory)." in found
+    assert "were fixed before the test split was read; exploratory ones were added later." in found
+    assert "exploratory" not in headline(named)
+
+
+def test_the_picture_names_the_method_whose_interval_is_not_simultaneous(named):
+    figure = difference_figure(view(named), view(named).results.verdicts, name="all")
+    assert "Bars are simultaneous 95 % intervals, of LoRA 95 % intervals. " in figure.caption
 
 
 def test_the_headline_on_backbones_names_what_was_not_fixed_beforehand():

@@ -183,19 +183,20 @@ def _summary(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
 
 
 def _others(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[VerdictRecord]:
-    """Return the verdicts of the same standing as those of the answer, on methods that it is not about."""
-    methods, roles = {each.method for each in verdicts}, {each.role for each in verdicts}
+    """Return the verdicts on methods that the answer is not about, of its standing or exploratory."""
+    methods, roles = {each.method for each in verdicts}, {"exploratory", *(each.role for each in verdicts)}
     return [each for each in view.results.verdicts if each.role in roles and each.method not in methods]
 
 
 def _on_others(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
     """Return a sentence on each split with the outcomes of the methods that the answer is not about."""
-    sentences = []
+    sentences, own = [], {each.role for each in verdicts}
     for split in view.splits:
         named: dict[str, list[str]] = {}
         for each in _others(view, verdicts):
             if each.split == split:
-                named.setdefault(OUTCOMES[each.outcome], []).append(method_name(each.method))
+                outcome = OUTCOMES[each.outcome] + f" ({each.role})" * (each.role not in own)
+                named.setdefault(outcome, []).append(method_name(each.method))
         if named:
             where = f" on the {split} split" if len(view.splits) > 1 else ""
             found = "; ".join(f"{fmt.listed(titles)} {outcome}" for outcome, titles in named.items())
@@ -221,9 +222,11 @@ def _basis(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
     sentences = []
     if view.results.design and {each.role for each in verdicts} == {"primary"}:
         margins = "margins" if len({each.margin for each in verdicts}) > 1 else "margin"
-        several = len({(each.method, each.reference) for each in [*verdicts, *_others(view, verdicts)]}) > 1
-        subject = "Comparisons" if several else "Comparison"
-        sentences.append(f"{subject}, {margins} and seeds were fixed before the test split was read.")
+        judged = [*verdicts, *_others(view, verdicts)]
+        fixed = {(each.method, each.reference) for each in judged if each.role == "primary"}
+        subject = "Comparisons" if len(fixed) > 1 else "Comparison"
+        added = "; exploratory ones were added later" * any(each.role == "exploratory" for each in judged)
+        sentences.append(f"{subject}, {margins} and seeds were fixed before the test split was read{added}.")
     if len({each.method for each in verdicts}) == 1:
         several = len(view.splits) > 1
         sentences += [

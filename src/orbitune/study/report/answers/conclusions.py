@@ -83,7 +83,7 @@ def _verdicts_on(view: ReportView, split: str, *, backbone: str | None) -> str:
         "worse": f"Less accurate, whether by more than {margin} is open",
         "open": f"Open whether within {margin} of it",
     }
-    families = sorted({verdict.family for verdict in verdicts})
+    families = list(dict.fromkeys(verdict.family for verdict in verdicts))  # the primary one first
     for (outcome, claim), family in product(claims.items(), families):
         named = [verdict for verdict in verdicts if (verdict.outcome, verdict.family) == (outcome, family)]
         if named:

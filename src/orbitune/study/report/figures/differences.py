@@ -46,7 +46,11 @@ def difference_figure(view: ReportView, verdicts: Sequence[VerdictRecord], *, na
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     legend(figure, [("within the margin", {"color": _SHADE, "linewidth": 9})], width=HALF_WIDTH)
-    intervals = fmt.listed(list(dict.fromkeys(f"{interval_name(each)}s" for each in verdicts)))
+    kinds: dict[str, list[str]] = {}
+    for each in verdicts:
+        kinds.setdefault(f"{interval_name(each)}s", []).append(method_name(each.method))
+    [intervals, *others] = kinds
+    intervals += "".join(f", of {fmt.listed([*dict.fromkeys(kinds[kind])])} {kind}" for kind in others)
     splits = list(dict.fromkeys(each.split for each in verdicts))
     folds = " The interval over folds must agree." if view.folds else ""
     caption = (
