@@ -12,6 +12,7 @@ from orbitune.evaluation.statistics.power import (
     least_sizes,
     simulate_chance,
 )
+from orbitune.evaluation.statistics.sentences import with_sign
 from orbitune.evaluation.statistics.variability import Variability
 from orbitune.records import Record
 from orbitune.study.design.fixed import Design, Role
@@ -150,8 +151,8 @@ def _chance(variability: Variability, size: StudySize, difference: float) -> Cha
     """Return the chance of the outcome that is right at a true difference."""
     if variability.accuracy + difference / 100 >= 1 or variability.accuracy + difference / 100 <= 0:
         raise OrbituneError(
-            f"A true difference of {difference:+g} points from {100 * variability.accuracy:.4g} % accuracy "
-            "is beyond 0 or 100 %."
+            f"A true difference of {with_sign(difference, '+g')} points from "
+            f"{100 * variability.accuracy:.4g} % accuracy is beyond 0 or 100 %."
         )
     seeds, images = least_sizes(variability, size, difference=difference)
     return Chance(

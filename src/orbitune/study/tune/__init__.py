@@ -9,7 +9,8 @@
    an end of the rates tried, here or in step 2, the next rate beyond is added, up to `MOST_BEYOND` at each
    end of the first rates. Where that was not enough, results and report say that the best is at the edge.
 4. Rates within one standard error of the best are tied (the rule of Breiman et al. 1984, Classification and
-   Regression Trees, section 3.4.3), and the middle one of these is chosen.
+   Regression Trees, section 3.4.3), and the middle one of these is chosen; of two middle ones, that nearer
+   to the middle of all rates tried.
    The error is that between seeds and, for accuracy and macro-F1, of the choice of validation tiles.
 
 Each method, backbone, split and fold has a search of its own, whose rate all seeds and sweeps there use. The
