@@ -202,3 +202,13 @@ def test_tiles_that_only_validated_a_backbone_may_raise_scores_and_each_split_is
         "tiles of the backbone, which choose epochs and fit thresholds: the scores may be too high."
     )
     assert second == first.replace("random", "spatial")
+
+
+def test_where_only_runs_of_a_sweep_were_finished_nothing_is_compared():
+    results = Large(("lora",), ("spatial",)).sweep("ranks", "rank", (4,), ("lora",)).results
+    for entry in results["runs"]:
+        if entry["sweep"] is None:
+            entry |= {"status": "failed", "error": "out of memory", "result": None, "environment": None}
+    results |= {"verdicts": [], "summaries": [each for each in results["summaries"] if each["sweep"]]}
+    found = conclusions_text(results)
+    assert "No method finished a run outside the sweeps, so there is nothing to compare." in found

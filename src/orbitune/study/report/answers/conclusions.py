@@ -47,7 +47,8 @@ def write_conclusions(view: ReportView) -> list[str]:
     reference = view.reference
     if reference is None:
         if view.results.done:
-            return ["No method finished all folds of a seed, so there is nothing to compare."]
+            unfinished = "all folds of a seed" if view.folds else "a run outside the sweeps"
+            return [f"No method finished {unfinished}, so there is nothing to compare."]
         return ["Every run failed, so there is nothing to compare."]
     if view.results.verdicts:
         backbones: list[str | None] = [*view.backbones] or [None]
