@@ -7,7 +7,14 @@ DOCS = ROOT / "docs"
 STUDY = DOCS / "results" / "eurosat-study"
 STUDIES = [
     DOCS / "results" / name
-    for name in ("eurosat-study", "eurosat-methods", "eurosat-shots", "aid-study", "best-accuracy")
+    for name in (
+        "eurosat-study",
+        "eurosat-methods",
+        "eurosat-ranks",
+        "eurosat-shots",
+        "aid-study",
+        "best-accuracy",
+    )
 ]
 PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.rglob("*.md") if "results" not in p.parts)]
 

@@ -18,6 +18,7 @@ from orbitune.models.lineage.fine_tuned import open_backbone
 from orbitune.study import runner, stages
 from orbitune.study.corrupted_runs import score_corrupted
 from orbitune.study.report.run_origins import run_origins
+from orbitune.study.report.view_model import ReportView
 from orbitune.study.report_files import report
 from orbitune.study.results import read_results
 from orbitune.training.evaluate import evaluate
@@ -174,6 +175,18 @@ def test_runs_of_other_code_or_processors_are_named(finished):
     code, processor = run_origins(mixed)
     assert "(code 0123456789ab): full fine-tuning seed0" in code
     assert "costs are not comparable: Other 7: full fine-tuning seed0" in processor
+
+
+def test_runs_on_other_numbers_of_threads_are_named_and_their_costs_not_compared(finished):
+    results, _ = finished
+    first = results.runs[0]
+    alone = first.environment.model_copy(update={"threads": 7})
+    mixed = results.model_copy(
+        update={"runs": [first.model_copy(update={"environment": alone}), *results.runs[1:]]}
+    )
+    [threads] = run_origins(mixed)
+    assert "costs are not comparable: 7 threads: full fine-tuning seed0" in threads
+    assert ReportView(results).costs_comparable and not ReportView(mixed).costs_comparable
 
 
 def test_an_unknown_choice_of_what_to_keep_is_refused(recipe, tmp_path):

@@ -1,7 +1,8 @@
-"""Runs of a study that were computed by different code or on different processors."""
+"""Runs of a study that were computed by different code, on different processors or with different threads."""
 
 from collections.abc import Callable
 
+from orbitune.errors import counted
 from orbitune.machine.environment import Environment
 from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import run_name
@@ -17,6 +18,9 @@ def run_origins(results: StudyResults) -> list[str]:
         ]
     if processors := _grouped(results, lambda each: each.gpu or each.processor):
         lines += [f"The runs are of several processors, so their costs are not comparable: {processors}."]
+    # A run on two threads takes more CPU time than the same run on one.
+    elif threads := _grouped(results, lambda each: counted(each.threads, "thread")):
+        lines += [f"The runs had unlike numbers of threads, so their costs are not comparable: {threads}."]
     return lines
 
 
