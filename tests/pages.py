@@ -12,6 +12,7 @@ STUDIES = [
         "eurosat-methods",
         "eurosat-ranks",
         "eurosat-shots",
+        "eurosat-pretraining",
         "aid-study",
         "best-accuracy",
     )

@@ -6,12 +6,14 @@
 import copy
 
 import pytest
+from pages import DOCS
 from studies import CLASSES, Large, done, pair, study
 
 from orbitune.study.records import StudyResults
 from orbitune.study.report.answers.answer import write_answer
 from orbitune.study.report.answers.headline import write_headline
 from orbitune.study.report.view_model import ReportView
+from orbitune.study.results import read_results
 
 SPLITS = ("random", "spatial")
 SAVING = "stores 0.46 MB instead of 22.1 MB, 48 times less."
@@ -204,3 +206,11 @@ def test_methods_that_are_judged_against_none_have_their_accuracies_as_headlines
     [line] = headline(single)
     assert line.startswith("LoRA classifies 97.80 % (95 % interval 97.37–98.16, 1 seed) of 5,400 test ")
     assert answer(single) == [] and len(headline(pair())) == 2
+
+
+def test_a_cost_of_twice_or_more_is_a_multiple_and_a_whole_network_trains_all():
+    page = (DOCS / "results" / "eurosat-pretraining" / "report.md").read_text()
+    results = read_results(DOCS / "results" / "eurosat-pretraining")
+    [answer, *_] = write_answer(ReportView(results))
+    assert answer in page
+    assert " trains all of its parameters, takes 13.5 times the CPU time and 109 % of the peak" in answer

@@ -152,14 +152,21 @@ def _saving(view: ReportView, verdict: VerdictRecord) -> list[str]:
         f"stores {fmt.size(mine.artefact_bytes)} instead of {fmt.size(full.artefact_bytes)}"
         + f", {times:,.0f} times less" * (times >= 2)
     )
-    trains = f"{fmt.capital(row.title)} trains {fmt.trained_percentage(row.parameters)} of its parameters"
+    parts = row.parameters
+    share = "all" if parts.trainable == parts.total else fmt.trained_percentage(parts)
+    trains = f"{fmt.capital(row.title)} trains {share} of its parameters"
     if not view.costs_comparable:
         return [f"{trains} and {stores}."]
     time, memory = mine.cpu_seconds / full.cpu_seconds, mine.peak_memory / full.peak_memory
     return [
-        f"{trains}, takes {fmt.percent(time, 0)} of the CPU time and {fmt.percent(memory, 0)} of the peak "
-        f"memory of {reference.title}, and {stores}."
+        f"{trains}, takes {_of(time)} the CPU time and {_of(memory)} the peak memory of {reference.title}, "
+        f"and {stores}."
     ]
+
+
+def _of(ratio: float) -> str:
+    """Return a ratio in words that go on with what it is of; a percentage where it is below 2."""
+    return f"{fmt.percent(ratio, 0)} of" if ratio < 2 else f"{ratio:.3g} times"
 
 
 def _summary(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
