@@ -165,8 +165,7 @@ def _words(errors: list[Any], model: type[BaseModel]) -> str | ContradictionErro
 def _suggestion(errors: list[Any]) -> str:
     """Return a question for the nearest of the words that a setting takes, if it is near."""
     stated = " ".join(each["ctx"]["expected"] for each in errors if each["type"] == "literal_error")
-    typed = errors[0]["input"]
-    question = did_you_mean(typed, re.findall(r"'([^']+)'", stated)) if isinstance(typed, str) else None
+    question = did_you_mean(errors[0]["input"], re.findall(r"'([^']+)'", stated))
     return f"; {question}" if question else ""
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
 from orbitune.errors import as_written, printable
@@ -21,9 +21,15 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     return [names[each] for each in close]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+def did_you_mean(name: object, known: Iterable[str]) -> str | None:
     """Return the question for the nearest known names, such as "did you mean lora?"; None without one."""
-    return ask(nearest(name, known))
+    return ask(nearest(name, known)) if isinstance(name, str) else None
+
+
+def asked_after(name: object, known: Iterable[str]) -> str:
+    """Return that question as a sentence that follows another; empty without one."""
+    question = did_you_mean(name, known)
+    return f" {question[0].upper()}{question[1:]}" if question else ""
 
 
 def ask(names: Sequence[str]) -> str | None:
@@ -31,7 +37,7 @@ def ask(names: Sequence[str]) -> str | None:
     return f"did you mean {' or '.join(map(printable, names[:_MOST]))}?" if names else None
 
 
-def unknown(what: str, name: object, *, known: Iterable[str] | Mapping[str, object]) -> str:
+def unknown(what: str, name: object, *, known: Collection[str]) -> str:
     """Return the message for a name that is not among those known.
 
     Args:
@@ -39,10 +45,7 @@ def unknown(what: str, name: object, *, known: Iterable[str] | Mapping[str, obje
         name: as it was given.
         known: names that there are, in the order of the message.
     """
-    names = [*known]
-    question = did_you_mean(name, names) if isinstance(name, str) else None
-    asked = f" {question[0].upper()}{question[1:]}" if question else ""
-    return f"Unknown {what} {as_written(name)}.{asked} Choose from: {', '.join(names)}."
+    return f"Unknown {what} {as_written(name)}.{asked_after(name, known)} Choose from: {', '.join(known)}."
 
 
 def did_you_mean_path(path: str | os.PathLike[str], *, folders: bool = False) -> str | None:

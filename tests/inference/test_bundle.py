@@ -238,6 +238,11 @@ def test_an_invalid_bundle_is_one_line(tmp_path, monkeypatch):
         Bundle.open("owner/name")
 
 
+def test_the_folder_of_a_study_is_told_from_that_of_a_run(run):
+    with pytest.raises(RunError, match=f"runs?: pass one of them, such as {run.parent}"):
+        Bundle.open(run.parent)
+
+
 def test_a_folder_that_exists_is_never_replaced(run, tmp_path):
     with pytest.raises(RunError, match="exists; choose another --out"):
         build_bundle(run, tmp_path, progress=False)

@@ -153,6 +153,14 @@ def test_with_one_seed_the_verdict_is_of_the_trained_models():
     assert "With one seed each, this holds for these trained models" in conclusions_text(results)
 
 
+def test_a_schedule_whose_last_epoch_is_mostly_the_best_is_called_short():
+    results = Large(("full", "lora"), ("random",), seeds=3, count=100).results
+    assert "In 4 of 6 runs the last epoch was the best on validation tiles" in conclusions_text(results)
+    for run in results["runs"]:
+        run["result"]["best_epoch"] = 2
+    assert "last epoch" not in conclusions_text(results)
+
+
 def test_one_method_over_seeds_is_compared_with_nothing():
     results = Large(("lora",), ("random",), seeds=2, count=100).results
     assert "on 100 test tiles over 2 seeds" in conclusions_text(results)

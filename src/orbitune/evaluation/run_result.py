@@ -15,7 +15,7 @@ from pydantic import (
     model_serializer,
 )
 
-from orbitune.errors import OrbituneError, RunError
+from orbitune.errors import OrbituneError, RunError, counted
 from orbitune.evaluation.tasks.label_set_scores import AnySplitScores
 from orbitune.integrity import read_checksummed_json
 from orbitune.models.lineage.training_data import RENAMED_DATA, TrainingData
@@ -298,12 +298,23 @@ def read_recipe(folder: Path) -> Recipe:
         raise _damaged(folder, str(error)) from None
 
 
+def require_no_study(folder: Path) -> None:
+    """Check that a folder is not one that holds finished runs, as that of a study does.
+
+    Raises:
+        RunError: it is; the message names a run to pass.
+    """
+    if runs := sorted(file.parent for file in folder.glob(f"*/{FILE}")):
+        raise RunError(f"{folder} holds {counted(len(runs), 'run')}: pass one of them, such as {runs[0]}.")
+
+
 def _read(folder: Path) -> dict[str, Any]:
     """Read the JSON object of a result.json."""
     file = Path(folder) / FILE
     if not file.is_file():
         if not Path(folder).is_dir():
             raise RunError(missing("folder", folder, advice="pass that of a finished run"))
+        require_no_study(Path(folder))
         raise RunError(f"{folder} holds no finished run (no {FILE}).")
     try:
         return read_checksummed_json(file)

@@ -14,7 +14,7 @@ import numpy as np
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.evaluation.ood import OODDetector
-from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.run_result import RunResult, require_no_study
 from orbitune.evaluation.saved_outputs import open_model, read_decision, read_predictions
 from orbitune.evaluation.tasks.known import find_task, require_single_label
 from orbitune.evaluation.tasks.task import Decision, Task
@@ -76,6 +76,8 @@ class Bundle:
             OrbituneError: there is none, it is damaged, of a newer version, or not finished.
         """
         folder = _folder_of(str(place))
+        if not holds_model(folder):
+            require_no_study(folder)
         bundle = _of_run(folder) if _is_run(folder) else cls(folder, open_saved(folder))
         find_method(bundle.metadata.method)
         return bundle

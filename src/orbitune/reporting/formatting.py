@@ -5,11 +5,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from orbitune.evaluation.statistics.sentences import with_sign
 from orbitune.models.metadata import ParameterCounts
 
 DASH = NOTHING = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
-MINUS = "\N{MINUS SIGN}"
 
 
 def percent(fraction: float, digits: int) -> str:
@@ -33,15 +33,9 @@ def with_interval(accuracy: Sequence[float], digits: int) -> str:
     return f"{percent(accuracy[0], digits)} ({percent_range(accuracy[1:], digits)})"
 
 
-def signed(points: float, digits: int = 2) -> str:
-    """Format a difference with its sign."""
-    text = f"{points:+.{digits}f}"
-    return text.replace("-", MINUS) if float(text) else text.lstrip("+-")
-
-
-def signed_range(low: float, high: float, *, digits: int = 2) -> str:
+def signed_range(low: float, high: float) -> str:
     """Format the interval of a difference."""
-    return f"{signed(low, digits)} to {signed(high, digits)}"
+    return f"{with_sign(low)} to {with_sign(high)}"
 
 
 def p_value(p: float) -> str:
@@ -53,6 +47,11 @@ def trained_percentage(parameters: ParameterCounts) -> str:
     """Format the percentage of parameters that is trained."""
     percentage = 100 * parameters.trainable / parameters.total
     return f"{percentage:.2f} %" if percentage >= 0.01 else "less than 0.01 %"
+
+
+def trained_share(parameters: ParameterCounts) -> str:
+    """Return how much is trained in words that go on with "of its parameters"."""
+    return "all" if parameters.trainable == parameters.total else trained_percentage(parameters)
 
 
 def ratio(value: float, full: float) -> str:

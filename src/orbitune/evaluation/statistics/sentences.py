@@ -136,8 +136,9 @@ def format_points(points: float) -> str:
 
 
 def with_sign(points: float, spec: str = "+.2f") -> str:
-    """Return a difference as text, with a minus sign in place of a hyphen."""
-    return f"{points:{spec}}".replace("-", "\N{MINUS SIGN}")
+    """Return a difference as text, with a minus sign in place of a hyphen; a zero has no sign."""
+    text = f"{points:{spec}}"
+    return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.lstrip("+-")
 
 
 def _folds(compared: Comparison, name: str) -> str:

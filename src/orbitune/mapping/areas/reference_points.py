@@ -11,7 +11,7 @@ from orbitune.mapping.areas.class_map import ClassMap
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.vector_io import POINTS, VectorLayer, read_vector
 from orbitune.sources.labels.class_labels import is_empty
-from orbitune.suggestions import did_you_mean
+from orbitune.suggestions import asked_after
 
 TRUE_CLASS = "true_class"
 """Field that the true class of a point is read from, unless another is named."""
@@ -76,11 +76,9 @@ class ReferencePoints:
         """
         if unknown := sorted(set(self.labels.tolist()) - set(known)):
             named = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-            question = did_you_mean(str(unknown[0]), known)
-            asked = f" {question[0].upper()}{question[1:]}" if question else ""
             raise DataError(
-                f"{self.layer.path} has points of unknown class {named}.{asked} Rename them to "
-                f"classes of the model: {', '.join(known)}."
+                f"{self.layer.path} has points of unknown class {named}.{asked_after(unknown[0], known)} "
+                f"Rename them to classes of the model: {', '.join(known)}."
             )
 
     def coordinates(self, crs: str) -> np.ndarray:

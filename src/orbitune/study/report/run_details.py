@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from orbitune.evaluation.run_result import RunResult
+from orbitune.evaluation.statistics.sentences import with_sign
 from orbitune.records import flatten
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import CodeBlock, Collapsible, Component, Table
@@ -83,7 +84,7 @@ def _plan_rows(plan: Plan, result: RunResult | None) -> list[list[str]]:
     )
     rows = []
     for name, expected, value, write in quantities:
-        error = f"{fmt.signed(100 * (expected / value - 1), 1)} %" if value else fmt.NOTHING
+        error = f"{with_sign(100 * (expected / value - 1), '+.1f')} %" if value else fmt.NOTHING
         rows.append([name, write(expected), fmt.NOTHING if value is None else write(value), error])
     return rows
 

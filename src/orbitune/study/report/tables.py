@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from orbitune.evaluation.robustness import Accuracy
-from orbitune.evaluation.statistics.sentences import corrected, interval_name, round_up_images
+from orbitune.evaluation.statistics.sentences import corrected, interval_name, round_up_images, with_sign
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import OUTCOMES, method_name
@@ -78,7 +78,7 @@ def _correction(verdicts: Sequence[VerdictRecord]) -> str:
 def _difference(verdict: VerdictRecord, *, names_interval: bool) -> str:
     """Return the difference with its interval, named where the rows have intervals of several levels."""
     name = f"{interval_name(verdict)} " if names_interval else ""
-    return f"{fmt.signed(verdict.difference)} ({name}{fmt.signed_range(*verdict.interval)})"
+    return f"{with_sign(verdict.difference)} ({name}{fmt.signed_range(*verdict.interval)})"
 
 
 def _outcome(verdict: VerdictRecord) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orbitune.errors import counted
-from orbitune.evaluation.statistics.sentences import advice, claim, format_points, interval_name
+from orbitune.evaluation.statistics.sentences import advice, claim, format_points, interval_name, with_sign
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import split_arm
 from orbitune.study.display_names import OUTCOMES, describe_margins, method_name
@@ -122,7 +122,7 @@ def _numbers(alike: Sequence[VerdictRecord], *, of: Sequence[VerdictRecord]) -> 
 def _interval(verdict: VerdictRecord) -> str:
     """Return a difference with its interval, the margin where the claim does not name it, and the role."""
     margin = f"; margin {format_points(verdict.margin)}" if verdict.outcome == "better" else ""
-    return f"{fmt.signed(verdict.difference)} points, {intervals(verdict)}{margin}{role(verdict)}"
+    return f"{with_sign(verdict.difference)} points, {intervals(verdict)}{margin}{role(verdict)}"
 
 
 def _scope(verdict: VerdictRecord) -> str:
@@ -152,9 +152,7 @@ def _saving(view: ReportView, verdict: VerdictRecord) -> list[str]:
         f"stores {fmt.size(mine.artefact_bytes)} instead of {fmt.size(full.artefact_bytes)}"
         + f", {times:,.0f} times less" * (times >= 2)
     )
-    parts = row.parameters
-    share = "all" if parts.trainable == parts.total else fmt.trained_percentage(parts)
-    trains = f"{fmt.capital(row.title)} trains {share} of its parameters"
+    trains = f"{fmt.capital(row.title)} trains {fmt.trained_share(row.parameters)} of its parameters"
     if not view.costs_comparable:
         return [f"{trains} and {stores}."]
     time, memory = mine.cpu_seconds / full.cpu_seconds, mine.peak_memory / full.peak_memory

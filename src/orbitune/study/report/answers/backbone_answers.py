@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orbitune.evaluation.statistics.sentences import corrected, interval_name
+from orbitune.evaluation.statistics.sentences import corrected, interval_name, with_sign
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import split_arm
 from orbitune.study.display_names import method_name
@@ -134,7 +134,7 @@ def _difference(view: ReportView, best: RunGroup, other: tuple[RunGroup, Verdict
         f"{fmt.ratio(mine.peak_memory, theirs.peak_memory)} the peak memory"
     )
     return (
-        f"{_label(group)} ({fmt.signed(sign * verdict.difference)} points, {intervals(verdict, sign=sign)}, "
+        f"{_label(group)} ({with_sign(sign * verdict.difference)} points, {intervals(verdict, sign=sign)}, "
         f"{models}p {p}{role(verdict)}{costs if view.costs_comparable else ''})"
     )
 

@@ -9,7 +9,7 @@ from itertools import product
 
 from orbitune.errors import counted
 from orbitune.evaluation.statistics.comparison import Outcome
-from orbitune.evaluation.statistics.sentences import corrected, format_points, p_of_outcome
+from orbitune.evaluation.statistics.sentences import corrected, format_points, p_of_outcome, with_sign
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
@@ -113,7 +113,7 @@ def _accuracy_clause(view: ReportView, group: RunGroup) -> str:
 def _differences(verdicts: Sequence[VerdictRecord]) -> str:
     """List methods with their differences to the reference, the intervals and their roles."""
     named = [
-        f"{method_name(each.method)} ({fmt.signed(each.difference)} points, {intervals(each)}{role(each)})"
+        f"{method_name(each.method)} ({with_sign(each.difference)} points, {intervals(each)}{role(each)})"
         for each in verdicts
     ]
     return fmt.listed(named)
@@ -173,7 +173,7 @@ def _saving(view: ReportView, row: MethodRow, *, full: MethodRow, subject: str) 
         f"{fmt.ratio(row.cost.peak_memory, full.cost.peak_memory)} the peak memory,"
     )
     return (
-        f"{subject} trained {fmt.trained_percentage(row.parameters)} of its parameters"
+        f"{subject} trained {fmt.trained_share(row.parameters)} of its parameters"
         f"{took if view.costs_comparable else ''} and stores "
         f"{fmt.size(row.cost.artefact_bytes)} instead of {fmt.size(full.cost.artefact_bytes)}."
     )
@@ -248,6 +248,21 @@ def _caveats(view: ReportView) -> list[str]:
             f"With one seed each, this holds for these trained models; other seeds may rank the {kinds} "
             "differently."
         ]
+    sentences += _short_schedules(view)
     if not view.backbones and not any(row.is_full for row in view.rows):
         sentences += ["Costs are not compared, because full fine-tuning has no finished run."]
     return sentences
+
+
+def _short_schedules(view: ReportView) -> list[str]:
+    """Say in how many runs the last epoch was the best; nothing where it was in no more than half of them."""
+    finished = (run.finished for row in view.rows for run in row.runs)
+    runs = [run for run in finished if run.recipe.epochs != "auto" and len(run.history) > 1]
+    last = sum(run.best_epoch == len(run.history) for run in runs)
+    if 2 * last <= len(runs):
+        return []
+    where = f"In {last} of {len(runs)} runs the" if len(runs) > 1 else "The"
+    return [
+        f"{where} last epoch was the best on validation tiles, so a longer schedule may raise accuracies and "
+        "change differences."
+    ]

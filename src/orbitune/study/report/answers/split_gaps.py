@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from orbitune.evaluation.statistics.sentences import with_sign
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
@@ -74,7 +75,7 @@ def _extremes(losses: Mapping[str, float], *, gained: bool, digits: int) -> str:
     """Return the smallest and the largest loss, or gain, with their methods, or the only one, in points."""
     points = {each: -100 * loss if gained else 100 * loss for each, loss in losses.items()}
     least, *rest = sorted(points, key=lambda method: points[method])
-    texts = {each: fmt.signed(value, digits).removeprefix("+") for each, value in points.items()}
+    texts = {each: with_sign(value, f"+.{digits}f").removeprefix("+") for each, value in points.items()}
     if not rest:
         return f"{texts[least]} points"
     ends = [f"{texts[each]} ({method_name(each)})" for each in (least, rest[-1])]
@@ -100,13 +101,13 @@ def _table(gaps: Sequence[SplitGap]) -> Table:
 
 def _as_it_is(gap: SplitGap) -> str:
     folds = f", over folds {_range(gap.over_folds)}" if gap.over_folds else ""
-    return f"{fmt.signed(100 * gap.difference)} ({_range((gap.low, gap.high))}{folds})"
+    return f"{with_sign(100 * gap.difference)} ({_range((gap.low, gap.high))}{folds})"
 
 
 def _mixed(gap: StandardisedGap | None) -> str:
     if gap is None:
         return fmt.NOTHING
-    difference = fmt.signed(100 * gap.difference)
+    difference = with_sign(100 * gap.difference)
     return difference if gap.interval is None else f"{difference} ({_range(gap.interval)})"
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orbitune.errors import counted
+from orbitune.evaluation.statistics.sentences import with_sign
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Figure
 from orbitune.reporting.drawing import (
@@ -56,7 +57,7 @@ def class_figure(view: ReportView, reference: MethodRow) -> Figure:
             f"Matrix of {counted(len(classes), 'class')} by "
             f"{counted(len(others), 'method')}: {view.with_split(heading, split)}. "
             f"The largest loss is that of {columns[worst[1]]} on {classes[worst[0]].name}, "
-            f"{fmt.signed(100 * (f1 - first[:, None])[worst], 1)} points."
+            f"{with_sign(100 * (f1 - first[:, None])[worst], '+.1f')} points."
         )
         panels.append(to_panel(figure, fmt.slug(view.with_split("classes", split)), alt=alt, width=width))
     caption = (
@@ -81,7 +82,7 @@ def _matrix(axes: "Axes", values: np.ndarray, *, rows: list[str], columns: list[
     axes.pcolormesh(*edges, values, cmap=colours, vmin=-_STRONG, vmax=_STRONG, edgecolor=LINE, linewidth=0.5)
     for (row, column), value in np.ndenumerate(values):
         ink = "white" if abs(value) > 0.7 * _STRONG else INK
-        text = fmt.signed(value, 1)
+        text = with_sign(value, "+.1f")
         axes.text(column + 0.5, row + 0.5, text, color=ink, fontsize=10.5, ha="center", va="center")
     axes.set_xticks(
         edges[0][:-1] + 0.5, columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=12

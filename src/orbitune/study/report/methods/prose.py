@@ -140,8 +140,8 @@ def _correction(families: str, *, older: bool) -> str:
             "of one comparison: over several it is larger."
         )
     return (
-        f"Each interval has a confidence of 1 {fmt.MINUS} 5 % / m, with m = {families} comparisons that are "
-        "judged together, and p values are multiplied by m (Bonferroni; Dunn 1961, "
+        f"Each interval has a confidence of 1 \N{MINUS SIGN} 5 % / m, with m = {families} comparisons that "
+        "are judged together, and p values are multiplied by m (Bonferroni; Dunn 1961, "
         "doi:10.1080/01621459.1961.10482090). The error of 5 % is that of one split and family: over several "
         "together it is larger."
     )
