@@ -11,6 +11,7 @@ STUDIES = [
         "eurosat-study",
         "eurosat-methods",
         "eurosat-ranks",
+        "eurosat-sizes",
         "eurosat-shots",
         "eurosat-pretraining",
         "aid-study",

@@ -18,7 +18,7 @@ from orbitune.evaluation.statistics.intervals import bootstrap_accuracy, wilson
 from orbitune.recipe import Recipe
 from orbitune.study import report
 from orbitune.study.arms import comparisons, split_arm
-from orbitune.study.findings import SeedCalibration
+from orbitune.study.findings import SWEPT_FIELDS, SeedCalibration
 from orbitune.study.records import RunRecord, StudyResults
 
 CLASSES = list(drawn.CLASSES)
@@ -73,7 +73,9 @@ def run_record(folder: Path, method: str, logits: dict[str, np.ndarray], **field
     labels, indices = fields.pop("labels"), fields.pop("indices", None)
     values = {"seed": 0, "split": "default", "status": "done", **fields}
     split = values["split"] if values["split"] != "default" else None
-    group = "-".join(filter(None, (method, split, values.get("sweep"))))
+    sweep = values.get("sweep")
+    point = f"{sweep}{values.get(SWEPT_FIELDS[sweep])}" if sweep else None
+    group = "-".join(filter(None, (method, split, point)))
     name = f"{group}-seed{values['seed']}"
     (folder / name).mkdir()
     arrays = {f"{part}_logits": np.array(table) for part, table in logits.items()}

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pages import DOCS
 from studies import (
     CLASSES,
     SKILL,
@@ -25,6 +26,7 @@ from orbitune.study.report import failure_lines, terminal_table
 from orbitune.study.report.answers.corruption_losses import loss_sentences
 from orbitune.study.report.methods.methodology import describe_runs
 from orbitune.study.report.view_model import ReportView
+from orbitune.study.results import read_results
 
 METHODS = ("full", "linear", "lora", "dora")
 
@@ -271,6 +273,16 @@ def test_a_sweep_joins_its_values_with_that_of_the_comparison(results, markdown)
     assert [line.split(" | ")[0] for line in table[2:]] == ["| 1", "| 10", "| all"]
     base = next(s for s in results["summaries"] if s["group"] == "lora-random")["accuracy"]
     assert f"| {100 * base['mean']:.1f} % (" in table[-1]
+
+
+def test_the_points_of_a_sweep_are_judged_in_the_conclusions_and_a_table(tmp_path):
+    results = read_results(DOCS / "results" / "eurosat-sizes")
+    write_report(results.to_json(), tmp_path)
+    markdown = (tmp_path / "report.md").read_text()
+    assert "\n- At 112 pixels (exploratory), full fine-tuning reached 94.99 % test accuracy" in markdown
+    section = markdown[markdown.index("## Image sizes") :]
+    assert "\n| 112 | LoRA | −0.31 (−0.94 to +0.32) | 1 | within the margin |" in section
+    assert "all points of sweeps, which are corrected together" in markdown
 
 
 def test_the_alarms_stand_in_sentences_and_in_the_picture(folder, markdown):

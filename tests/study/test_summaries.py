@@ -48,7 +48,7 @@ def test_runs_that_differ_in_the_seed_alone_have_one_summary(tmp_path):
     found = summarise_groups(runs, tmp_path)
     assert [(each.group, each.seeds, each.rank) for each in found] == [
         ("lora-random", [0, 1], 8),
-        ("lora-random-ranks", [0], 2),
+        ("lora-random-ranks2", [0], 2),
         ("full-spatial", [0], 8),
     ]
     assert {(each.method, each.sweep, each.image_size) for each in found} == {

@@ -15,6 +15,7 @@ from orbitune.study.predictions import complete_runs
 from orbitune.study.records import RunRecord
 from orbitune.study.split_gaps import split_gaps
 from orbitune.study.summaries import summarise_groups
+from orbitune.study.sweep_verdicts import compare_sweeps
 from orbitune.study.verdicts import compare_methods
 from orbitune.training.evaluate import reopen
 
@@ -33,7 +34,8 @@ def analyse_runs(runs: Sequence[RunRecord], folder: Path, *, design: Design | No
         design: what was fixed beforehand; None for the default margin, with all comparisons judged together.
 
     Returns:
-        The fields summaries, gaps, verdicts, leakage_checks and disagreements of `StudyResults`.
+        The fields summaries, gaps, verdicts, sweep_verdicts, leakage_checks and disagreements of
+        `StudyResults`.
 
     Raises:
         RunError: predictions are missing, or runs of a split were scored on different tiles.
@@ -75,7 +77,7 @@ def compare_runs(runs: Sequence[RunRecord], folder: Path, *, design: Design | No
         design: as in `analyse_runs`.
 
     Returns:
-        The fields summaries, gaps and verdicts of `StudyResults`.
+        The fields summaries, gaps, verdicts and sweep_verdicts of `StudyResults`.
 
     Raises:
         RunError: predictions are missing, or runs of a split were scored on different tiles.
@@ -84,4 +86,5 @@ def compare_runs(runs: Sequence[RunRecord], folder: Path, *, design: Design | No
         "summaries": summarise_groups(runs, folder),
         "gaps": split_gaps(runs, folder),
         "verdicts": compare_methods(runs, folder, design=design),
+        "sweep_verdicts": compare_sweeps(runs, folder, design=design),
     }

@@ -153,6 +153,22 @@ class VerdictRecord(Comparison):
     role: Role | None = None
 
 
+SWEPT_FIELDS = {"shots": "shots", "ranks": "rank", "image_sizes": "image_size"}
+"""Of each sweep, the field of a run and of a group with the value at its points."""
+
+
+class SweepVerdict(VerdictRecord):
+    """Verdict on a method against the reference at one point of a sweep.
+
+    Attributes:
+        sweep: key of `SWEPT_FIELDS`.
+        value: of the swept setting; full fine-tuning, which has no rank, is the same at all ranks.
+    """
+
+    sweep: str
+    value: int | str
+
+
 class LeakRecord(Record):
     """Near-duplicate tiles across two splits.
 

@@ -126,9 +126,22 @@ def load_predictions(
     done = [run for run in complete_runs(runs) if run.split == split and run.sweep is None]
     if not done:
         raise RunError(f"{folder} has no finished run on split {split}.")
-    found = load_logits(done, folder)
+    return predictions_of(done, folder)
+
+
+def predictions_of(runs: Sequence[RunRecord], folder: str | Path) -> MethodPredictions:
+    """Load the test predictions of these runs, of which a method has one group.
+
+    Args:
+        runs: as for `load_logits`.
+        folder: the study's folder.
+
+    Raises:
+        RunError: as `load_logits`.
+    """
+    found = load_logits(runs, folder)
     predicted = found.logits.argmax(2)
-    compared = [own[0] for own in by_seed(done)]
+    compared = [own[0] for own in by_seed(runs)]
     rows = {  # of each method, by rising seed
         method: sorted(
             (row for row, run in enumerate(compared) if run.method == method),

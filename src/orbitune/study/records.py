@@ -17,6 +17,7 @@ from orbitune.study.findings import (
     LeakageRecord,
     RobustnessRecord,
     SplitGap,
+    SweepVerdict,
     VerdictRecord,
 )
 from orbitune.study.grid import Grid
@@ -185,6 +186,7 @@ class StudyResults(StoredRecord):
         trials: of the searches for learning rates.
         searches: how each chose; empty without tuning, and in files of 0.2 and before.
         test_reads: how often each run has read the test split.
+        sweep_verdicts: at the points of sweeps; empty in results of earlier versions.
         design: what was fixed beforehand; None in results of earlier versions.
     """
 
@@ -207,6 +209,7 @@ class StudyResults(StoredRecord):
     summaries: list[GroupSummary] = Field(default_factory=list)
     gaps: list[SplitGap] = Field(default_factory=list)
     verdicts: list[VerdictRecord] = Field(default_factory=list)
+    sweep_verdicts: list[SweepVerdict] = Field(default_factory=list)
     leakage_checks: list[LeakageRecord] = Field(default_factory=list)
     disagreements: list[DisagreementRecord] = Field(default_factory=list)
     robustness: list[RobustnessRecord] = Field(default_factory=list)

@@ -51,7 +51,7 @@ def compare_methods(
         for comparison in compare_pairs(
             correct, design.family_sizes(pairs) if design else pairs, margin=margin
         ):
-            if interval := _over_folds(on_split, comparison):
+            if interval := difference_over_folds(on_split, comparison):
                 comparison = comparison.with_folds(interval)
             else:
                 comparison = with_needed(
@@ -72,7 +72,7 @@ def comparison_sentences(compared: Comparison) -> list[str]:
     return [verdict_sentence(compared, names), difference_sentence(compared, names)]
 
 
-def _over_folds(runs: Sequence[RunRecord], compared: Comparison) -> tuple[float, float] | None:
+def difference_over_folds(runs: Sequence[RunRecord], compared: Comparison) -> tuple[float, float] | None:
     """Return the simultaneous interval of a difference over folds, in points; None for an ordinary split."""
     method, reference = (fold_accuracies(runs, each) for each in (compared.method, compared.reference))
     if method is None or reference is None:

@@ -140,7 +140,7 @@ class Design(Record):
         return self.model_copy(update={"changes": (*self.changes, change)})
 
     def covers(self, spec: RunSpec) -> bool:
-        """Return whether a run is of what was fixed or added; points of a sweep are never compared."""
+        """Return whether a run is of what was fixed or added; a design does not fix points of a sweep."""
         arms = {arm for pair in self.all_comparisons for arm in pair}
         known = spec.recipe.seed in self._all_seeds and spec.split in self._all_margins and spec.arm in arms
         return known or spec.sweep is not None

@@ -45,7 +45,7 @@ from orbitune.study.report.figures.differences import difference_figure
 from orbitune.study.report.figures.reliability_diagram import reliability_figure
 from orbitune.study.report.figures.severity_curves import robustness_figure
 from orbitune.study.report.figures.styles import Styles, method_styles
-from orbitune.study.report.figures.sweeps import SWEEPS, sweep_figure, sweep_lines
+from orbitune.study.report.figures.sweeps import SWEEPS, Sweep, sweep_figure, sweep_lines
 from orbitune.study.report.gallery import disagreements
 from orbitune.study.report.leakage import leakage_components
 from orbitune.study.report.methods import methodology, tuning
@@ -169,7 +169,18 @@ def _sweeps(view: ReportView, styles: Styles) -> Iterator[Section]:
         ]
         if found:
             figure = sweep_figure(view, sweep, styles=styles)
-            yield Section(sweep.title, [figure, Collapsible("Numbers", [*found])])
+            judged = _sweep_verdicts(view, sweep)
+            yield Section(sweep.title, [figure, *judged, Collapsible("Numbers", [*found])])
+
+
+def _sweep_verdicts(view: ReportView, sweep: Sweep) -> list[Component]:
+    """Return a table of the comparisons at the points of a sweep on each split."""
+    own = [each for each in view.results.sweep_verdicts if each.sweep == sweep.name]
+    return [
+        tables.sweep_verdict_table(view, verdicts, head=fmt.capital(sweep.axis))
+        for split in view.splits
+        if (verdicts := [each for each in own if each.split == split])
+    ]
 
 
 def _classes(view: ReportView) -> list[Component]:

@@ -8,7 +8,7 @@ from orbitune.evaluation.statistics.sentences import corrected, interval_name, r
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import OUTCOMES, method_name
-from orbitune.study.findings import CalibrationRecord, ClassRecord, VerdictRecord
+from orbitune.study.findings import CalibrationRecord, ClassRecord, SweepVerdict, VerdictRecord
 from orbitune.study.report.split_origins import corrupted_on, scored_on, scored_on_each
 from orbitune.study.report.view_model import ReportView, RunGroup
 from orbitune.study.verdicts import comparison_sentences
@@ -249,6 +249,44 @@ def sweep_table(
         rows.append(["all" if value is None else f"{value:,}", *cells])
     header = [head, *(name for line in lines for name in (line, f"{line}, macro-F1"))]
     return Table(f"Accuracy and macro-F1 (95 % intervals) on {scored_on(view, split)}", header, rows)
+
+
+def sweep_verdict_table(view: ReportView, verdicts: Sequence[SweepVerdict], *, head: str) -> Table:
+    """Return the comparisons at the points of a sweep on one split.
+
+    Args:
+        view: of the study.
+        verdicts: on one split.
+        head: head of the column of values.
+    """
+    references = len({verdict.reference for verdict in verdicts}) > 1
+    header = [
+        head,
+        "Method",
+        *(["Reference"] if references else []),
+        f"Difference, points ({interval_name(verdicts[0])})",
+        *(["Interval over folds"] if view.folds else []),
+        "Margin, points",
+        "Outcome",
+        "p, equal",
+    ]
+    rows = [
+        [
+            f"{verdict.value}",
+            method_name(verdict.method),
+            *([method_name(verdict.reference)] if references else []),
+            _difference(verdict, names_interval=False),
+            *([_over_folds(verdict)] if view.folds else []),
+            f"{verdict.margin:g}",
+            _outcome(verdict),
+            _p_equal(verdict),
+        ]
+        for verdict in verdicts
+    ]
+    reference = "the reference" if references else method_name(verdicts[0].reference)
+    tiles = scored_on(view, verdicts[0].split)
+    caption = f"Comparison with {reference} at the same point, on {tiles}{_correction(verdicts)}"
+    return Table(caption, header, rows)
 
 
 def macro_f1_cell(group: RunGroup, digits: int) -> str:

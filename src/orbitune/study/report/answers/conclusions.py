@@ -4,24 +4,18 @@ Methods are judged by the verdicts of the study. Results of format 1 have no ver
 there, two methods whose 95 % intervals overlap are never called different.
 """
 
-from collections.abc import Sequence
-from itertools import product
-
-from orbitune.errors import counted
-from orbitune.evaluation.statistics.comparison import Outcome
-from orbitune.evaluation.statistics.sentences import corrected, format_points, p_of_outcome, with_sign
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.report.answers.backbone_answers import (
     backbone_conditions,
-    intervals,
-    role,
     which_backbone,
 )
 from orbitune.study.report.answers.corruption_losses import write_losses
+from orbitune.study.report.answers.outcomes import accuracy_clause, outcome_sentences
 from orbitune.study.report.answers.split_gaps import gap_sentences
+from orbitune.study.report.answers.sweep_conclusions import sweep_conclusions
 from orbitune.study.report.view_model import FEW, MethodRow, ReportView, RunGroup
 
 
@@ -56,7 +50,7 @@ def write_conclusions(view: ReportView) -> list[str]:
         shown += [" ".join(backbone_conditions(view))]
         shown += [_verdicts_on(view, split, backbone=each) for split in view.splits for each in backbones]
         savings = [sentence for each in backbones for sentence in _savings(view, each)]
-        shown += [" ".join([*gap_sentences(view), *savings])]
+        shown += [*sweep_conclusions(view), " ".join([*gap_sentences(view), *savings])]
     elif len(view.rows) == 1:
         shown = [_single_method(view, reference)]
     else:
@@ -75,58 +69,12 @@ def _verdicts_on(view: ReportView, split: str, *, backbone: str | None) -> str:
         return ""
     where = f"on the {split} split " if len(view.splits) > 1 else ""
     reference = next(group for group in view.groups_on(split) if group.method == verdicts[0].reference)
-    sentences = [f"{where}{_accuracy_clause(view, reference)}."]
-    margin = format_points(verdicts[0].margin)
-    claims: dict[Outcome, str] = {
-        "better": "More accurate",
-        "within margin": f"Within {margin} of it",
-        "worse than margin": f"Less accurate by more than {margin}",
-        "worse": f"Less accurate, whether by more than {margin} is open",
-        "open": f"Open whether within {margin} of it",
-    }
-    families = list(dict.fromkeys(verdict.family for verdict in verdicts))  # the primary one first
-    for (outcome, claim), family in product(claims.items(), families):
-        named = [verdict for verdict in verdicts if (verdict.outcome, verdict.family) == (outcome, family)]
-        if named:
-            sentences += [f"{claim}{_largest_p(named)}: {_differences(named)}."]
-    return " ".join(sentences)
+    return " ".join([f"{where}{accuracy_clause(view, reference)}.", *outcome_sentences(verdicts)])
 
 
 def _method_verdicts(view: ReportView) -> list[VerdictRecord]:
     """Return the verdicts on methods on the same backbone."""
     return [each for each in view.results.verdicts if not crosses_backbones(each.method, each.reference)]
-
-
-def _accuracy_clause(view: ReportView, group: RunGroup) -> str:
-    """Return a group's test accuracy with interval, number of tiles and seeds."""
-    seeds = len(group.summary.seeds)
-    from_seeds = "from one seed" if seeds == 1 else f"over {seeds} seeds"
-    mean, *interval = group.accuracy
-    return (
-        f"{group.title} reached {fmt.percent(mean, view.digits)} test accuracy "
-        f"(95 % interval {fmt.percent_range(interval, view.digits)}) "
-        f"on {counted(group.summary.test_tiles, 'test tile')} {from_seeds}"
-        + (f", each tested once over {view.folds} folds" if view.folds else "")
-    )
-
-
-def _differences(verdicts: Sequence[VerdictRecord]) -> str:
-    """List methods with their differences to the reference, the intervals and their roles."""
-    named = [
-        f"{method_name(each.method)} ({with_sign(each.difference)} points, {intervals(each)}{role(each)})"
-        for each in verdicts
-    ]
-    return fmt.listed(named)
-
-
-def _largest_p(verdicts: Sequence[VerdictRecord]) -> str:
-    """Return the largest p value behind equal outcomes of one family; empty where they are open."""
-    known = [p for p in map(p_of_outcome, verdicts) if p is not None]
-    if len(known) < len(verdicts):
-        return ""
-    largest = fmt.p_value(max(known))
-    sign = "" if largest[0] == "<" else "= " if len(verdicts) == 1 else "\N{LESS-THAN OR EQUAL TO} "
-    return f" (p {sign}{largest}{corrected(verdicts[0])})"
 
 
 def _savings(view: ReportView, backbone: str | None) -> list[str]:
@@ -182,7 +130,7 @@ def _saving(view: ReportView, row: MethodRow, *, full: MethodRow, subject: str) 
 def _single_method(view: ReportView, row: MethodRow) -> str:
     """Describe the only method of a study."""
     sentences = [
-        _accuracy_clause(view, group) + (f" of the {split} split." if len(row.groups) > 1 else ".")
+        accuracy_clause(view, group) + (f" of the {split} split." if len(row.groups) > 1 else ".")
         for split, group in row.groups.items()
     ]
     design = view.results.design

@@ -13,6 +13,7 @@ from orbitune.reporting.drawing import (
     to_error_scale,
     to_panel,
 )
+from orbitune.study.findings import SWEPT_FIELDS
 from orbitune.study.report.figures.styles import Styles
 from orbitune.study.report.split_origins import scored_on_each
 from orbitune.study.report.view_model import ReportView, RunGroup
@@ -29,21 +30,19 @@ class Sweep:
 
     Attributes:
         name: in results.json.
-        field: field of a summary with its value.
         title: heading of its section.
         axis: label of its axis.
     """
 
     name: str
-    field: str
     title: str
     axis: str
 
 
 SWEEPS = (
-    Sweep("shots", "shots", "Fewer training tiles", "training tiles per class"),
-    Sweep("ranks", "rank", "Ranks", "rank"),
-    Sweep("image_sizes", "image_size", "Image sizes", "image size, pixels"),
+    Sweep("shots", "Fewer training tiles", "training tiles per class"),
+    Sweep("ranks", "Ranks", "rank"),
+    Sweep("image_sizes", "Image sizes", "image size, pixels"),
 )
 
 
@@ -58,7 +57,9 @@ def sweep_lines(view: ReportView, sweep: Sweep, *, split: str) -> Lines:
     lines: Lines = {}
     for group in swept:
         if group.method in methods and group.summary.sweep in (None, sweep.name):
-            lines.setdefault(group.title, []).append((getattr(group.summary, sweep.field), group))
+            lines.setdefault(group.title, []).append(
+                (getattr(group.summary, SWEPT_FIELDS[sweep.name]), group)
+            )
     return {
         title: sorted(points, key=lambda point: (point[0] is None, point[0] or 0))
         for title, points in lines.items()

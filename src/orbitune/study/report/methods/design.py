@@ -70,7 +70,9 @@ def _explored(view: ReportView, design: Design) -> str:
         for each in view.results.verdicts
         if each.role == "exploratory"
     ]
-    rest = "sweeps, classes, calibration, robustness and the gap between splits are not tested hypotheses"
+    if view.results.sweep_verdicts:
+        explored.append("all points of sweeps, which are corrected together for each sweep and split")
+    rest = "classes, calibration, robustness and the gap between splits are not tested hypotheses"
     if not explored:
         return f"Every comparison was fixed beforehand; {rest}."
     seeds = dict.fromkeys(run.seed for run in view.results.runs if run.sweep is None)
