@@ -132,21 +132,21 @@ def test_8_bits_among_16_are_named(folder):
 
 @pytest.mark.parametrize("band", ["B12", "7", "swir2"])
 def test_a_band_that_does_not_exist_lists_those_there_are(folder, band):
-    with pytest.raises(DataError, match=f"no band {band}: there is B04, B03, B02, B08, B11"):
+    with pytest.raises(DataError, match=f"no band {band}: it has B04, B03, B02, B08, B11"):
         load_tiles(str(folder), bands=("B04", band), progress=False)
 
 
 def test_bands_of_an_rgb_image_are_red_green_and_blue(tmp_path):
     for name in "ab":
         write(tmp_path / f"rgb/{name}/1.png", encode(tile(7)))
-    with pytest.raises(DataError, match="no band B08: there is red, green, blue"):
+    with pytest.raises(DataError, match="no band B08: it has red, green, blue"):
         load_tiles(str(tmp_path / "rgb"), bands=("B04", "B08"), progress=False)
     tiles = load_tiles(str(tmp_path / "rgb"), bands=("blue", "B04"), progress=False)
     assert tiles.tiles[0, 0, 0].tolist() == [40, 7]
 
 
 def test_synthetic_tiles_have_no_other_bands():
-    with pytest.raises(DataError, match=r"no band B08: there is red, green, blue"):
+    with pytest.raises(DataError, match=r"no band B08: it has red, green, blue"):
         load_tiles("synthetic:10", bands=("B08",), progress=False)
 
 

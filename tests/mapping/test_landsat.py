@@ -79,7 +79,7 @@ def test_bands_are_named_by_their_wavelengths(product, reflectance):
 
 def test_the_number_of_a_band_of_landsat_is_not_taken_for_that_of_sentinel_2(product):
     there = "coastal, blue, green, red, nir08, swir16, swir22"
-    with pytest.raises(DataError, match=f"has no band B5: there is {there}"):
+    with pytest.raises(DataError, match=f"has no band B5: it has {there}"):
         Scene(product, ["B5", "B4", "B3"])
 
 

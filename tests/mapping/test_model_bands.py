@@ -99,7 +99,7 @@ def test_bands_without_names_are_given_by_number(map_bands, pixels, tmp_path):
     expected = map_bands(write_bands(tmp_path / "named.tif", pixels, NAMES))[1]
     scene = write_bands(tmp_path / "s.tif", pixels[::-1])
     with pytest.raises(
-        DataError, match=r"s\.tif has no bands B04, B03, B02, B08, B11: there is 1 to 5\. The"
+        DataError, match=r"s\.tif has no bands B04, B03, B02, B08, B11: it has 1 to 5\. The"
     ):
         map_bands(scene)
     report, codes, _ = map_bands(scene, bands=(5, 4, 3, 2, 1))
@@ -112,7 +112,7 @@ def test_missing_bands_are_one_line_that_names_them(map_bands, pixels, tmp_path)
     with pytest.raises(DataError) as refused:
         map_bands(scene)
     assert str(refused.value) == (
-        f"{scene} has no bands B08, B11: there is B04, B03, B02. The model reads B04, B03, B02, B08, B11: "
+        f"{scene} has no bands B08, B11: it has B04, B03, B02. The model reads B04, B03, B02, B08, B11: "
         "name them so with --bands."
     )
     with pytest.raises(DataError, match=r"^--bands names 3 bands, and the model reads 5: B04, B03, B02, B08"):

@@ -150,7 +150,7 @@ def _scaling(scene):
         (json.dumps(item({"B04": {"type": COG}}, {})), "Cannot read the assets of "),
         (
             json.dumps(item({"B04": {"href": "none.tif", "type": COG}}, {})),
-            ": there is B04.",
+            ": it has B04.",
         ),
     ],
 )

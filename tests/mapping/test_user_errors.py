@@ -49,7 +49,7 @@ def test_a_geotiff_in_cmyk_of_16_bits_is_no_scene_in_rgb(refused, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--bands", "1,2,7"], "has no band 7: there is red, green, blue."),
+        (["--bands", "1,2,7"], "has no band 7: it has red, green, blue."),
         (["--bands", "0,1,2"], "has no band 0"),
         (["--bands", "red,all"], "--bands all takes every band: give it alone."),
         (["--bands", "1,2"], "--bands names 2 bands, and the model reads 3: red, green, blue."),
@@ -57,7 +57,7 @@ def test_a_geotiff_in_cmyk_of_16_bits_is_no_scene_in_rgb(refused, tmp_path):
             ["--bands", "red,,blue"],
             "--bands takes names or numbers of bands, such as B04,B03,B02 or 3,2,1, not",
         ),
-        (["--bands", "red,green,nir"], "has no band nir: there is red, green, blue."),
+        (["--bands", "red,green,nir"], "has no band nir: it has red, green, blue."),
         (["--stride", "5"], "--stride must be one of 16, 8, 4, 2 pixels for tiles of 16 pixels, not 5."),
         (["--stride", "1"], "--stride must be one of 16, 8, 4, 2 pixels"),
         (["--stride", "0"], "--stride must be one of 16, 8, 4, 2 pixels"),

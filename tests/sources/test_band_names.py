@@ -83,10 +83,10 @@ def test_an_empty_choice_is_an_error(text):
 @pytest.mark.parametrize(
     ("asked", "names", "message"),
     [
-        ("B11", ("B02", "B03"), "x.tif has no band B11: there is B02, B03."),
-        (4, ("B02", "B03"), "x.tif has no band 4: there is B02, B03."),
-        (0, ("", ""), "x.tif has no band 0: there is 1 to 2."),
-        ("red", ("B4", "B04"), "x.tif has 2 bands red: there is B4, B04."),
+        ("B11", ("B02", "B03"), "x.tif has no band B11: it has B02, B03."),
+        (4, ("B02", "B03"), "x.tif has no band 4: it has B02, B03."),
+        (0, ("", ""), "x.tif has no band 0: it has 1 to 2."),
+        ("red", ("B4", "B04"), "x.tif has 2 bands red: it has B4, B04."),
     ],
 )
 def test_a_band_that_is_not_there_is_an_error(asked, names, message):
@@ -95,5 +95,5 @@ def test_a_band_that_is_not_there_is_an_error(asked, names, message):
 
 
 def test_all_bands_that_are_not_there_are_named():
-    with pytest.raises(DataError, match=r"^x\.tif has no bands B11, B12: there is B02, B08\.$"):
+    with pytest.raises(DataError, match=r"^x\.tif has no bands B11, B12: it has B02, B08\.$"):
         find_bands(["B02", "B11", "nir", "B12"], ("B02", "B08"), whose="x.tif")

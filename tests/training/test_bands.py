@@ -140,7 +140,7 @@ def test_inputs_without_the_bands_are_one_line_each(band_place, band_bundle, tmp
     classifier = Classifier(band_place / "bundle")
     errors = [each.error for each in classifier.predict([image, shallow, np.zeros((16, 16, 3), np.uint8)])]
     assert errors == [
-        "has no bands B08, B11: there is red, green, blue",
+        "has no bands B08, B11: it has red, green, blue",
         "has 8-bit values, but the model was trained on 16-bit tiles",
         "is an array uint8 (16, 16, 3), not uint8 or uint16 (height, width, 5)",
     ]

@@ -164,11 +164,11 @@ def find_bands(asked: Sequence[BandChoice], names: Sequence[str], *, whose: str)
     if missing := [str(each) for each, numbers in zip(asked, found, strict=True) if not numbers]:
         many = "bands" if len(missing) > 1 else "band"
         listed = ", ".join(map(printable, missing))
-        raise MissingBandError(f"{whose} has no {many} {listed}: there is {describe_bands(names)}.")
+        raise MissingBandError(f"{whose} has no {many} {listed}: it has {describe_bands(names)}.")
     for each, numbers in zip(asked, found, strict=True):
         if len(numbers) > 1:
             raise DataError(
-                f"{whose} has {len(numbers)} bands {printable(str(each))}: there is {describe_bands(names)}."
+                f"{whose} has {len(numbers)} bands {printable(str(each))}: it has {describe_bands(names)}."
             )
     return tuple(numbers[0] for numbers in found)
 

@@ -329,7 +329,7 @@ def test_too_many_bytes_are_refused_by_the_header(service, scene, storage, monke
 
 def test_messages_name_the_fields_of_the_page(service, scene, storage):
     message = refusal(service, scene, storage, MapOptions(bands=(1, 2, 4)))
-    assert message == "stripes.tif has no band 4: there is red, green, blue."
+    assert message == "stripes.tif has no band 4: it has red, green, blue."
     with pytest.raises(OrbituneError, match=r"^Scale takes LOW:HIGH .* or one of match and none"):
         parse_options("", "x", stride=None)
 
