@@ -307,6 +307,14 @@ def test_without_its_image_a_disputed_tile_is_described_in_text(tmp_path):
     assert "<span>Correct: full fine-tuning</span>" in page
 
 
+def test_the_pictures_of_calibration_name_the_errors_of_the_table(tmp_path):
+    results = read_results(DOCS / "results" / "aid-study")
+    write_report(results.to_json(), tmp_path)
+    markdown = (tmp_path / "report.md").read_text()
+    before, after = re.findall(r"Expected calibration errors: full fine-tuning (\S+ %)", markdown)
+    assert f" | {before} → {after} | " in markdown
+
+
 def test_calibration_and_robustness_have_figures_and_tables(folder, markdown):
     names = {path.stem for path in (folder / "figures").iterdir()}
     for name in ("reliability-before-random", "reliability-after-spatial", "robustness-haze-random"):

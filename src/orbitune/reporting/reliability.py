@@ -43,12 +43,20 @@ def too_few(tiles: int) -> str:
 
 @dataclass(frozen=True)
 class ReliabilityCurve:
-    """The calibration of one model on a number of different tiles, with its title and look."""
+    """The calibration of one model, or of those of several seeds.
+
+    Attributes:
+        title, look: of the curve.
+        calibration: of the tiles of all seeds together.
+        tiles: number of different tiles.
+        error: expected calibration error, 0..1; of several seeds the mean.
+    """
 
     title: str
     look: Look
     calibration: Calibration
     tiles: int
+    error: float
 
     def points(self) -> list[tuple[float, ...]]:
         """Return (confidence, accuracy, low, high) of each bin in the scale of error rates."""
@@ -91,7 +99,7 @@ def reliability_panel(
     if len(curves) > 1:
         entries = [(curve.title, {**curve.look, "linestyle": "-"}) for curve in curves]
         legend(figure, entries, width=HALF_WIDTH)
-    errors = "; ".join(f"{curve.title} {fmt.percent(curve.calibration.ece, 2)}" for curve in curves)
+    errors = "; ".join(f"{curve.title} {fmt.percent(curve.error, 2)}" for curve in curves)
     alt = f"Reliability diagram, {title.lower()}. Expected calibration errors: {errors}."
     return to_panel(figure, name, alt=alt, width=HALF_WIDTH)
 

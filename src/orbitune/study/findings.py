@@ -1,5 +1,6 @@
 """Findings of a study: records of statistics, leakage checks, disputed tiles."""
 
+from statistics import fmean
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, Strict
@@ -68,6 +69,12 @@ class CalibrationRecord(Record):
     before: Calibration
     after: Calibration
     seeds: list[SeedCalibration] = Field(default_factory=list)
+
+    def errors(self) -> tuple[float, float]:
+        """Return the calibration errors before and after: means over seeds, where they are known."""
+        if not self.seeds:
+            return self.before.ece, self.after.ece
+        return fmean(each.before for each in self.seeds), fmean(each.after for each in self.seeds)
 
 
 class GroupSummary(Record):

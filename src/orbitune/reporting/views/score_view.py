@@ -91,12 +91,14 @@ class ScoreView(ABC):
             (
                 "reliability-before",
                 f"Before {self.calibrated_by}: ECE {fmt.percent(before.ece, 2)}",
-                reliability.ReliabilityCurve(f"without {self.calibrated_by}", LOOK, before, tiles),
+                reliability.ReliabilityCurve(
+                    f"without {self.calibrated_by}", LOOK, before, tiles, before.ece
+                ),
             ),
             (
                 "reliability-after",
                 f"After, T = {self.details.temperature:.2f}: ECE {fmt.percent(after.ece, 2)}",
-                reliability.ReliabilityCurve(f"with {self.calibrated_by}", LOOK, after, tiles),
+                reliability.ReliabilityCurve(f"with {self.calibrated_by}", LOOK, after, tiles, after.ece),
             ),
         ]
 

@@ -168,16 +168,13 @@ def calibration_table(view: ReportView, split: str) -> Table:
 
 def _ece_cells(scores: CalibrationRecord, by_seed: bool) -> list[str]:
     """Return the calibration errors; of seeds their mean, and beside it that of perfect calibration."""
-    seeds = scores.seeds
+    errors = _before_and_after(*(fmt.percent(error, 2) for error in scores.errors()))
     if not by_seed:
-        return [_before_and_after(fmt.percent(scores.before.ece, 2), fmt.percent(scores.after.ece, 2))]
-    errors = (fmean(state) for state in zip(*((each.before, each.after) for each in seeds), strict=True))
+        return [errors]
+    seeds = scores.seeds
     states = [each.before_if_calibrated for each in seeds], [each.after_if_calibrated for each in seeds]
     ranges = ([fmean(ends) for ends in zip(*state, strict=True)] for state in states)
-    return [
-        _before_and_after(*(fmt.percent(error, 2) for error in errors)),
-        _before_and_after(*(f"{fmt.percent_range(each, 2)} %" for each in ranges)),
-    ]
+    return [errors, _before_and_after(*(f"{fmt.percent_range(each, 2)} %" for each in ranges))]
 
 
 def _before_and_after(before: str, after: str) -> str:

@@ -24,13 +24,14 @@ def _draw_panels(view: ReportView, split: str, *, styles: Styles) -> list[Panel]
             ReliabilityCurve(
                 group.title,
                 styles[group.title],
-                getattr(group.summary.calibration, state),
+                getattr(record, state),
                 group.summary.test_tiles,
+                record.errors()[place],
             )
             for group in view.groups_on(split)
-            if group.summary.calibration
+            if (record := group.summary.calibration)
         ]
-        for state in _STATES
+        for place, state in enumerate(_STATES)
     }
     return [
         reliability_panel(
