@@ -5,7 +5,13 @@ from itertools import product
 
 from orbitune.errors import counted
 from orbitune.evaluation.statistics.comparison import Outcome
-from orbitune.evaluation.statistics.sentences import corrected, format_points, p_of_outcome, with_sign
+from orbitune.evaluation.statistics.sentences import (
+    corrected,
+    format_points,
+    interval_name,
+    p_of_outcome,
+    with_sign,
+)
 from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import SweepVerdict, VerdictRecord
@@ -50,12 +56,16 @@ def accuracy_clause(view: ReportView, group: RunGroup) -> str:
 
 
 def _differences(verdicts: Sequence[VerdictRecord]) -> str:
-    """List methods with their differences to the reference, the intervals and their roles."""
+    """List methods with their differences to the reference, the intervals and their roles.
+
+    Units and the name of the interval are written once.
+    """
     named = [
         f"{_name(each)} ({with_sign(each.difference)} points, {intervals(each)}{_role(each)})"
         for each in verdicts
     ]
-    return fmt.listed(named)
+    repeated = f" points, {interval_name(verdicts[0])} "
+    return fmt.listed([named[0], *(text.replace(repeated, ", ", 1) for text in named[1:])])
 
 
 def _name(verdict: VerdictRecord) -> str:
