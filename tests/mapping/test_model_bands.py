@@ -98,9 +98,7 @@ def test_bands_are_found_by_the_wavelengths_in_their_metadata(map_bands, pixels,
 def test_bands_without_names_are_given_by_number(map_bands, pixels, tmp_path):
     expected = map_bands(write_bands(tmp_path / "named.tif", pixels, NAMES))[1]
     scene = write_bands(tmp_path / "s.tif", pixels[::-1])
-    with pytest.raises(
-        DataError, match=r"s\.tif has no bands B04, B03, B02, B08, B11: it has 1 to 5\. The"
-    ):
+    with pytest.raises(DataError, match=r"s\.tif has no bands B04, B03, B02, B08, B11: it has 1 to 5\. The"):
         map_bands(scene)
     report, codes, _ = map_bands(scene, bands=(5, 4, 3, 2, 1))
     assert np.array_equal(codes, expected) and report.metadata.bands_source == "given"

@@ -87,3 +87,25 @@ def test_a_rank_of_the_reference_that_failed_is_not_replaced_by_its_own_rank(tmp
 
 def test_a_study_without_sweeps_has_no_such_verdicts(tmp_path):
     assert compare_sweeps([*runs(tmp_path, "full", 20), *runs(tmp_path, "lora", 20)], tmp_path) == []
+
+
+def test_few_tiles_of_one_comparison_are_judged_beside_all_tiles_of_another(tmp_path):
+    compared = [*runs(tmp_path, "full", 20, shots=20), *runs(tmp_path, "lora", 20, shots=20)]
+    every = [*runs(tmp_path, "full", 10, sweep="shots"), *runs(tmp_path, "lora", 12, sweep="shots")]
+    (verdict,) = compare_sweeps([*compared, *every], tmp_path)
+    assert (verdict.value, verdict.difference) == (None, pytest.approx(-0.1))
+
+
+def test_a_run_of_the_comparison_that_has_the_value_is_of_the_point(tmp_path):
+    compared = [*runs(tmp_path, "full", 20, image_size=64), *runs(tmp_path, "lora", 20, image_size=112)]
+    swept = [
+        *runs(tmp_path, "full", 60, sweep="image_sizes", image_size=112),
+        *runs(tmp_path, "lora", 20, sweep="image_sizes", image_size=64),
+    ]
+    verdicts = compare_sweeps([*compared, *swept], tmp_path)
+    assert [(each.value, round(each.difference, 2)) for each in verdicts] == [(112, 2.0), (64, 0.0)]
+
+
+def test_few_tiles_of_folds_are_not_judged(shots, tmp_path):
+    folds = [run.model_copy(update={"fold": "1/2"}) for run in shots]
+    assert compare_sweeps(folds, tmp_path) == []

@@ -169,11 +169,12 @@ class SweepVerdict(VerdictRecord):
 
     Attributes:
         sweep: key of `SWEPT_FIELDS`.
-        value: of the swept setting; full fine-tuning, which has no rank, is the same at all ranks.
+        value: of the swept setting; None for all training tiles. Full fine-tuning, which has no rank, is the
+            same at all ranks.
     """
 
     sweep: str
-    value: int | str
+    value: int | None
 
 
 class LeakRecord(Record):

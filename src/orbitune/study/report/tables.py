@@ -269,7 +269,7 @@ def sweep_verdict_table(view: ReportView, verdicts: Sequence[SweepVerdict], *, h
     ]
     rows = [
         [
-            f"{verdict.value}",
+            "all" if verdict.value is None else f"{verdict.value:,}",
             method_name(verdict.method),
             *([method_name(verdict.reference)] if references else []),
             _difference(verdict, names_interval=False),
@@ -282,7 +282,7 @@ def sweep_verdict_table(view: ReportView, verdicts: Sequence[SweepVerdict], *, h
     ]
     reference = "the reference" if references else method_name(verdicts[0].reference)
     tiles = scored_on(view, verdicts[0].split)
-    caption = f"Comparison with {reference} at the same point, on {tiles}{_correction(verdicts)}"
+    caption = f"Comparison with {reference} at each point, on {tiles}{_correction(verdicts)}"
     return Table(caption, header, rows)
 
 

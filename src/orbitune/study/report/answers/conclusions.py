@@ -4,6 +4,7 @@ Methods are judged by the verdicts of the study. Results of format 1 have no ver
 there, two methods whose 95 % intervals overlap are never called different.
 """
 
+from orbitune.errors import counted
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import crosses_backbones, split_arm
 from orbitune.study.display_names import method_name, run_name
@@ -50,12 +51,13 @@ def write_conclusions(view: ReportView) -> list[str]:
         shown += [" ".join(backbone_conditions(view))]
         shown += [_verdicts_on(view, split, backbone=each) for split in view.splits for each in backbones]
         savings = [sentence for each in backbones for sentence in _savings(view, each)]
-        shown += [*sweep_conclusions(view), " ".join([*gap_sentences(view), *savings])]
+        shown += [" ".join([*gap_sentences(view), *savings])]
     elif len(view.rows) == 1:
         shown = [_single_method(view, reference)]
     else:
         shown = _single_runs(view, reference)
-    return [fmt.capital(each) for each in [*shown, write_losses(view), " ".join(_caveats(view))] if each]
+    shown += [*sweep_conclusions(view), write_losses(view), " ".join(_caveats(view))]
+    return [fmt.capital(each) for each in shown if each]
 
 
 def _verdicts_on(view: ReportView, split: str, *, backbone: str | None) -> str:
@@ -135,7 +137,9 @@ def _single_method(view: ReportView, row: MethodRow) -> str:
     ]
     design = view.results.design
     alone = design is not None and not design.comparisons
-    others = [] if alone else ["No other method was finished to compare it with."]
+    others = (
+        [] if alone or view.results.sweep_verdicts else ["No other method was finished to compare it with."]
+    )
     return " ".join([*sentences, *gap_sentences(view), *others])
 
 
@@ -203,14 +207,16 @@ def _caveats(view: ReportView) -> list[str]:
 
 
 def _short_schedules(view: ReportView) -> list[str]:
-    """Say in how many runs the last epoch was the best; nothing where it was in no more than half of them."""
-    finished = (run.finished for row in view.rows for run in row.runs)
-    runs = [run for run in finished if run.recipe.epochs != "auto" and len(run.history) > 1]
-    last = sum(run.best_epoch == len(run.history) for run in runs)
-    if 2 * last <= len(runs):
+    """Say in how many runs of each method the last epoch was the best; nothing where in no more than half."""
+    counts: dict[str, list[bool]] = {}
+    for row in view.rows:
+        for run in (each.finished for each in row.runs):
+            if run.recipe.epochs != "auto" and len(run.history) > 1:
+                counts.setdefault(row.title, []).append(run.best_epoch == len(run.history))
+    if 2 * sum(map(sum, counts.values())) <= sum(map(len, counts.values())):
         return []
-    where = f"In {last} of {len(runs)} runs the" if len(runs) > 1 else "The"
+    named = [f"{sum(last)} of {counted(len(last), 'run')} of {title}" for title, last in counts.items()]
     return [
-        f"{where} last epoch was the best on validation tiles, so a longer schedule may raise accuracies and "
-        "change differences."
+        f"The last epoch was the best on validation tiles in {fmt.listed(named)}; longer schedules were not "
+        "tried."
     ]

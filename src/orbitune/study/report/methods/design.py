@@ -32,7 +32,7 @@ def _fixed(design: Design) -> str:
         settings.append(f"planned for a true difference of {with_sign(design.difference, '+g')} points")
     if not design.before_test_read:
         return (
-            "Nothing was fixed before the test split was read, as an earlier version began the study; "
+            "Nothing was fixed before the test split was read, as runs were there already; "
             f"stored at {when}: {'; '.join(settings)}."
         )
     secondary = [pair for pair in design.comparisons if pair not in design.primary]
@@ -71,8 +71,10 @@ def _explored(view: ReportView, design: Design) -> str:
         if each.role == "exploratory"
     ]
     if view.results.sweep_verdicts:
-        explored.append("all points of sweeps, which are corrected together for each sweep and split")
-    rest = "classes, calibration, robustness and the gap between splits are not tested hypotheses"
+        explored.append("all points of sweeps")
+    unjudged = any(run.sweep for run in view.results.runs) and not view.results.sweep_verdicts
+    rest = "sweeps, " * unjudged
+    rest += "classes, calibration, robustness and the gap between splits are not tested hypotheses"
     if not explored:
         return f"Every comparison was fixed beforehand; {rest}."
     seeds = dict.fromkeys(run.seed for run in view.results.runs if run.sweep is None)

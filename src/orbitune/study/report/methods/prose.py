@@ -1,9 +1,12 @@
 """The methods of a study as a journal prints them: data, training, evaluation, statistics, computing."""
 
+from collections.abc import Sequence
+
 from orbitune.errors import counted
 from orbitune.evaluation.statistics.sentences import format_points
 from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import method_name
+from orbitune.study.findings import SweepVerdict
 from orbitune.study.records import RunRecord
 from orbitune.study.report.methods.settings import settings_beyond_defaults
 from orbitune.study.report.split_origins import split_origins
@@ -121,6 +124,8 @@ def _statistics(view: ReportView) -> list[str]:
             f"{margins}. {_correction(families, older=not verdicts[0].simultaneous)} A method is "
             "called within the margin, worse by more than it, worse or better where all of its interval is."
         )
+    if swept := view.results.sweep_verdicts:
+        parts.append(_sweeps(swept))
     if view.results.gaps:
         parts.append(
             "Splits were compared as they are and at one mix of classes (direct standardisation), with a "
@@ -128,6 +133,21 @@ def _statistics(view: ReportView) -> list[str]:
             "each split (Agresti and Caffo 2000, doi:10.1080/00031305.2000.10474560)."
         )
     return [f"Statistics. {' '.join(parts)}"] if parts else []
+
+
+def _sweeps(verdicts: Sequence[SweepVerdict]) -> str:
+    """Describe the comparison of methods at the points of sweeps."""
+    together = ""
+    if families := sorted({verdict.family for verdict in verdicts} - {1}):
+        numbers = fmt.listed([str(family) for family in families])
+        together = f"; the m = {numbers} comparisons of a sweep on a split were judged together"
+    drawn = any(verdict.sweep == "shots" for verdict in verdicts)
+    return (
+        "At each point of a sweep methods were compared likewise with the reference at that point, at the "
+        f"learning rates of the comparison{together}."
+        + " That all methods of a seed are trained on the same few tiles is not used."
+        * drawn
+    )
 
 
 def _correction(families: str, *, older: bool) -> str:
