@@ -207,7 +207,7 @@ def test_the_agreement_of_maps_in_the_browser_in_the_docs_is_the_measured_one():
     cells = sum(each["cells_with_data"] for each in scenes)
     same = sum(each["same"] * each["cells_with_data"] for each in scenes) / cells
     page = " ".join(read_page("guides/export.md").split())
-    assert f"of {cells:,} cells of {len(scenes)} scenes {100 * same:.1f} % have the code of" in page
+    assert f"of {cells:,} cells of {len(scenes)} scenes {100 * same:.1f} % have the label that" in page
 
 
 def test_the_accuracies_of_fewer_tokens_in_the_docs_are_those_of_the_committed_benchmark():
