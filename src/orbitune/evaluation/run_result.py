@@ -33,6 +33,7 @@ FILE = "result.json"
 # Older names of fields.
 _COSTS = {"prefix_seconds": "cache_seconds", "prefix_reused": "cache_reused"}
 _SPLITS = {"train", "validation", "test"}
+_FALL = 0.2  # of the training accuracy from one epoch to the next; smaller ones are noise of few tiles
 
 
 class EpochMetrics(Record):
@@ -91,6 +92,18 @@ def epoch_score(metrics: EpochMetrics, best_by: str) -> float:
 def best_epoch(history: Sequence[EpochMetrics], best_by: str) -> EpochMetrics:
     """Return the first epoch with the best validation score, see `epoch_score`."""
     return max(history, key=lambda metrics: (epoch_score(metrics, best_by), -metrics.epoch))
+
+
+def describe_fall(history: Sequence[EpochMetrics]) -> str | None:
+    """Return a warning if the training accuracy fell in the last epoch by more than a fifth; else None."""
+    before, now = (each.train_accuracy for each in [history[0], *history][-2:])
+    if before - now <= _FALL:
+        return None
+    return (
+        f"The training accuracy fell from {100 * before:.1f} to {100 * now:.1f} % in epoch {len(history)}: "
+        "the learning rate may be too high for this backbone. Lower --learning-rate, or search one with study "
+        "--tune 3."
+    )
 
 
 class RunData(TrainingData):

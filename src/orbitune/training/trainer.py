@@ -14,7 +14,7 @@ import numpy as np
 
 from orbitune.data.loader import TileLoader
 from orbitune.errors import CONTINUE, Interrupted
-from orbitune.evaluation.run_result import Computation, EpochMetrics, best_epoch
+from orbitune.evaluation.run_result import Computation, EpochMetrics, best_epoch, describe_fall
 from orbitune.machine.energy import EnergyMeter
 from orbitune.models.factory import build
 from orbitune.models.methods import find_method, parameter_groups
@@ -267,6 +267,8 @@ class Trainer:
             self.callbacks.on_epoch_end(metrics.epoch, metrics.to_json())
         self.save()
         self.display.print(epoch_line(metrics, self.setup.recipe.max_epochs))
+        if fall := describe_fall(state.history):
+            self.display.print(fall)
 
     @property
     def best_epoch(self) -> int:
