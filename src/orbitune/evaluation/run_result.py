@@ -101,8 +101,8 @@ def describe_fall(history: Sequence[EpochMetrics]) -> str | None:
         return None
     return (
         f"The training accuracy fell from {100 * before:.1f} to {100 * now:.1f} % in epoch {len(history)}: "
-        "the learning rate may be too high for this backbone. Lower --learning-rate, or search one with study "
-        "--tune 3."
+        "the learning rate may be too high for this backbone. Lower --learning-rate, or search one with "
+        "study --tune 3."
     )
 
 
