@@ -12,6 +12,7 @@ STUDIES = [
         "eurosat-methods",
         "eurosat-ranks",
         "eurosat-sizes",
+        "eurosat-dinov2",
         "eurosat-shots",
         "eurosat-pretraining",
         "aid-study",

@@ -98,7 +98,7 @@ def _picture(view: ReportView) -> Figure | None:
 def _backbone_line(results: StudyResults) -> str:
     """Name the backbones with their sizes."""
     backbones = [*results.backbones.values()] or [results.backbone]
-    named = "; ".join(f"{each.description}, {each.parameters:,} parameters" for each in backbones)
+    named = "; ".join(f"{each.description.rstrip('.')}, {each.parameters:,} parameters" for each in backbones)
     return f"Backbone{'s' if len(backbones) > 1 else ''}: {named}"
 
 

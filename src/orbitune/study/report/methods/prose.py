@@ -40,7 +40,9 @@ def _training(view: ReportView) -> str:
         return " or ".join(dict.fromkeys(str(getattr(recipe, name)) for recipe in recipes))
 
     backbones = [*view.results.backbones.values()] or [view.results.backbone]
-    named = fmt.listed([f"{each.description} ({each.parameters:,} parameters)" for each in backbones])
+    named = fmt.listed(
+        [f"{each.description.rstrip('.')} ({each.parameters:,} parameters)" for each in backbones]
+    )
     at = "evaluated at" if any(recipe.sizes for recipe in recipes) else "at"
     settings = settings_beyond_defaults(view)
     further = f"Other settings that differ from the defaults: {'; '.join(settings)}. " if settings else ""
