@@ -4,13 +4,13 @@ import json
 from dataclasses import dataclass, field
 from math import log10
 
+import epochs
 import numpy as np
 import pytest
 from samples import tile_folder
 
 from orbitune import Recipe, plan_run
 from orbitune.errors import DivergedError, Interrupted, OrbituneError, RunError
-from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.evaluation.statistics.intervals import standard_error
 from orbitune.evaluation.statistics.macro_f1 import macro_f1_interval
 from orbitune.integrity import code_hash
@@ -108,16 +108,12 @@ class Simulation:
 
 
 def metrics(epoch, score, macro_f1_error=None):
-    return EpochMetrics(
-        epoch=epoch,
-        train_loss=1.0,
-        train_accuracy=0.5,
-        validation_loss=1.0,
+    return epochs.epoch(
+        epoch,
         validation_accuracy=score,
         validation_macro_f1=score,
         validation_macro_f1_error=macro_f1_error,
         learning_rate=0.1,
-        train_seconds=1.0,
         evaluation_seconds=0.1,
     )
 

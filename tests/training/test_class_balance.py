@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from commands import orbitune
+from epochs import epoch
 from samples import tile_folder
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
 from orbitune import Recipe
 from orbitune.errors import DataError
-from orbitune.evaluation.run_result import EpochMetrics, best_epoch
+from orbitune.evaluation.run_result import best_epoch
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.training.batches import batch_indices
 from orbitune.training.class_balance import loss_weights
@@ -122,26 +123,12 @@ def test_balanced_sampling_draws_all_classes_alike_and_the_same_again(recipe):
     np.testing.assert_array_equal(batch_indices(setup, 3), drawn[3 * 8 : 4 * 8])
 
 
-def epoch(number, *, accuracy, macro_f1, loss):
-    return EpochMetrics(
-        epoch=number,
-        train_loss=1.0,
-        train_accuracy=0.5,
-        validation_loss=loss,
-        validation_accuracy=accuracy,
-        validation_macro_f1=macro_f1,
-        learning_rate=1e-3,
-        train_seconds=1.0,
-        evaluation_seconds=1.0,
-    )
-
-
 @pytest.mark.parametrize(("best_by", "expected"), [("accuracy", 1), ("macro-f1", 2), ("loss", 3)])
 def test_the_best_epoch_is_the_first_one_by_the_criterion(best_by, expected):
     history = [
-        epoch(1, accuracy=0.9, macro_f1=0.5, loss=0.4),
-        epoch(2, accuracy=0.8, macro_f1=0.7, loss=0.5),
-        epoch(3, accuracy=0.9, macro_f1=0.7, loss=0.3),
+        epoch(1, validation_accuracy=0.9, validation_macro_f1=0.5, validation_loss=0.4),
+        epoch(2, validation_accuracy=0.8, validation_macro_f1=0.7, validation_loss=0.5),
+        epoch(3, validation_accuracy=0.9, validation_macro_f1=0.7, validation_loss=0.3),
     ]
     assert best_epoch(history, best_by).epoch == expected
 

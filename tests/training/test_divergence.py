@@ -4,10 +4,11 @@ import re
 
 import pytest
 import torch
+from epochs import epoch
 from samples import backbone_folder, tile_folder
 
 from orbitune.errors import DivergedError, RunError
-from orbitune.evaluation.run_result import EpochMetrics, describe_fall
+from orbitune.evaluation.run_result import describe_fall
 from orbitune.models.checkpoint_io import TOLERANCE, tolerance
 from orbitune.recipe import Recipe
 from orbitune.training.run import train
@@ -42,23 +43,9 @@ def test_a_rate_of_a_million_diverges(inputs, tmp_path, method, precision):
     diverges(inputs, tmp_path / "run", method=method, precision=precision, learning_rate=1e6)
 
 
-def epoch(number, accuracy):
-    """An epoch with this training accuracy."""
-    return EpochMetrics(
-        epoch=number,
-        train_loss=1.0,
-        train_accuracy=accuracy,
-        validation_loss=1.0,
-        validation_accuracy=0.5,
-        validation_macro_f1=0.5,
-        learning_rate=3e-3,
-        train_seconds=1.0,
-        evaluation_seconds=1.0,
-    )
-
-
 def test_a_training_accuracy_that_falls_by_more_than_a_fifth_is_warned_of():
-    history = [epoch(1, 0.77), epoch(2, 0.62), epoch(3, 0.4), epoch(4, 0.3)]
+    accuracies = (0.77, 0.62, 0.4, 0.3)
+    history = [epoch(number, train_accuracy=accuracy) for number, accuracy in enumerate(accuracies, 1)]
     found = [describe_fall(history[:count]) for count in (1, 2, 3, 4)]
     assert [each is None for each in found] == [True, True, False, True]
     assert "fell from 62.0 to 40.0 % in epoch 3: the learning rate may be too high" in found[2]

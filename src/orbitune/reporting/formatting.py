@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from orbitune.evaluation.statistics.sentences import with_sign
 from orbitune.models.metadata import ParameterCounts
 
 DASH = NOTHING = "\N{EN DASH}"
@@ -31,11 +30,6 @@ def percent_range(interval: Sequence[float], digits: int) -> str:
 def with_interval(accuracy: Sequence[float], digits: int) -> str:
     """Format (value, low, high), fractions in 0..1, for a table cell."""
     return f"{percent(accuracy[0], digits)} ({percent_range(accuracy[1:], digits)})"
-
-
-def signed_range(low: float, high: float) -> str:
-    """Format the interval of a difference."""
-    return f"{with_sign(low)} to {with_sign(high)}"
 
 
 def p_value(p: float) -> str:

@@ -3,10 +3,10 @@
 import itertools
 
 import pytest
+from epochs import epoch
 
 from orbitune import Recipe, train
 from orbitune.errors import ModelError, OrbituneError
-from orbitune.evaluation.run_result import EpochMetrics
 from orbitune.training.duration import early_stopping
 from orbitune.training.duration.early_stopping import describe_stop
 from orbitune.training.preparation.notes import cheaper_steps
@@ -20,16 +20,11 @@ AUTO = Recipe(epochs="auto", patience=2, learning_rate=1.0)
 def history(*accuracies):
     """Epochs of these validation accuracies; the loss falls all along."""
     return [
-        EpochMetrics(
-            epoch=number,
-            train_loss=1.0,
-            train_accuracy=0.5,
+        epoch(
+            number,
             validation_loss=1 / number,
             validation_accuracy=accuracy,
             validation_macro_f1=accuracy / 2,
-            learning_rate=1e-3,
-            train_seconds=1.0,
-            evaluation_seconds=1.0,
         )
         for number, accuracy in enumerate(accuracies, 1)
     ]

@@ -99,7 +99,7 @@ def p_of_outcome(compared: Comparison) -> float | None:
 def _numbers(compared: Comparison) -> str:
     """Return difference, interval and p value of the outcome."""
     low, high = compared.interval
-    interval = f"{interval_name(compared)} {with_sign(low)} to {with_sign(high)}"
+    interval = f"{interval_name(compared)} {signed_range(low, high)}"
     parts = [f"{with_sign(compared.difference)} points", f"{interval}{_folds(compared, ', over folds')}"]
     p = p_of_outcome(compared)
     return ", ".join(parts if p is None else [*parts, _p_value(p, compared)])
@@ -141,12 +141,17 @@ def with_sign(points: float, spec: str = "+.2f") -> str:
     return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.lstrip("+-")
 
 
+def signed_range(low: float, high: float) -> str:
+    """Return the interval of a difference as text."""
+    return f"{with_sign(low)} to {with_sign(high)}"
+
+
 def _folds(compared: Comparison, name: str) -> str:
     """Return the interval over folds after its name; empty for an ordinary split."""
     if compared.over_folds is None:
         return ""
     low, high = compared.over_folds
-    return f"{name} {with_sign(low)} to {with_sign(high)}"
+    return f"{name} {signed_range(low, high)}"
 
 
 def _names(compared: Comparison, names: Mapping[str, str] | None) -> tuple[str, str]:

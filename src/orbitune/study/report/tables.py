@@ -4,7 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from orbitune.evaluation.robustness import Accuracy
-from orbitune.evaluation.statistics.sentences import corrected, interval_name, round_up_images, with_sign
+from orbitune.evaluation.statistics.sentences import (
+    corrected,
+    interval_name,
+    round_up_images,
+    signed_range,
+    with_sign,
+)
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import OUTCOMES, method_name
@@ -78,7 +84,7 @@ def _correction(verdicts: Sequence[VerdictRecord]) -> str:
 def _difference(verdict: VerdictRecord, *, names_interval: bool) -> str:
     """Return the difference with its interval, named where the rows have intervals of several levels."""
     name = f"{interval_name(verdict)} " if names_interval else ""
-    return f"{with_sign(verdict.difference)} ({name}{fmt.signed_range(*verdict.interval)})"
+    return f"{with_sign(verdict.difference)} ({name}{signed_range(*verdict.interval)})"
 
 
 def _outcome(verdict: VerdictRecord) -> str:
@@ -102,7 +108,7 @@ def _needed(verdict: VerdictRecord) -> str:
 
 
 def _over_folds(verdict: VerdictRecord) -> str:
-    return fmt.signed_range(*verdict.over_folds) if verdict.over_folds else fmt.NOTHING
+    return signed_range(*verdict.over_folds) if verdict.over_folds else fmt.NOTHING
 
 
 def verdict_sentences(view: ReportView) -> list[str]:

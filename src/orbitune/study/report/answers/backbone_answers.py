@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orbitune.evaluation.statistics.sentences import corrected, interval_name, with_sign
+from orbitune.evaluation.statistics.sentences import corrected, interval_name, signed_range, with_sign
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import split_arm
 from orbitune.study.display_names import method_name
@@ -147,7 +147,7 @@ def intervals(verdict: VerdictRecord, *, sign: int = 1) -> str:
         sign: -1 for the difference the other way round.
     """
     pooled, *folds = (
-        fmt.signed_range(*sorted((sign * low, sign * high)))
+        signed_range(*sorted((sign * low, sign * high)))
         for low, high in (verdict.interval, *filter(None, [verdict.over_folds]))
     )
     return f"{interval_name(verdict)} {pooled}" + "".join(f", over folds {each}" for each in folds)

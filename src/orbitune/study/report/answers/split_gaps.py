@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from orbitune.evaluation.statistics.sentences import with_sign
+from orbitune.evaluation.statistics.sentences import signed_range, with_sign
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Table
 from orbitune.study.display_names import method_name
@@ -114,4 +114,4 @@ def _mixed(gap: StandardisedGap | None) -> str:
 def _range(ends: Sequence[float]) -> str:
     """Return an interval in points."""
     low, high = (100 * end for end in ends)
-    return fmt.signed_range(low, high)
+    return signed_range(low, high)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from orbitune.evaluation.statistics.sentences import interval_name, with_sign
+from orbitune.evaluation.statistics.sentences import interval_name, signed_range, with_sign
 from orbitune.reporting import formatting as fmt
 from orbitune.reporting.components import Figure
 from orbitune.reporting.drawing import HALF_WIDTH, INK, legend, new_figure, shorten, to_panel
@@ -88,7 +88,7 @@ def _row_label(verdict: VerdictRecord, verdicts: Sequence[VerdictRecord]) -> str
 
 
 def _numbers(verdict: VerdictRecord) -> str:
-    return f"{with_sign(verdict.difference)} ({fmt.signed_range(*verdict.interval)})"
+    return f"{with_sign(verdict.difference)} ({signed_range(*verdict.interval)})"
 
 
 def _alt(verdicts: Sequence[VerdictRecord], reference: str) -> str:
