@@ -10,7 +10,7 @@ from samples import FAMILIES, backbone_folder, saved_model
 
 from orbitune.adapters.adapter_bank import AdapterBank
 from orbitune.data.transform import Transform
-from orbitune.errors import ModelError
+from orbitune.errors import DataError, ModelError
 from orbitune.evaluation.calibration import probabilities
 from orbitune.models.backbones import find_backbone
 from orbitune.models.checkpoint_io import load_saved
@@ -79,6 +79,21 @@ def test_probabilities_are_over_the_classes_of_the_task_and_calibrated(vit):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("tiles", "names", "message"),
+    [
+        (TILES / np.float32(255), 6, r"Expected tiles uint8 \(B, H, W, 3\), not float32"),
+        (TILES.astype(np.uint16), 6, "not uint16"),
+        (TILES[..., :2], 6, r"not uint8 \(6, 16, 16, 2\)"),
+        (TILES, 1, "an adapter for each of the 6 tiles, not 1 names"),
+    ],
+)
+def test_tiles_of_another_type_and_missing_names_are_refused(vit, tiles, names, message):
+    backbone, folder = vit
+    with pytest.raises(DataError, match=message):
+        bank_of(backbone, {"a": folder}).predict(tiles, ["a"] * names)
+
+
 def test_half_precision_names_the_same_classes(vit):
     backbone, folder = vit
     bank = AdapterBank(backbone.name, 32, precision="bf16")

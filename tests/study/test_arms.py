@@ -46,3 +46,8 @@ def test_with_backbones_each_has_its_reference_and_with_a_method_each_is_compare
         ("lora@c", "lora@a"),
         ("lora@c", "lora@b"),
     ]
+
+
+def test_the_network_with_random_weights_is_no_backbone_to_compare():
+    with pytest.raises(OrbituneError, match="leave out scratch, and pass --scratch EPOCHS"):
+        backbone_labels(["vit-tiny", "scratch"])

@@ -99,6 +99,15 @@ def test_a_study_that_an_earlier_version_tuned_is_not_continued(tmp_path, tune, 
         grown(tmp_path, tune=tune)
 
 
+def test_a_damaged_design_is_not_fixed_anew(tmp_path):
+    """What was fixed before the test split was read cannot be made up again."""
+    StudyFolder(tmp_path, trials=0).store(1)
+    file = tmp_path / "study.json"
+    file.write_text(file.read_text()[:40])
+    with pytest.raises(RunError, match=r"study.json .*Restore it, or choose another --out"):
+        _ = StudyFolder(tmp_path, trials=0).design
+
+
 def test_a_refused_study_keeps_the_plans_of_others(tmp_path):
     specs = [Recipe(), Recipe(method="linear")]
     StudyFolder(tmp_path, trials=0).claim(Grid.of().runs(specs))

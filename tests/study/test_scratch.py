@@ -44,6 +44,12 @@ def test_training_it_shows_no_progress_bar_of_another_library(tmp_path):
     assert done.returncode == 0 and "epoch 1/1" in done.stderr and "model shards" not in done.stderr
 
 
+def test_it_is_one_arm_of_a_study_and_not_two(tmp_path):
+    recipe = Recipe(data="synthetic:40", backbone="scratch", method="full")
+    with pytest.raises(OrbituneError, match="are the same network: leave out --scratch"):
+        Study(recipe, tmp_path / "study", scratch=2)
+
+
 def test_a_model_in_a_folder_of_its_name_is_not_taken_over(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = Recipe(data="synthetic", backbone="scratch", method="full")

@@ -68,6 +68,26 @@ def test_a_method_that_failed_counts_among_the_comparisons_that_were_fixed(tmp_p
     assert verdict.equal == min(1, 2 * verdict.p_equal)
 
 
+@pytest.mark.parametrize(
+    ("failed", "role"), [(None, "primary"), ("lora", "exploratory"), ("full", "exploratory")]
+)
+def test_a_verdict_without_one_of_the_seeds_that_were_fixed_is_exploratory(tmp_path, failed, role):
+    fixed = Design(
+        fixed="2026-11-27T10:00:00+00:00",
+        primary=(("lora", "full"),),
+        comparisons=(("lora", "full"),),
+        margins={"default": 1.0},
+        seeds=(0, 1),
+    )
+    runs = [run(tmp_path, method, slice(0, 40), seed) for method in ("full", "lora") for seed in (0, 1)]
+    runs = [
+        each.model_copy(update={"status": "failed"}) if (each.method, each.seed) == (failed, 1) else each
+        for each in runs
+    ]
+    (verdict,) = compare_methods(runs, tmp_path, design=fixed)
+    assert verdict.role == role
+
+
 def test_runs_that_were_tested_on_other_tiles_are_not_compared(tmp_path):
     runs = [run(tmp_path, "full", slice(0, 40))]
     runs.append(run(tmp_path, "lora", slice(0, 40), indices=np.arange(COUNT) + 1))

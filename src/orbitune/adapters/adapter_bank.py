@@ -20,7 +20,7 @@ from orbitune.adapters.batched_lora import (
     read_low_rank,
 )
 from orbitune.data.transform import to_tensor
-from orbitune.errors import ModelError, OrbituneError
+from orbitune.errors import DataError, ModelError, OrbituneError
 from orbitune.evaluation.network import make_network
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.evaluation.tasks.task import Decision, Task
@@ -186,6 +186,7 @@ class AdapterBank:
             calibration.
 
         Raises:
+            DataError: the tiles have another shape or dtype, or not each has a name.
             ModelError: there is no adapter of one of these names.
         """
         taken = self._take(tasks)
@@ -205,6 +206,7 @@ class AdapterBank:
             B arrays, float32 (C,); C differs between adapters.
 
         Raises:
+            DataError: as `predict`.
             ModelError: there is no adapter of one of these names.
         """
         return self._logits(tiles, tasks, taken=self._take(tasks))
@@ -212,6 +214,10 @@ class AdapterBank:
     def _logits(
         self, tiles: np.ndarray, tasks: Sequence[str], *, taken: dict[str, _Resident]
     ) -> list[np.ndarray]:
+        if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
+            raise DataError(f"Expected tiles uint8 (B, H, W, 3), not {tiles.dtype} {tiles.shape}.")
+        if len(tasks) != len(tiles):
+            raise DataError(f"Name an adapter for each of the {len(tiles)} tiles, not {len(tasks)} names.")
         rows: list[np.ndarray] = []
         for start in range(0, len(tiles), self._micro_batch):
             part = slice(start, start + self._micro_batch)

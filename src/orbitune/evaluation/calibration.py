@@ -21,6 +21,7 @@ from orbitune.evaluation.metrics import check_logits, cross_entropy
 from orbitune.records import JsonTuple, Record
 
 _LARGEST_LOG_TEMPERATURE = np.log(100.0)
+_FEW_WRONG = 10  # tiles
 
 
 class Calibration(Record):
@@ -52,7 +53,8 @@ class Calibration(Record):
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the temperature, in 0.01..100, with the lowest cross-entropy.
 
-    It is 1 if every tile is classified correctly, as the cross-entropy has no minimum then.
+    It is not below 1 where fewer than ten tiles are wrong: so few cannot show that a model is surer than its
+    probabilities say, and if none is wrong the cross-entropy falls with the temperature without end.
 
     Args:
         logits: float (N, C), before the softmax, of validation tiles.
@@ -62,14 +64,16 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         RunError: there are no tiles, or a logit is not finite.
     """
     check_logits(logits, labels, classes=range(logits.shape[1]))
-    if (logits.argmax(axis=1) == labels).all():
+    wrong = int((logits.argmax(axis=1) != labels).sum())
+    if not wrong:
         return 1.0
     from scipy.optimize import minimize_scalar
 
     logits = logits.astype(np.float64)
+    lowest = 0.0 if wrong < _FEW_WRONG else -_LARGEST_LOG_TEMPERATURE
     fitted = minimize_scalar(
         lambda log_temperature: cross_entropy(logits / np.exp(log_temperature), labels),
-        bounds=(-_LARGEST_LOG_TEMPERATURE, _LARGEST_LOG_TEMPERATURE),
+        bounds=(lowest, _LARGEST_LOG_TEMPERATURE),
         method="bounded",
         options={"xatol": 1e-6},
     )

@@ -50,10 +50,15 @@ def backbone_labels(backbones: Sequence[str]) -> dict[str, str | None]:
         backbones: paths, hub ids or built-in names.
 
     Raises:
-        OrbituneError: two cannot be told apart.
+        OrbituneError: two cannot be told apart, or one is the network with random weights.
     """
     if len(backbones) < 2:
         return dict.fromkeys(backbones)
+    if SCRATCH in backbones:
+        raise OrbituneError(
+            f"--backbones: the network with random weights has one method, full: leave out {SCRATCH}, and "
+            "pass --scratch EPOCHS."
+        )
     parts = {
         name: [part for part in PurePath(name).parts if part != PurePath(name).anchor] for name in backbones
     }

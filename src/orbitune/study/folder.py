@@ -218,12 +218,14 @@ class StudyFolder:
 
     def _settings(self) -> StudySettings:
         file = self.path / SETTINGS
+        if not file.exists():
+            return StudySettings(tune=self.trials, jobs=1)
         try:
             return StudySettings.read(file)
-        except OrbituneError:  # not stored yet, or damaged
-            return StudySettings(tune=self.trials, jobs=1)
         except RecordError as error:
             raise RunError(f"{file} {error}") from None
+        except OrbituneError as error:  # what was fixed beforehand cannot be made up again
+            raise RunError(f"{error} Restore it, or choose another --out.") from None
 
     def finished(self, spec: RunSpec) -> Outcome | None:
         """Return how a run ended in an earlier session; None if it has to be run."""

@@ -47,7 +47,11 @@ def one_per_method(
         raise OrbituneError(f"--methods: {repeated[0]} is given twice.")
     for name in names:
         find_method(name)
-    return tuple(recipes) if scratch is None else (*recipes, _from_scratch(recipes[0], scratch))
+    if scratch is None:
+        return tuple(recipes)
+    if any(recipe.backbone == SCRATCH for recipe in recipes):
+        raise OrbituneError(f"--backbone {SCRATCH} and --scratch are the same network: leave out --scratch.")
+    return (*recipes, _from_scratch(recipes[0], scratch))
 
 
 def _from_scratch(recipe: Recipe, epochs: int) -> Recipe:

@@ -14,7 +14,7 @@ from orbitune.evaluation.statistics.power import with_needed
 from orbitune.evaluation.statistics.resampled import corrected_resampled_interval
 from orbitune.evaluation.statistics.sentences import difference_sentence, verdict_sentence
 from orbitune.study.arms import comparisons
-from orbitune.study.design.fixed import Design
+from orbitune.study.design.fixed import Design, Role
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.over_folds import fold_accuracies
@@ -46,7 +46,6 @@ def compare_methods(
         correct = load_predictions(done, folder, split=split).correct
         on_split = [run for run in done if run.split == split]
         pairs = comparisons(list(correct), design.all_comparisons if design else ())
-        seeds = {run.seed for run in runs if run.sweep is None and run.split == split}  # failed ones too
         margin = design.margin(split) if design else MARGIN
         for comparison in compare_pairs(
             correct, design.family_sizes(pairs) if design else pairs, margin=margin
@@ -60,10 +59,17 @@ def compare_methods(
                     reference=correct[comparison.reference],
                     difference=design.difference if design else 0.0,
                 )
-            pair = (comparison.method, comparison.reference)
-            role = design.role(pair, split, seeds=seeds) if design else None
+            role = _role(design, comparison, runs=on_split) if design else None
             verdicts.append(VerdictRecord(split=split, role=role, **comparison.to_json()))
     return verdicts
+
+
+def _role(design: Design, compared: Comparison, *, runs: Sequence[RunRecord]) -> Role:
+    """Return the role of a comparison; a seed that failed was fixed too, so without it, it is exploratory."""
+    pair = (compared.method, compared.reference)
+    seeds = [{run.seed for run in runs if run.method == arm} for arm in pair]
+    first, second = (design.role(pair, runs[0].split, seeds=each) for each in seeds)
+    return first if first == second else "exploratory"
 
 
 def comparison_sentences(compared: Comparison) -> list[str]:

@@ -326,8 +326,8 @@ def _normalise_path(name: Any, table: str) -> str:
         raise DataError(f"{table} has a row without a file name: give each row one.")
     if text.startswith("/") or ".." in parts or ":" in parts[0]:
         raise DataError(
-            f"{table} lists {printable(text)[:200]}, which may lie outside of its folder: write "
-            "names relative to that folder."
+            f"{table} lists {printable(text)[:200]}: names with .. and absolute ones are not read; write "
+            "them relative to the folder of the table."
         )
     return "/".join(parts)
 

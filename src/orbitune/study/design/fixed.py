@@ -213,7 +213,7 @@ class Design(Record):
         Args:
             pair: method and reference.
             split: on which they are compared.
-            seeds: those of the session: with more or fewer than were fixed, it is exploratory.
+            seeds: those that were run: with more or fewer than were fixed, it is exploratory.
         """
         fixed = self.before_test_read and {*seeds} == {*self.seeds}
         if not fixed or split not in self.margins or pair not in self.comparisons:

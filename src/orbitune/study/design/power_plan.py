@@ -152,7 +152,8 @@ def _chance(variability: Variability, size: StudySize, difference: float) -> Cha
     if variability.accuracy + difference / 100 >= 1 or variability.accuracy + difference / 100 <= 0:
         raise OrbituneError(
             f"A true difference of {with_sign(difference, '+g')} points from "
-            f"{100 * variability.accuracy:.4g} % accuracy is beyond 0 or 100 %."
+            f"{100 * variability.accuracy:.4g} % accuracy does not lie between 0 and 100 %: state another "
+            "accuracy with --accuracy."
         )
     seeds, images = least_sizes(variability, size, difference=difference)
     return Chance(

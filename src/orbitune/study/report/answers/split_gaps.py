@@ -12,7 +12,12 @@ from orbitune.study.report.view_model import ReportView
 
 def gap_sentences(view: ReportView) -> list[str]:
     """Describe the accuracy that methods lose from one split to another, then at one mix of classes."""
-    return [sentence for own in _by_pair(view) for sentence in _sentences(own, digits=view.digits)]
+    decides = 2 not in view.seed_counts  # two that differ much make the intervals too narrow for a claim
+    return [
+        sentence
+        for own in _by_pair(view)
+        for sentence in _sentences(own, digits=view.digits, decides=decides)
+    ]
 
 
 def gap_tables(view: ReportView) -> list[Table]:
@@ -43,13 +48,13 @@ def _by_pair(view: ReportView) -> Iterator[list[SplitGap]]:
         yield [gap for gap in gaps if tuple(gap.splits) == pair]
 
 
-def _sentences(gaps: Sequence[SplitGap], *, digits: int) -> Iterator[str]:
+def _sentences(gaps: Sequence[SplitGap], *, digits: int, decides: bool) -> Iterator[str]:
     """Yield the loss of one pair of splits, then that at one mix of classes."""
     first, second = gaps[0].splits
     losses = {gap.method: gap.difference for gap in gaps}
     gained = _all_gain(losses)
     lost, verb = _extremes(losses, gained=gained, digits=digits), "gain" if gained else "lose"
-    if len(gaps) > 1 and all(gap.is_loss for gap in gaps):
+    if decides and len(gaps) > 1 and all(gap.is_loss for gap in gaps):
         yield f"Every method is less accurate on the {second} split, by {lost}."
     elif len(gaps) > 1:
         yield f"From the {first} to the {second} split methods {verb} {lost}."

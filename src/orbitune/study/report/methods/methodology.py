@@ -169,9 +169,10 @@ def _few_seeds(view: ReportView) -> str:
     fewest = min(group.seeds for group in view.groups if group.seeds > 1)
     if fewest > _FEW_SEEDS:
         return ""
+    gaps = ", of macro-F1 and of gaps between splits" if view.results.gaps else " and of macro-F1"
     return (
         f" Where {fewest} seeds differ by much more than the test tiles explain, the intervals of "
-        "accuracies and of macro-F1 are too narrow; those of the differences allow for it."
+        f"accuracies{gaps} are too narrow; those of the differences between methods allow for it."
     )
 
 
