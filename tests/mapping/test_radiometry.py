@@ -127,7 +127,7 @@ def test_scales_of_some_bands_alone_are_one_line_that_names_another(tmp_path, gr
 )
 def test_a_scale_that_is_none_is_one_line_and_may_be_overruled(draw, grid, tmp_path, scale, offset):
     file = tag(write_scene(tmp_path / "s.tif", mosaic(grid)), scales=[1, scale, 1], offsets=[0, offset, 0])
-    with pytest.raises(DataError, match=r"for band 2, which is not a scale: .*--scale, such as 0:2750"):
+    with pytest.raises(DataError, match=r"for band green, which is not a scale: .*--scale, such as 0:2750"):
         draw(file)
     assert (draw(file, scale="0:255").codes > 0).all()
 
