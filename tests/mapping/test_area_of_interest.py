@@ -4,7 +4,7 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
@@ -157,3 +157,19 @@ def test_a_polygon_that_crosses_itself_and_one_that_covers_the_world_are_taken(t
     assert shapely.from_wkb(area.wkb).area == pytest.approx(800)
     world = write_area(tmp_path / "w.geojson", shapely.box(-180, -90, 180, 90), crs="EPSG:4326")
     assert AreaOfInterest.load(world, GRID).bounds == (0, 0, 80, 96)
+
+
+def test_an_area_in_degrees_is_found_in_a_scene_across_the_antimeridian(tmp_path):
+    """West of it and east of it, and in longitudes of 0 to 360."""
+    x, y = Transformer.from_crs("EPSG:4326", "EPSG:32760", always_xy=True).transform(180, -17)
+    place = from_origin(x - 640, y + 640, 10, 10)
+    grid = RasterGrid.measured(CRS.from_epsg(32760).to_wkt(), place, height=128, width=128, name="fiji")
+    found = {}
+    for name, west in (("west", 179.996), ("east", -179.999), ("beyond", 180.001)):
+        area = write_area(
+            tmp_path / f"{name}.geojson", shapely.box(west, -17.003, west + 0.003, -17), crs="EPSG:4326"
+        )
+        found[name] = AreaOfInterest.load(area, grid).bounds
+    (_, left, _, right), (_, start, _, end) = found["west"], found["east"]
+    assert left < right <= 64 <= start < end and end - start == pytest.approx(32, abs=2)
+    assert found["beyond"][1] == pytest.approx(start, abs=2)

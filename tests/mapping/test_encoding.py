@@ -185,6 +185,14 @@ def test_8_bits_stay_as_they_are_in_any_dtype(shared, dtype):
     assert (encoding.kind, scaling.low, scaling.high) == ("8 bits", (0.0,) * 3, (255.0,) * 3)
     floats = recognise((pixels / 255).astype("float32"), "float32")
     assert (floats.kind, floats.scale) == ("8 bits", (0.275,) * 3)
+    assert (encoding.white, floats.white) == (255, 1)
+
+
+def test_numbers_far_below_0_are_no_reflectance(reflectance):
+    sample = encode(reflectance["switzerland"], "int16", 10_000, 0)
+    sample[:, :20] = -3000
+    encoding = recognise(sample, "int16")
+    assert not encoding.certain and "which is no reflectance" in encoding.describe()
 
 
 def test_a_scene_without_data_has_no_known_encoding():

@@ -115,10 +115,19 @@ def test_the_white_of_training_tiles_of_16_bits_is_kept_by_tags(tmp_path, grid):
     assert (scaling.low, scaling.high) == ((0.0,) * 3, (4000.0,) * 3)
 
 
-@pytest.mark.parametrize(("scale", "offset"), [(0.0, 0.0), (float("nan"), 0.0), (1.0, float("inf"))])
+@pytest.mark.parametrize("values", [{"scales": [1e-4, 1e-4, 1]}, {"offsets": [-1000, -1000, 0]}])
+def test_scales_of_some_bands_alone_are_one_line_that_names_another(tmp_path, grid, values):
+    file = tag(write_scene(tmp_path / "s.tif", numbers(grid).astype(np.uint16)), **values)
+    with Scene(file) as scene, pytest.raises(DataError, match=r"none for band 3, so .*--scale, such as"):
+        scene.recognise_encoding(scene.sample())
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(0.0, 0.0), (-1e-4, 0.0), (float("nan"), 0.0), (1.0, float("inf"))]
+)
 def test_a_scale_that_is_none_is_one_line_and_may_be_overruled(draw, grid, tmp_path, scale, offset):
     file = tag(write_scene(tmp_path / "s.tif", mosaic(grid)), scales=[1, scale, 1], offsets=[0, offset, 0])
-    with pytest.raises(DataError, match=r"for band 2, which is not a scale: .*--scale, such as 0:2750"):
+    with pytest.raises(DataError, match=r"for band green, which is not a scale: .*--scale, such as 0:2750"):
         draw(file)
     assert (draw(file, scale="0:255").codes > 0).all()
 

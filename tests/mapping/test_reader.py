@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 from scenes import mosaic, write_scene
 
@@ -54,6 +56,62 @@ def test_the_digest_is_of_the_grid_and_the_valid_pixels(tmp_path):
     others = {digest(later, nodata=0), digest(pixels), digest(pixels, nodata=0, transform=moved)}
     assert len(others) == 3 and known not in others
     assert digest(np.zeros_like(pixels), nodata=0) is None
+
+
+def valid_pixels(path, pixels, **read):
+    with Scene(write_scene(path, pixels), (1, 2, 3), **read) as scene:
+        return ~np.ma.getmaskarray(scene.sample())[0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill"),
+    [
+        ("float32", -9999),
+        ("float32", -1),
+        ("float32", 65_535),
+        ("float32", 3e38),
+        ("float32", -1e20),
+        ("int16", -9999),
+        ("int16", -32_768),
+        ("int16", -1),
+        ("int32", 65_535),
+        ("int32", -(2**31)),
+        ("uint16", 65_535),
+    ],
+)
+def test_undeclared_fill_values_in_all_bands_are_no_data(tmp_path, dtype, fill):
+    pixels = noise(40, 40, dtype, 3000)
+    pixels[:10] = fill
+    pixels[20, :, 0] = fill if abs(fill) < 1e20 else 7  # in one band alone it may be a number
+    found = valid_pixels(tmp_path / "s.tif", pixels)
+    assert not found[:10].any() and found[10:].all()
+
+
+def test_8_bits_in_a_wider_type_are_read_as_8_bits(tmp_path):
+    pixels = noise(40, 40)
+    pixels[:10], pixels[10:20] = 0, 255
+    known = valid_pixels(tmp_path / "s.tif", pixels)
+    assert known[:10].all() and not known[10:20].any()
+    wide = valid_pixels(tmp_path / "wide.tif", pixels.astype(np.int16), white=255)
+    floats = valid_pixels(tmp_path / "floats.tif", (pixels / 255).astype(np.float32), white=1)
+    assert np.array_equal(wide, known) and np.array_equal(floats, known)
+    filled = pixels.astype(np.int16)
+    filled[20:30] = -9999
+    assert not valid_pixels(tmp_path / "filled.tif", filled, white=255)[20:30].any()
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), [("float32", None), ("uint16", 0), ("float32", -9999)])
+@pytest.mark.parametrize("resolution", [10, 20])
+def test_an_alpha_band_that_gdal_does_not_use_marks_nodata(tmp_path, dtype, nodata, resolution):
+    pixels = np.concatenate([noise(40, 40, dtype, 3000), np.full((40, 40, 1), 255, dtype)], -1)
+    pixels[:10, ..., 3] = 0
+    path = write_scene(tmp_path / "s.tif", pixels, nodata=nodata)
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [ColorInterp[name] for name in ("red", "green", "blue", "alpha")]
+    with Scene(path, resolution=resolution) as scene:
+        found = ~np.ma.getmaskarray(scene.sample())[0]
+    outside = 100 // resolution
+    assert not found[: outside - 1].any() and found[outside + 1 :].all()
 
 
 def test_an_alpha_band_marks_nodata(tmp_path):

@@ -108,6 +108,21 @@ def test_an_item_states_bands_level_scale_and_offset(bands, content, offset, sou
     assert (encoding.certainty, encoding.level, encoding.evidence) == ("stated", "L2A", (source,))
 
 
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"scale": 0, "offset": 0}, "a scale of 0 and an offset of 0 for band B04, which is not a scale"),
+        ({"scale": -1e-4}, "a scale of -0.0001 and an offset of 0 for band B04"),
+        ({"scale": 1e-4}, "a scale or an offset for some of its bands, and none for band B03"),
+    ],
+)
+def test_an_item_that_states_no_scale_or_that_of_a_single_band_is_one_line(bands, stated, message):
+    content = planetary_computer(None)
+    content["assets"]["B04"]["raster:bands"] = [stated]
+    with Scene(write_item(bands, content)) as scene, pytest.raises(DataError, match=message):
+        scene.recognise_encoding(scene.sample())
+
+
 def test_one_asset_of_several_bands_is_read_by_their_names(bands, tmp_path):
     with rasterio.open(bands / "B08.tif") as file:
         pixels = np.stack([file.read(1) + n for n in range(4)], -1)[:64, :64]

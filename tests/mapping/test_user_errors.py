@@ -5,8 +5,10 @@ import os
 import shutil
 
 import numpy as np
+import pyogrio.raw
 import pytest
 import rasterio
+import shapely
 from scenes import mosaic, read_band, write_scene
 
 from orbitune.errors import DataError
@@ -118,6 +120,36 @@ def test_a_map_never_replaces_its_scene_or_another_of_its_files(refused, grid, t
     assert scene.read_bytes() == before
 
 
+def test_a_map_replaces_no_file_of_its_analysis_and_derived_files_no_output(refused, bundle, grid, tmp_path):
+    scene = write_scene(tmp_path / "scene.tif", mosaic(grid))
+    earlier, zones = tmp_path / "map.tif", write_zone(tmp_path / "zones.gpkg")
+    map_scene(bundle.folder, scene, outputs=earlier, progress=False)
+    before = earlier.read_bytes(), zones.read_bytes()
+    for options in (
+        ["--compare", earlier],
+        ["--zones", zones, "--polygons", zones],
+        ["--compare", earlier, "--out", tmp_path / "k.tif", "--confidence", tmp_path / "k-change.tif"],
+    ):
+        assert "must have different names" in refused(scene, *options)
+    assert (earlier.read_bytes(), zones.read_bytes()) == before
+
+
+def test_zones_with_a_field_named_as_a_class_are_refused_before_the_map_is_made(refused, grid, tmp_path):
+    scene = write_scene(tmp_path / "scene.tif", mosaic(grid))
+    zones = write_zone(tmp_path / "zones.gpkg", field="class_1")
+    assert "zones.gpkg already has a field class_1: rename or remove it." in refused(scene, "--zones", zones)
+
+
+def test_a_folder_that_cannot_be_written_to_is_reported_before_the_work(
+    refused, scene, tmp_path, monkeypatch
+):
+    (tmp_path / "text").touch()
+    assert f"text/map.tif: {tmp_path / 'text'} is a file, not a folder." in refused(scene, out="text/map.tif")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    said = refused(scene, out="new/map.tif")
+    assert said.endswith(f"new/map.tif: the folder {tmp_path} is not writable.")
+
+
 @pytest.mark.parametrize(
     ("option", "ending", "other"),
     [("out", ".tif", ".png"), ("preview", ".png", ".jpg"), ("polygons", ".gpkg", ".shp")],
@@ -126,6 +158,21 @@ def test_a_file_name_of_another_format_is_one_line(refused, grid, tmp_path, opti
     scene = write_scene(tmp_path / "scene.tif", mosaic(grid))
     said = refused(scene, f"--{option}", tmp_path / f"name{other}")
     assert f"name{other}: the file of the " in said and f" ends in {ending}; give it such a name." in said
+
+
+def write_zone(path, field="id"):
+    """Write a box of 40 x 40 pixels of a scene, with a field."""
+    zone = shapely.box(600_000, 5_499_600, 600_400, 5_500_000)
+    values = [np.array([7])]
+    pyogrio.raw.write(
+        path, shapely.to_wkb([zone]), values, [field], geometry_type="Polygon", crs="EPSG:32632"
+    )
+    return path
+
+
+def test_a_scene_without_data_is_not_mapped_densely(refused, tmp_path):
+    scene = write_scene(tmp_path / "scene.tif", np.zeros((64, 64, 3), np.uint8), nodata=0)
+    assert "The scene holds no data to map" in refused(scene, "--mode", "dense")
 
 
 def damage(file):

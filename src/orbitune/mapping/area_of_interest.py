@@ -120,6 +120,8 @@ def _to_pixels(polygons: Any, crs: str, *, grid: RasterGrid, name: str) -> Any:
             f"The scene lies outside the coordinate system of {name}: give the area of interest in longitude "
             "and latitude."
         )
+    if there.is_geographic:
+        around, polygons = _unwrap(around, polygons)
     near = polygons.intersection(shapely.make_valid(around))
     longest = max(np.ptp(shapely.bounds(around).reshape(2, 2), axis=0)) / _SEGMENTS
     inside = shapely.make_valid(
@@ -128,3 +130,18 @@ def _to_pixels(polygons: Any, crs: str, *, grid: RasterGrid, name: str) -> Any:
     if inside.area == 0:
         raise DataError(f"The area of interest {name} lies outside the scene.")
     return shapely.normalize(shapely.union_all([p for p in shapely.get_parts(inside) if p.area > 0]))
+
+
+def _unwrap(around: Any, polygons: Any) -> tuple[Any, Any]:
+    """Return outline and polygons in longitudes of 0 to 360 for a scene across the antimeridian."""
+    import shapely
+
+    def span(shape: Any) -> float:
+        left, _, right, _ = shapely.bounds(shape)
+        return float(right - left)
+
+    unwrapped = shapely.transform(around, lambda x, y: (x % 360, y), interleaved=False)
+    if span(around) <= 180 or span(unwrapped) > 180:  # more is the whole globe
+        return around, polygons
+    again = shapely.transform(polygons, lambda x, y: (x + 360, y), interleaved=False)
+    return unwrapped, shapely.union(polygons, again)

@@ -1,5 +1,6 @@
 """Grid cells of a map: squares of `stride` pixels, labelled from centred tiles."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +9,11 @@ import numpy as np
 NODATA, NOT_SURE = 0, 255  # codes of a map; class index k has code k + 1
 # Fractions of a tile that must hold data for a cell to have any code but nodata, and to have a class.
 _MIN_VALID, _MIN_VALID_FOR_CLASS = 0.5, 0.9
+
+
+def code_names(classes: Iterable[str]) -> dict[int, str]:
+    """Return the name of each code of a map."""
+    return {NODATA: "no data", **dict(enumerate(classes, 1)), NOT_SURE: "not sure"}
 
 
 def valid_strides(tile: int) -> list[int]:

@@ -14,6 +14,7 @@ from orbitune.errors import DataError
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import file_hash
 from orbitune.mapping.area_of_interest import AreaOfInterest
+from orbitune.mapping.areas.analysis import derived_files
 from orbitune.mapping.dense import WINDOW_TOKENS, min_rows
 from orbitune.mapping.grid import CellGrid, valid_strides
 from orbitune.mapping.job_spec import JobSpec
@@ -95,9 +96,12 @@ def plan_map(
     check_request(bundle, options, outputs=paths)
     inputs = SceneInputs.read(scenes, options, model=bundle.metadata)
     aoi = None if options.aoi is None else AreaOfInterest.load(options.aoi, inputs.grid)
-    vectors = [Path(path) for path in (options.aoi, options.reference) if path is not None]
-    check_output_paths(paths, [*inputs.files, *vectors])
+    named = (options.aoi, options.reference, options.zones, options.compare)
+    files = [*inputs.files, *(Path(path) for path in named if path is not None)]
+    check_output_paths(paths, files, derived=derived_files(options, paths))
     cells, dense = _cell_grid(options, bundle, grid=inputs.grid, aoi=aoi)
+    if dense and np.ma.getmaskarray(inputs.overview).all():
+        raise DataError("The scene holds no data to map: all pixels of its overview are nodata.")
     spec = JobSpec(
         source=str(source),
         backbone=backbone,

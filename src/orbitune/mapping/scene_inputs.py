@@ -70,11 +70,8 @@ class SceneInputs:
         with _open_scenes(names, options, used=model.preprocessing) as scenes:
             for scene in scenes:
                 check_blocks(scene, options.memory_budget)
+            scaled = [_scale(scene, options=options, model=model) for scene in scenes]
             samples = [scene.sample() for scene in scenes]
-            scaled = [
-                _scale(scene, sample, options=options, model=model)
-                for scene, sample in zip(scenes, samples, strict=True)
-            ]
             scalings = [scaling for scaling, _ in scaled]
             pairs = list(zip(scenes, scalings, strict=True))
             records = tuple(
@@ -85,7 +82,9 @@ class SceneInputs:
             mosaic = Mosaic(scenes, resolution=options.resolution)
             files = tuple(file for scene in scenes for file in scene.files)
             return cls(
-                specs=tuple(SceneSpec(scene.name, scene.bands, scaling) for scene, scaling in pairs),
+                specs=tuple(
+                    SceneSpec(scene.name, scene.bands, scaling, scene.white) for scene, scaling in pairs
+                ),
                 records=records,
                 grid=mosaic.grid,
                 native_grid=mosaic.native_grid,
@@ -123,7 +122,7 @@ def _open_scenes(
 
 
 def _scale(
-    scene: Scene, sample: np.ma.MaskedArray, *, options: MapOptions, model: ModelMetadata
+    scene: Scene, *, options: MapOptions, model: ModelMetadata
 ) -> tuple[ReflectanceScaling, Encoding | None]:
     """Return the scaling of a scene, and its encoding unless the user gave a range.
 
@@ -132,9 +131,11 @@ def _scale(
     """
     encoding, used = None, model.preprocessing
     if options.scale in (MATCH, NONE):
-        encoding = scene.recognise_encoding(sample, read_as=used.bands)
+        encoding = scene.recognise_encoding(scene.sample(), read_as=used.bands)
         _check_depth(encoding, used, whose=scene.name)
-    scaling = scale_scene(options.scale, encoding, sample=sample, training=model.data, used=used)
+        if encoding.white is not None and np.dtype(scene.dtype).itemsize > 1:
+            scene.read_as_8_bits(encoding.white)
+    scaling = scale_scene(options.scale, encoding, sample=scene.sample(), training=model.data, used=used)
     return scaling, encoding
 
 

@@ -49,7 +49,10 @@ def write_view(
         driver: the only GDAL driver allowed for the scene.
     """
     metadata = report.metadata
-    with Scene(scene, metadata.bands, resolution=metadata.resolution_metres, driver=driver) as opened:
+    white = metadata.encoding.white if metadata.encoding else None
+    with Scene(
+        scene, metadata.bands, resolution=metadata.resolution_metres, driver=driver, white=white
+    ) as opened:
         grid, shown = opened.native_grid, preview_bands(metadata.model_bands)
         colours = np.zeros((3, grid.height, grid.width), metadata.scaling.dtype)
         alpha = np.zeros((1, grid.height, grid.width), np.uint8)

@@ -86,6 +86,12 @@ def test_the_map_of_change_does_not_replace_a_map(write_map):
     assert np.array_equal(read_band(before), BEFORE)
 
 
+def test_the_map_of_change_is_a_geotiff_by_its_name_too(write_map, tmp_path):
+    files = write_map(BEFORE, "before.tif"), write_map(AFTER, "after.tif")
+    with pytest.raises(DataError, match=r"change.gpkg: the file of the map ends in .tif; give it such"):
+        compare_maps(*files, out=tmp_path / "change.gpkg")
+
+
 def test_the_command_prints_the_table_and_writes_the_map(orbitune, write_map, tmp_path):
     files = write_map(BEFORE, "before.tif"), write_map(AFTER, "after.tif")
     code, out, _ = orbitune("map-compare", *files, "-o", tmp_path / "change.tif")

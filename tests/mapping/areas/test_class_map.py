@@ -3,8 +3,11 @@
 import json
 
 import numpy as np
+import pyogrio.raw
 import pytest
 import rasterio
+import shapely
+from rasterio.shutil import copy
 
 from orbitune.errors import DataError
 from orbitune.mapping.areas.class_map import ClassMap
@@ -24,6 +27,40 @@ def retag(write_map):
         return path
 
     return retag
+
+
+def overwrite(path):
+    """Overwrite the beginning of the compressed codes of a map."""
+    with rasterio.open(path) as file:
+        start = int(file.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
+    content = path.read_bytes()
+    path.write_bytes(content[:start] + b"\xff" * 500 + content[start + 500 :])
+
+
+def cut_off(path):
+    """Cut off a map in the middle of its codes."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("damage", [overwrite, cut_off])
+def test_a_damaged_map_is_one_line_wherever_it_is_read(orbitune, write_map, tmp_path, damage):
+    codes = np.random.default_rng(0).integers(1, 4, (300, 200))
+    whole = write_map(codes, "whole.tif")
+    copy(write_map(codes, "map.tif"), broken := tmp_path / "broken.tif", driver="COG", compress="deflate")
+    zone = shapely.to_wkb([shapely.box(600_000, 5_497_000, 602_000, 5_500_000)])
+    zones = tmp_path / "zones.gpkg"
+    pyogrio.raw.write(zones, zone, [], [], geometry_type="Polygon", crs="EPSG:32632")
+    damage(broken)
+    for command in (
+        ("map-areas", broken),
+        ("map-zones", broken, zones, "-o", tmp_path / "out.csv"),
+        ("map-compare", broken, whole),
+        ("map-compare", whole, broken),
+        ("map-sample", broken, "-o", tmp_path / "out.gpkg"),
+    ):
+        code, said, error = orbitune(*command)
+        assert (code, said, error.count("\n")) == (2, "", 1), command
+        assert error.startswith(f"error: {broken} is damaged: ") and "Map the scene again." in error
 
 
 def without(values, *names):

@@ -6,6 +6,7 @@ import sqlite3
 import numpy as np
 import pyogrio
 import pytest
+import rasterio
 import shapely
 from scenes import read_band, write_scene
 
@@ -93,6 +94,17 @@ def test_the_estimate_of_a_labelled_sample_is_near_the_truth(write_map, codes, t
     assert report.hectares == pytest.approx(47.75, rel=1e-3)
 
 
+def test_a_sample_of_a_map_of_another_area_is_refused(write_map, codes, tmp_path):
+    points = tmp_path / "points.gpkg"
+    draw_sample(write_map(codes), points, points=60)
+    label(points, np.where(codes == 255, 3, codes))
+    edges, part = codes.copy(), codes.copy()
+    edges[-1:, :20], part[30:] = 0, 0
+    assert map_areas(write_map(edges, "edges.tif"), points).reference.points
+    with pytest.raises(DataError, match=r"was drawn from a map of 48 ha, and .*part.tif has 24 ha with data"):
+        map_areas(write_map(part, "part.tif"), points)
+
+
 def label(path, truth):
     """Fill the field true_class, as a person would in QGIS."""
     rows, columns, _ = read(path)
@@ -131,11 +143,26 @@ def test_qgis_finds_a_list_of_the_classes(write_map, codes, tmp_path):
     assert values == ["Forest", "River", "Highway"]
 
 
+def write_confidence(path, percent, **profile):
+    write_scene(path, percent[:, :, None], **profile)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(UNIT="percent")
+    return path
+
+
+@pytest.mark.parametrize("by", ["class", "uncertainty"])
+@pytest.mark.parametrize("points", [0, -5])
+def test_a_sample_without_points_is_refused(write_map, codes, tmp_path, by, points):
+    confidence = write_confidence(tmp_path / "confidence.tif", codes)
+    with pytest.raises(DataError, match=f"--points takes the number of points to draw, .* not {points}."):
+        draw_sample(write_map(codes), tmp_path / "points.gpkg", points=points, by=by, confidence=confidence)
+
+
 def test_by_uncertainty_the_least_sure_place_of_a_tile_is_drawn(write_map, codes, tmp_path):
     percent = np.full(codes.shape, 90, np.uint8)
     percent[codes == 255] = 0
     percent[20, 33], percent[21, 33], percent[40, 70] = 30, 31, 35
-    confidence = write_scene(tmp_path / "confidence.tif", percent[:, :, None])
+    confidence = write_confidence(tmp_path / "confidence.tif", percent)
     path = write_map(codes, tile=10)
     draw_sample(path, tmp_path / "points.gpkg", points=3, by="uncertainty", confidence=confidence)
     rows, columns, fields = read(tmp_path / "points.gpkg")
@@ -149,9 +176,15 @@ def test_by_uncertainty_needs_the_confidence_of_this_map(write_map, codes, tmp_p
     path = write_map(codes)
     with pytest.raises(DataError, match="--by uncertainty needs --confidence"):
         draw_sample(path, tmp_path / "points.gpkg", by="uncertainty")
-    other = write_scene(tmp_path / "other.tif", codes[:10, :, None])
-    with pytest.raises(DataError, match="does not lie on the grid of"):
-        draw_sample(path, tmp_path / "points.gpkg", by="uncertainty", confidence=other)
+    other = write_confidence(tmp_path / "other.tif", codes[:10])
+    far = write_confidence(tmp_path / "far.tif", codes, crs="EPSG:32633")
+    for confidence, message in (
+        (other, "does not lie on the grid of"),
+        (far, "does not lie on the grid of"),
+        (path, "map.tif is no confidence: name the one that orbitune map wrote with"),
+    ):
+        with pytest.raises(DataError, match=message):
+            draw_sample(path, tmp_path / "points.gpkg", by="uncertainty", confidence=confidence)
     assert not (tmp_path / "points.gpkg").exists()
 
 

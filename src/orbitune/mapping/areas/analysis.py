@@ -1,6 +1,6 @@
 """Measurements on a finished map: areas, change and zones."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from orbitune.mapping.areas.change import compare_class_maps
 from orbitune.mapping.areas.class_map import ClassMap
 from orbitune.mapping.areas.estimation import estimate_areas
 from orbitune.mapping.areas.reference_points import ReferencePoints
-from orbitune.mapping.areas.zones import read_zones, write_zones
+from orbitune.mapping.areas.zones import check_fields, read_zones, write_zones
+from orbitune.mapping.grid import code_names
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.vector_io import VectorLayer
 
@@ -41,13 +42,15 @@ class MapAnalysis:
         return cls(points or None, before or None, zones or None)
 
     def check_classes(self, classes: Collection[str]) -> None:
-        """Check that the reference points have classes of the model.
+        """Check that the points have classes of the model, and that no field of the zones has such a name.
 
         Raises:
-            DataError: they do not.
+            DataError: they do not, or one has.
         """
         if self.points:
             self.points.check_classes(classes)
+        if self.zones:
+            check_fields(self.zones, code_names(classes).values())
 
     def report(self, map_file: Path) -> tuple[AreaReport, ChangeReport | None]:
         """Analyse the finished map.
@@ -64,6 +67,12 @@ class MapAnalysis:
         if self.zones:
             write_zones(class_map, self.zones, out=zones_file(map_file))
         return estimate_areas(class_map, self.points), change
+
+
+def derived_files(options: MapOptions, outputs: Mapping[str, Path]) -> list[Path]:
+    """Return the files that an analysis with these options writes beside the map."""
+    asked = ((options.compare, change_file), (options.zones, zones_file))
+    return [name(outputs["map"]) for option, name in asked if option is not None]
 
 
 def change_file(map_file: Path) -> Path:

@@ -13,10 +13,11 @@ from orbitune.errors import DataError, OrbituneError, first_line
 from orbitune.files import replacing
 from orbitune.mapping.areas.area_records import ChangeReport
 from orbitune.mapping.areas.calibrated import calibrated_fractions
-from orbitune.mapping.areas.class_map import ClassMap
+from orbitune.mapping.areas.class_map import ClassMap, read_codes
 from orbitune.mapping.grid import NODATA, NOT_SURE
 from orbitune.mapping.outputs.legend import class_colours, distinct_colours
 from orbitune.mapping.outputs.styles import write_attribute_table, write_qgis_style
+from orbitune.mapping.outputs.table import OUTPUTS, check_files
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 
 _ROWS = 256  # rows of pixels compared at a time
@@ -46,6 +47,8 @@ def compare_maps(before: str | Path, after: str | Path, *, out: str | Path | Non
     Raises:
         OrbituneError: a map cannot be read, they do not overlap, or the file cannot be written.
     """
+    if out:
+        OUTPUTS["map"].check_suffix(Path(out))
     return compare_class_maps(ClassMap.open(before), ClassMap.open(after), out=Path(out) if out else None)
 
 
@@ -55,6 +58,8 @@ def compare_class_maps(before: ClassMap, after: ClassMap, *, out: Path | None) -
     Raises:
         OrbituneError: as `compare_maps`.
     """
+    if out:
+        check_files([out], [before.path, after.path])
     pairs = np.zeros(1 << 16)
     for top, old, new in _strips(before, after):
         areas = after.pixel_areas.window(top, len(new))
@@ -118,8 +123,7 @@ def _strips(before: ClassMap, after: ClassMap) -> Iterator[tuple[int, np.ndarray
                 WarpedVRT(source, nodata=NODATA, resampling=Resampling.nearest, **grid)
             )
         for top, new in after.strips(_ROWS):
-            with gdal_environment():
-                old = warped.read(1, window=((top, top + len(new)), (0, after.width)))
+            old = read_codes(warped, ((top, top + len(new)), (0, after.width)), whose=before.path)
             yield top, old.astype(int), new.astype(int)
 
 
@@ -127,10 +131,8 @@ def _write_change(before: ClassMap, after: ClassMap, *, hectares: np.ndarray, ou
     """Write the map of change as a tiled GeoTIFF.
 
     Raises:
-        OrbituneError: it cannot be written, or would replace one of the maps.
+        OrbituneError: it cannot be written.
     """
-    if out.resolve() in (before.path.resolve(), after.path.resolve()):
-        raise DataError("The maps and the map of change must have different names.")
     table, names, colours = _change_codes(before, after, hectares=hectares)
     rasterio = import_rasterio()
     profile: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.errors import DataError
+from orbitune.errors import DataError, first_line
 from orbitune.mapping.grid import NODATA, NOT_SURE
 from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.scene.geodesy import PixelAreas
@@ -122,13 +122,30 @@ class ClassMap:
 
 
 def read_strips(path: Path, rows: int = _ROWS) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the first row and the pixels (h, W) of strips of the first band."""
+    """Yield the first row and the pixels (h, W) of strips of the first band.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     with gdal_environment():
         file = import_rasterio().open(path)
     with file:
         for top in range(0, file.height, rows):
             bottom = min(top + rows, file.height)
-            # Not across the yield: environments of two generators must not interleave.
-            with gdal_environment():
-                strip = file.read(1, window=((top, bottom), (0, file.width)))
-            yield top, strip
+            yield top, read_codes(file, ((top, bottom), (0, file.width)), whose=path)
+
+
+def read_codes(file: Any, window: tuple[tuple[int, int], tuple[int, int]], *, whose: Path) -> np.ndarray:
+    """Read a window, rows and columns, of the first band of an open raster.
+
+    Raises:
+        DataError: the file `whose` pixels they are is damaged.
+    """
+    # Not across a yield: environments of two generators must not interleave.
+    try:
+        with gdal_environment():
+            codes: np.ndarray = file.read(1, window=window)
+    except import_rasterio().errors.RasterioError as error:
+        reason = first_line(error.__cause__ or error)
+        raise DataError(f"{whose} is damaged: {reason}. Map the scene again.") from None
+    return codes

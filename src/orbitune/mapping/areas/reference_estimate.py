@@ -12,6 +12,7 @@ from orbitune.mapping.nearby import from_degrees, near_any
 from orbitune.mapping.scene.geodesy import pixel_size
 
 _Z = 1.96  # standard errors of a 95 % interval
+_MAX_DIFFERENCE = 0.01  # between the areas of two maps of one place, whose edges may differ
 _MIN_POINTS = 2  # in a stratum, to estimate its variance
 
 
@@ -30,6 +31,8 @@ def estimate_from_reference(class_map: ClassMap, points: ReferencePoints) -> Ref
     if not inside.any():
         raise DataError(f"No point of {points.layer.path} lies on {class_map.path} where it has data.")
     strata = class_map.strata
+    mapped_hectares = float(class_map.hectares[list(strata)].sum())
+    _check_extent(class_map, points, hectares=mapped_hectares)
     weights = points.weights or _map_weights(class_map)
     drawn = points.stratum if points.stratum is not None else np.array([strata.get(c, "") for c in codes])
     drawn = drawn[inside]
@@ -39,7 +42,6 @@ def estimate_from_reference(class_map: ClassMap, points: ReferencePoints) -> Ref
     sample = StratifiedSample(
         np.array([order.index(name) for name in drawn]), np.array([*weights.values()]) / covered
     )
-    total = float(class_map.hectares[list(strata)].sum()) * covered
     mapped = codes[inside, None] == np.array(list(class_map.classes))
     true = points.labels[inside, None] == np.array(names)
     return _estimate(
@@ -47,10 +49,20 @@ def estimate_from_reference(class_map: ClassMap, points: ReferencePoints) -> Ref
         mapped,
         true=true,
         names=names,
-        hectares=total,
+        hectares=mapped_hectares * covered,
         unlabelled=points.unlabelled,
         outside=int((~inside).sum()),
     )
+
+
+def _check_extent(class_map: ClassMap, points: ReferencePoints, *, hectares: float) -> None:
+    """Raise a DataError if points were drawn from a map of another area, whose fractions they estimate."""
+    drawn = points.map_hectares
+    if drawn is not None and abs(hectares - drawn) > _MAX_DIFFERENCE * drawn:
+        raise DataError(
+            f"{points.layer.path} was drawn from a map of {drawn:,.0f} ha, and {class_map.path} has "
+            f"{hectares:,.0f} ha with data: draw a sample of this map with orbitune map-sample."
+        )
 
 
 def _estimate(

@@ -15,6 +15,8 @@ from orbitune.suggestions import asked_after
 
 TRUE_CLASS = "true_class"
 """Field that the true class of a point is read from, unless another is named."""
+MAP_HECTARES = "map_hectares"
+"""Field of the area of the map that a point was drawn from."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class ReferencePoints:
         unlabelled: number of points of the file without a class.
         stratum: str (N,), the stratum that each point was drawn from; None if the file does not state it.
         weights: fraction of the area in each stratum, see `sampling.draw_sample`; None as `stratum`.
+        map_hectares: area with data of the map that the points were drawn from; None if it is not stated.
     """
 
     layer: VectorLayer
@@ -34,6 +37,7 @@ class ReferencePoints:
     unlabelled: int
     stratum: np.ndarray | None = None
     weights: dict[str, float] | None = None
+    map_hectares: float | None = None
 
     @classmethod
     def read(cls, path: str | Path, field: str = TRUE_CLASS, *, sample: bool = True) -> "ReferencePoints":
@@ -66,7 +70,9 @@ class ReferencePoints:
         kept = {name: values[labelled] for name, values in layer.fields.items()}
         layer = VectorLayer(layer.path, layer.crs, layer.geometries[labelled], kept)
         stratum = None if stratum is None else stratum[labelled]
-        return cls(layer, labels[labelled], int((~labelled).sum()), stratum, weights)
+        stated = kept.get(MAP_HECTARES) if sample else None
+        hectares = None if stated is None else float(np.median(stated.astype(float)))
+        return cls(layer, labels[labelled], int((~labelled).sum()), stratum, weights, hectares)
 
     def check_classes(self, known: Collection[str]) -> None:
         """Check that every label is a class of a map or a model.

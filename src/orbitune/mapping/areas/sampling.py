@@ -9,8 +9,9 @@ from orbitune.errors import DataError, OrbituneError
 from orbitune.files import replacing
 from orbitune.mapping.areas.class_map import ClassMap, read_strips
 from orbitune.mapping.areas.qgis_form import add_label_form
-from orbitune.mapping.areas.reference_points import TRUE_CLASS
+from orbitune.mapping.areas.reference_points import MAP_HECTARES, TRUE_CLASS
 from orbitune.mapping.grid import NODATA
+from orbitune.mapping.outputs.table import check_files
 from orbitune.mapping.scene.raster_io import gdal_environment, open_raster
 from orbitune.mapping.vector_io import VectorLayer, write_vector
 from orbitune.suggestions import taken, unknown
@@ -42,7 +43,8 @@ def draw_sample(
     Args:
         class_map: a GeoTIFF that `map_scene` or `compare_maps` wrote.
         out: GeoPackage to write. Its fields are `sampling`, `map_class`, `true_class` (empty), and `weight`,
-            the fraction of the map's area in the class of the map, or `confidence` in percent.
+            the fraction of the map's area in the class of the map, and `map_hectares`, that area, or
+            `confidence` in percent.
         points: number of points.
         by: `class` draws a stratified random sample, the classes of the map and *not sure* being the strata;
             it estimates areas and accuracies. `uncertainty` draws the places with the lowest confidence, at
@@ -62,6 +64,9 @@ def draw_sample(
         raise DataError(f"{path}: the file of the points ends in .gpkg; give it such a name.")
     if path.exists():
         raise OrbituneError(taken(path))
+    check_files([path], [])
+    if points < 1:
+        raise DataError(f"--points takes the number of points to draw, such as 300, not {points}.")
     if by not in get_args(SampleBy):
         raise DataError(unknown("--by", by, known=get_args(SampleBy)))
     opened = ClassMap.open(class_map)
@@ -130,7 +135,9 @@ def draw_by_class(
     }
     rows, columns, drawn = _pixels_of_ranks(class_map, ranks)
     weight = dict(zip(strata.tolist(), fractions.tolist(), strict=True))
-    return rows, columns, drawn, {"weight": np.array([weight[code] for code in drawn.tolist()])}
+    weights = np.array([weight[code] for code in drawn.tolist()])
+    total = np.full(len(drawn), hectares[strata].sum())
+    return rows, columns, drawn, {"weight": weights, MAP_HECTARES: total}
 
 
 def _pixels_of_ranks(
@@ -158,7 +165,7 @@ def draw_by_uncertainty(
         raise DataError(
             "--by uncertainty needs --confidence: the GeoTIFF that orbitune map writes with --confidence."
         )
-    _check_same_grid(class_map, confidence)
+    _check_confidence(class_map, confidence)
     block = _tile_pixels(class_map)
     best: list[np.ndarray] = []
     pairs = zip(class_map.strips(block), read_strips(Path(confidence), block), strict=True)
@@ -178,10 +185,16 @@ def draw_by_uncertainty(
     return rows.astype(int), columns.astype(int), codes.astype(int), {"confidence": np.floor(score)}
 
 
-def _check_same_grid(class_map: ClassMap, confidence: str | Path) -> None:
-    """Raise a DataError unless both rasters have the same pixels."""
+def _check_confidence(class_map: ClassMap, confidence: str | Path) -> None:
+    """Raise a DataError unless a raster is the confidence of a map, by its tags and pixels."""
     with gdal_environment(), open_raster(str(confidence)) as file:
+        tags = file.tags()
+        if file.count != 1 or tags.get("UNIT") != "percent" or "THRESHOLDS" in tags:
+            raise DataError(
+                f"{confidence} is no confidence: name the one that orbitune map wrote with {class_map.path}."
+            )
         same = (file.height, file.width) == (class_map.height, class_map.width)
+        same = same and file.crs == class_map.crs
         if not same or not file.transform.almost_equals(class_map.transform):
             raise DataError(f"{confidence} does not lie on the grid of {class_map.path}: name its own.")
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 from orbitune.errors import DataError, OrbituneError
 from orbitune.extras import require
 from orbitune.files import replacing
-from orbitune.mapping.areas.class_map import ClassMap
+from orbitune.mapping.areas.class_map import ClassMap, read_codes
 from orbitune.mapping.grid import NODATA
+from orbitune.mapping.outputs.table import check_files
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
 from orbitune.mapping.vector_io import POLYGONS, VectorLayer, read_vector, write_vector
 
@@ -62,6 +64,16 @@ def check_format(out: str | Path) -> None:
         raise DataError(f"{out} must end in {' or '.join(FORMATS)}.")
 
 
+def check_fields(zones: VectorLayer, names: Iterable[str]) -> None:
+    """Check that zones have no field of the name of a class, as the hectares are fields of these names.
+
+    Raises:
+        DataError: they have.
+    """
+    if taken := sorted(zones.fields.keys() & set(names)):
+        raise DataError(f"{zones.path} already has a field {taken[0]}: rename or remove it.")
+
+
 def write_zones(class_map: ClassMap, zones: VectorLayer, *, out: Path) -> VectorLayer:
     """Measure and write the zones of an open map, see `measure_zones`.
 
@@ -69,10 +81,8 @@ def write_zones(class_map: ClassMap, zones: VectorLayer, *, out: Path) -> Vector
         OrbituneError: as `measure_zones`.
     """
     named = {**class_map.strata, NODATA: class_map.names.get(NODATA, "no data")}
-    if taken := sorted(zones.fields.keys() & set(named.values())):
-        raise DataError(f"{zones.path} already has a field {taken[0]}: rename or remove it.")
-    if out.resolve() == zones.path.resolve():
-        raise DataError("The zones and the file to write must have different names.")
+    check_fields(zones, named.values())
+    check_files([out], [zones.path, class_map.path])
     hectares = _hectares(class_map, zones)
     known = hectares[:, list(class_map.strata)]
     if not known.any():
@@ -141,7 +151,7 @@ def _raster_sources(class_map: ClassMap) -> tuple[Any, Any]:
         file: Any = None
 
         def read_window(self, x0: int, y0: int, nx: int, ny: int) -> np.ndarray:
-            return self.file.read(1, window=((y0, y0 + ny), (x0, x0 + nx)))
+            return read_codes(self.file, ((y0, y0 + ny), (x0, x0 + nx)), whose=class_map.path)
 
     class Areas(Pixels):
         def read_window(self, x0: int, y0: int, nx: int, ny: int) -> np.ndarray:

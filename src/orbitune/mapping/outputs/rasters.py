@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from orbitune.files import replacing
-from orbitune.mapping.grid import NODATA, NOT_SURE
+from orbitune.mapping.grid import NODATA, code_names
 from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.map_report import MapMetadata
 from orbitune.mapping.part_store import PartStore
@@ -53,7 +53,7 @@ class MapRasters:
     @property
     def names(self) -> dict[int, str]:
         """Name of each code."""
-        return {NODATA: "no data", **dict(enumerate(self.metadata.classes, 1)), NOT_SURE: "not sure"}
+        return code_names(self.metadata.classes)
 
     @property
     def label_sets(self) -> bool:

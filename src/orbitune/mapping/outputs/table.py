@@ -4,6 +4,7 @@ To add an output, add one entry to OUTPUTS: the command line gets an option of i
 its name, and the app puts its file into the download.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,21 +147,48 @@ def resolve_paths(outputs: str | Path | Mapping[str, str | Path]) -> dict[str, P
     return {name: Path(given[name]) for name in OUTPUTS if name in given}
 
 
-def check_output_paths(paths: Mapping[str, Path], inputs: Sequence[Path]) -> None:
-    """Check that outputs replace no input, output or folder, and fit their format.
+def check_output_paths(
+    paths: Mapping[str, Path], inputs: Sequence[Path], *, derived: Sequence[Path] = ()
+) -> None:
+    """Check that outputs replace no input, output or folder, fit their format, and can be written.
 
     Args:
         paths: path of each output by its name.
         inputs: files that the map is made from, such as those of the scene, see `raster_io.local_files`.
+        derived: files that are written beside the map, see `analysis.derived_files`.
 
     Raises:
-        DataError: one does.
+        DataError: one does not.
     """
-    places = [*{path.resolve() for path in inputs}, *(path.resolve() for path in paths.values())]
-    if len(set(places)) < len(places):
-        raise DataError("The inputs and the files to write must have different names.")
+    check_files([*paths.values(), *derived], inputs)
     for name, path in paths.items():
         OUTPUTS[name].check_suffix(path)
-        if path.exists() and not path.is_file():
-            kind = "a folder" if path.is_dir() else "not a regular file"
-            raise DataError(f"{path} is {kind}: name a file.")
+
+
+def check_files(written: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Check that files can be written and replace no input: before the work, which would be lost.
+
+    Raises:
+        DataError: one is an input or another file to write, a folder or a device, or its folder is none or
+            not writable.
+    """
+    taken = {path.resolve() for path in inputs}
+    for path in written:
+        if path.resolve() in taken:
+            raise DataError(
+                f"The inputs and the files to write must have different names: {path} is named twice."
+            )
+        taken.add(path.resolve())
+        _check_place(path)
+
+
+def _check_place(path: Path) -> None:
+    """Raise a DataError unless a file can be written at a path."""
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise DataError(f"{path} is {kind}: name a file.")
+    folder = next(each for each in path.absolute().parents if each.exists())
+    if not folder.is_dir():
+        raise DataError(f"Cannot write {path}: {folder} is a file, not a folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"Cannot write {path}: the folder {folder} is not writable.")

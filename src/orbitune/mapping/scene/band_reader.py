@@ -9,6 +9,10 @@ import numpy as np
 from orbitune.errors import DataError, first_line
 from orbitune.mapping.scene.raster_io import gdal_environment
 
+# Undeclared nodata values of other programs. Some scenes have more than the largest float32, others -1e20.
+_FILLS = (-9999, -32_768, -1, 65_535)
+_HUGE = 1e20
+
 
 class BandReader:
     """Read some bands of an open raster.
@@ -18,17 +22,20 @@ class BandReader:
         bands: 1-based numbers of the bands.
         name: of the scene, for messages.
         is_local: whether the scene is read from local files; one on a server may be intact, and fail to load.
+        white: see `reader.Scene`.
     """
 
-    def __init__(self, data: Any, bands: Sequence[int], *, name: str, is_local: bool) -> None:
-        self.data = data
+    def __init__(
+        self, data: Any, bands: Sequence[int], *, name: str, is_local: bool, white: int | None = None
+    ) -> None:
+        self.data, self.white = data, white
         self._bands, self._name, self._is_local = list(bands), name, is_local
 
     def read(self, window: Any = None, shape: tuple[int, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Read pixels (bands, H, W), and where they are data.
 
-        A pixel is data if no band has its nodata value, and not all bands are saturated or, but
-        for 8 bits, 0: scenes without a nodata value often are so outside their outline.
+        A pixel is data if no band has its nodata value, its alpha is not 0, and not all bands are saturated,
+        one of the `_FILLS` or, but for 8 bits, 0: scenes that state none often are so outside their outline.
 
         Args:
             window: rasterio window; None for all.
@@ -47,21 +54,22 @@ class BandReader:
             # 0 is a common nodata value, and a valid value of a single band.
             may_be_zero = np.array([self.data.nodatavals[band - 1] == 0 for band in self._bands])
             valid = (masks | may_be_zero[:, None, None]).all(0) & masks.any(0)
-        if pixels.dtype.itemsize > 1:
-            valid &= (pixels != 0).any(0)
-        if pixels.dtype.kind == "f":
-            return pixels, valid & np.isfinite(pixels).all(0)
-        return pixels, valid & (pixels < np.iinfo(pixels.dtype).max).any(0)
+        if alpha := self._unused_alpha():
+            valid &= self._read(self.data.read, window, shape=shape, bands=[alpha])[0] != 0
+        return pixels, valid & _is_data(pixels, self.white)
 
-    def _read(self, read: Any, window: Any, *, shape: tuple[int, ...] | None) -> np.ndarray:
+    def _read(
+        self, read: Any, window: Any, *, shape: tuple[int, ...] | None, bands: list[int] | None = None
+    ) -> np.ndarray:
         """Call a reading method of the dataset."""
         from rasterio.errors import RasterioError
 
-        out = None if shape is None else (len(self._bands), *shape)
+        bands = bands or self._bands
+        out = None if shape is None else (len(bands), *shape)
         try:
             with gdal_environment(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # from a file with both a nodata value and an alpha band
-                return read(self._bands, window=window, out_shape=out)
+                return read(bands, window=window, out_shape=out)
         except RasterioError as error:
             raise self._damaged(window, error) from None
 
@@ -83,3 +91,43 @@ class BandReader:
         if MaskFlags.alpha in flags and ColorInterp.alpha in [data.colorinterp[n - 1] for n in self._bands]:
             return False
         return flags != {MaskFlags.all_valid}
+
+    def _unused_alpha(self) -> int | None:
+        """Return the alpha band that GDAL does not take for a mask; None if there is none.
+
+        It does so for 8 and 16 bits alone, and not beside a nodata value. The fourth band of 8 bits it calls
+        alpha also where nothing states it, as of red, green, blue and infrared.
+        """
+        from rasterio.enums import ColorInterp, MaskFlags
+
+        kinds = list(self.data.colorinterp)
+        if ColorInterp.alpha not in kinds or self.data.dtypes[self._bands[0] - 1] == "uint8":
+            return None
+        number = kinds.index(ColorInterp.alpha) + 1
+        used = any(MaskFlags.alpha in self.data.mask_flag_enums[band - 1] for band in self._bands)
+        return None if used or number in self._bands else number
+
+
+def _is_data(pixels: np.ndarray, white: int | None) -> np.ndarray:
+    """Return which pixels (bands, H, W) are data by their numbers alone, bool (H, W)."""
+    fill = np.isin(pixels[0], _fill_values(pixels, white))
+    if fill.any():
+        fill &= (pixels[1:] == pixels[0]).all(0)
+    if pixels.dtype.kind == "f":
+        return ~fill & (np.abs(pixels) < _HUGE).all(0)  # False for NaN
+    return ~fill
+
+
+def _fill_values(pixels: np.ndarray, white: int | None) -> list[int]:
+    """Return the numbers that mark no data where all bands hold the same one."""
+    dtype, found = pixels.dtype, list(_FILLS)
+    if len(pixels) == 1:
+        found.remove(-1)  # of a single band, such as decibels of radar, it is a number
+    found.append(0 if white is None else white)
+    if dtype.kind == "f":
+        return found
+    ends = np.iinfo(dtype)
+    if dtype.itemsize == 1:
+        return [ends.max]
+    found += [ends.max, *([ends.min] if ends.min else [])]
+    return [fill for fill in found if ends.min <= fill <= ends.max]

@@ -137,6 +137,34 @@ def _find_bands(
     return tuple(found[band] for band in asked)
 
 
+def check_band_tags(tags: Sequence[BandTags], selection: BandSelection, *, whose: str) -> None:
+    """Check that bands state scales above 0 and finite offsets, and that all or none of them do.
+
+    Args:
+        tags: of the bands of the selection.
+        selection: the bands.
+        whose: name of the scene, for messages.
+
+    Raises:
+        DataError: a band does not; the message names it.
+    """
+    advice = "give the range of values with --scale, such as 0:2750."
+    titles = [name or number for name, number in zip(selection.names, selection.numbers, strict=True)]
+    for tag, title in zip(tags, titles, strict=True):
+        offset = tag.offset or 0.0
+        if not (np.isfinite([tag.scale, offset]).all() and tag.scale > 0):
+            raise DataError(
+                f"{whose} states a scale of {tag.scale:g} and an offset of {offset:g} for band {title}, "
+                f"which is not a scale: {advice}"
+            )
+    silent = [title for tag, title in zip(tags, titles, strict=True) if tag.source is None]
+    if silent and len(silent) < len(tags):
+        raise DataError(
+            f"{whose} states a scale or an offset for some of its bands, and none for band {silent[0]}, so "
+            f"they have no common unit: {advice}"
+        )
+
+
 def read_band_tags(file: Any, band: int, *, whose: str) -> BandTags:
     """Read scale and offset of a band from GDAL's metadata or Sentinel-2's tags.
 
@@ -149,14 +177,9 @@ def read_band_tags(file: Any, band: int, *, whose: str) -> BandTags:
         Scale, offset and where they were found.
 
     Raises:
-        DataError: the scale is 0, a value is not finite, or several offsets could belong to the band.
+        DataError: several offsets could belong to the band.
     """
     scale, offset = file.scales[band - 1], file.offsets[band - 1]
-    if not (np.isfinite([scale, offset]).all() and scale):
-        raise DataError(
-            f"{whose} states a scale of {scale:g} and an offset of {offset:g} for band {band}, which is "
-            "not a scale: give the range of values with --scale, such as 0:2750."
-        )
     if offset:
         return BandTags(scale, offset, "scale and offset in the file's tags")
     source = None if scale == 1 else "scale in the file's tags"

@@ -7,6 +7,7 @@ import numpy as np
 
 from orbitune.mapping.scene.bands import BandTags, Level
 from orbitune.mapping.scene.encoding_statistics import (
+    EUROSAT_WHITE,
     FRACTIONS,
     QUANTIFICATION,
     BandStatistics,
@@ -52,6 +53,13 @@ class Encoding(Record):
     def certain(self) -> bool:
         """Return whether metadata or statistics tell the encoding."""
         return self.certainty != "unknown"
+
+    @property
+    def white(self) -> int | None:
+        """Return the number in the file that is 255 of 8 bits; None for other encodings, or where unsure."""
+        if self.kind != "8 bits" or not self.certain:
+            return None
+        return round(EUROSAT_WHITE / self.scale[0])  # 1 for floats in steps of 1/255
 
     def describe(self) -> str:
         """Return the encoding and its evidence in one line."""

@@ -18,6 +18,7 @@ FRACTIONS = 65_535  # Sentinel Hub's uint16 for a reflectance of 1
 EUROSAT_WHITE = 0.275  # reflectance that is 255 in EuroSAT RGB: digital number 2750 of L1C
 BASELINE_OFFSET = 0.1  # added to the reflectance since baseline 04.00 (January 2022)
 
+_MIN_REFLECTANCE = -0.2  # corrections for the atmosphere make dark pixels negative, but by less
 _MAX_FLOAT = 2.0  # brightest reflectance as floats
 _MAX_NUMBER = 22_000  # brightest digital number: clouds under a low sun reflect more than a white panel
 _LOUD_NUMBER = 13_000  # brightest digital number of a scene without such clouds
@@ -146,6 +147,9 @@ def find_offset(reflectance: BandStatistics, names: Sequence[str | None]) -> Fin
     slope = _slope(reflectance.dark, names)
     band = int(reflectance.dark.argmin())
     darkest = reflectance.dark[band]
+    if darkest < _MIN_REFLECTANCE:
+        why = f"darkest pixels {darkest:.3f}, which is no reflectance: perhaps a value for no data"
+        return Finding("offset", 0.0, False, why)
     if darkest < _DARK:
         return Finding("offset", 0.0, True, f"darkest pixels {darkest:.3f}, no offset")
     flat = slope is None or slope <= _MAX_SLOPE

@@ -20,12 +20,13 @@ class SceneSpec:
 
     Attributes:
         name: of the raster, see `raster_io.open_raster`.
-        bands, scaling: see `reader.Scene`.
+        bands, scaling, white: see `reader.Scene`.
     """
 
     name: str
     bands: tuple[int, ...]
     scaling: ReflectanceScaling
+    white: int | None = None
 
 
 class Mosaic:
@@ -65,7 +66,9 @@ class Mosaic:
         """Open the scenes of a mosaic, see `Scene`."""
         scenes: list[Scene] = []
         try:
-            scenes += [Scene(each.name, each.bands, resolution=resolution, driver=driver) for each in specs]
+            for each in specs:
+                scene = Scene(each.name, each.bands, resolution=resolution, driver=driver, white=each.white)
+                scenes.append(scene)
             return cls(scenes, resolution=resolution)
         except DataError:
             for scene in scenes:

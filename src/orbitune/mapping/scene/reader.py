@@ -32,6 +32,8 @@ class Scene:
             metadata.
         resolution: metres per pixel of the training tiles; other scenes are resampled.
         driver: the only GDAL driver allowed; None for any.
+        white: number that is 255 of 8 bits in a wider type, see `Encoding.white`; None for other scenes. Such
+            a scene is read as one of 8 bits: 0 is data, and white in all bands is none.
 
     Attributes:
         native_grid: the pixel grid of the file.
@@ -48,8 +50,9 @@ class Scene:
         *,
         resolution: float = RESOLUTION,
         driver: str | None = None,
+        white: int | None = None,
     ) -> None:
-        self.name = os.fspath(name)
+        self.name, self.white = os.fspath(name), white
         self._sample: np.ma.MaskedArray | None = None
         with gdal_environment(), _location_errors(self.name):
             self._source = open_source(self.name, bands, driver=driver)
@@ -141,6 +144,11 @@ class Scene:
             level=self._source.level,
         )
 
+    def read_as_8_bits(self, white: int) -> None:
+        """Read the scene as one of 8 bits from now on, see `Scene`."""
+        self.white = self._native.white = self._working.white = white
+        self._sample = None
+
     def digest(self) -> str | None:
         """Return a SHA-256 of the file's grid and of its pixels in a few windows.
 
@@ -229,7 +237,9 @@ class Scene:
 
     def _reader(self, data: Any) -> BandReader:
         """Return a reader of the scene's bands from the file or a VRT of it."""
-        return BandReader(data, self._source.indexes, name=self.name, is_local=bool(self.files))
+        return BandReader(
+            data, self._source.indexes, name=self.name, is_local=bool(self.files), white=self.white
+        )
 
     def _warped(self, grid: RasterGrid, beyond: bool = False) -> Any:
         """Return the file as a VRT on another grid, which may reach beyond it."""

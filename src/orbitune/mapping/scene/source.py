@@ -14,6 +14,7 @@ from orbitune.mapping.scene.bands import (
     BandSelection,
     BandTags,
     Level,
+    check_band_tags,
     needs_palette_expansion,
     palette_vrt,
     read_band_tags,
@@ -60,12 +61,14 @@ class SceneSource:
         """Return what metadata states of scale and offset of each band.
 
         Raises:
-            DataError: a scale is 0, a value is not finite, or several offsets could belong to a band.
+            DataError: they are not valid, see `check_band_tags`, or several offsets could belong to a band.
         """
-        return [
+        tags = [
             stated or read_band_tags(self.file, index, whose=self.name)
             for stated, index in zip(self.stated, self.indexes, strict=True)
         ]
+        check_band_tags(tags, self.selection, whose=self.name)
+        return tags
 
 
 def open_source(name: str, bands: Sequence[BandChoice] | None, *, driver: str | None) -> SceneSource:

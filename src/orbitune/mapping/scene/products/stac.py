@@ -121,7 +121,7 @@ def _tags(values: Mapping[str, Any], item: Mapping[str, Any]) -> BandTags | None
     facts = item.get("properties", {})
     scale, offset = _number(values.get("scale")), _number(values.get("offset"))
     if facts.get("earthsearch:boa_offset_applied") is True:
-        return BandTags(scale or 1e-4, 0.0, "boa_offset_applied of the STAC item")
+        return BandTags(1e-4 if scale is None else scale, 0.0, "boa_offset_applied of the STAC item")
     if scale is not None:
         return BandTags(scale, offset or 0.0, "raster:bands of the STAC item")
     baseline = facts.get("s2:processing_baseline")
