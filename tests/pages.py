@@ -9,6 +9,7 @@ STUDIES = [
     DOCS / "results" / name
     for name in (
         "eurosat-study",
+        "eurosat-12-epochs",
         "eurosat-methods",
         "eurosat-ranks",
         "eurosat-sizes",
