@@ -111,9 +111,13 @@ def test_the_gap_between_the_splits_is_stated_with_its_extremes(results):
     for gap, difference in zip(told["gaps"], (0.031, 0.084, 0.029, 0.03), strict=True):
         gap |= {"difference": difference, "low": difference - 0.02, "high": difference + 0.02}
     extremes = "2.9 (LoRA) to 8.4 (linear probing) points."
+    few = "From the random to the spatial split methods lose "  # two seeds make such intervals too narrow
+    assert few + extremes in conclusions_text(told)
+    for summary in told["summaries"]:
+        summary["seeds"] = [0, 1, 2]
     assert f"Every method is less accurate on the spatial split, by {extremes}" in conclusions_text(told)
     told["gaps"][0]["low"] = -0.001  # of full fine-tuning it is not known
-    assert f"From the random to the spatial split methods lose {extremes}" in conclusions_text(told)
+    assert few + extremes in conclusions_text(told)
 
 
 def test_savings_are_stated_for_methods_within_the_margin_on_every_split(results):
