@@ -78,7 +78,6 @@ def test_probabilities_are_over_the_classes_of_the_task_and_calibrated(vit):
     assert np.allclose(bank.predict(TILES, ["a"] * 6), expected, atol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tiles", "names", "message"),
     [
@@ -94,6 +93,7 @@ def test_tiles_of_another_type_and_missing_names_are_refused(vit, tiles, names, 
         bank_of(backbone, {"a": folder}).predict(tiles, ["a"] * names)
 
 
+@pytest.mark.slow
 def test_half_precision_names_the_same_classes(vit):
     backbone, folder = vit
     bank = AdapterBank(backbone.name, 32, precision="bf16")

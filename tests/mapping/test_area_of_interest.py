@@ -159,11 +159,12 @@ def test_a_polygon_that_crosses_itself_and_one_that_covers_the_world_are_taken(t
     assert AreaOfInterest.load(world, GRID).bounds == (0, 0, 80, 96)
 
 
-def test_an_area_in_degrees_is_found_in_a_scene_across_the_antimeridian(tmp_path):
+@pytest.mark.parametrize(("code", "pixel"), [("EPSG:32760", 10), ("EPSG:4326", 9.4e-5)])
+def test_an_area_in_degrees_is_found_in_a_scene_across_the_antimeridian(tmp_path, code, pixel):
     """West of it and east of it, and in longitudes of 0 to 360."""
-    x, y = Transformer.from_crs("EPSG:4326", "EPSG:32760", always_xy=True).transform(180, -17)
-    place = from_origin(x - 640, y + 640, 10, 10)
-    grid = RasterGrid.measured(CRS.from_epsg(32760).to_wkt(), place, height=128, width=128, name="fiji")
+    x, y = Transformer.from_crs("EPSG:4326", code, always_xy=True).transform(180, -17)
+    place = from_origin(x - 64 * pixel, y + 64 * pixel, pixel, pixel)
+    grid = RasterGrid.measured(CRS.from_user_input(code).to_wkt(), place, height=128, width=128, name="fiji")
     found = {}
     for name, west in (("west", 179.996), ("east", -179.999), ("beyond", 180.001)):
         area = write_area(

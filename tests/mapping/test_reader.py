@@ -58,6 +58,16 @@ def test_the_digest_is_of_the_grid_and_the_valid_pixels(tmp_path):
     assert digest(np.zeros_like(pixels), nodata=0) is None
 
 
+def test_the_digest_stays_where_the_scene_is_read_as_one_of_8_bits(tmp_path):
+    """So that the model which was adapted to it knows it, whatever --scale says."""
+    pixels = noise(60, 80, dtype=np.int16)
+    pixels[:30] = 0
+    with Scene(write_scene(tmp_path / "s.tif", pixels), (1, 2, 3)) as scene:
+        known = scene.digest()
+        scene.read_as_8_bits(255)
+        assert known is not None and scene.digest() == known
+
+
 def valid_pixels(path, pixels, **read):
     with Scene(write_scene(path, pixels), (1, 2, 3), **read) as scene:
         return ~np.ma.getmaskarray(scene.sample())[0]

@@ -133,7 +133,7 @@ def _to_pixels(polygons: Any, crs: str, *, grid: RasterGrid, name: str) -> Any:
 
 
 def _unwrap(around: Any, polygons: Any) -> tuple[Any, Any]:
-    """Return outline and polygons in longitudes of 0 to 360 for a scene across the antimeridian."""
+    """Return the outline of a scene across the antimeridian in one piece, and polygons on every turn."""
     import shapely
 
     def span(shape: Any) -> float:
@@ -141,7 +141,13 @@ def _unwrap(around: Any, polygons: Any) -> tuple[Any, Any]:
         return float(right - left)
 
     unwrapped = shapely.transform(around, lambda x, y: (x % 360, y), interleaved=False)
-    if span(around) <= 180 or span(unwrapped) > 180:  # more is the whole globe
+    if span(unwrapped) <= 180 < span(around):  # if both are wider, it is the whole globe
+        around = unwrapped
+    left, _, right, _ = shapely.bounds(around)
+    if left >= -180 and right <= 180:
         return around, polygons
-    again = shapely.transform(polygons, lambda x, y: (x + 360, y), interleaved=False)
-    return unwrapped, shapely.union(polygons, again)
+    turns = [
+        shapely.transform(polygons, lambda x, y, turn=turn: (x + turn, y), interleaved=False)
+        for turn in (-360, 0, 360)
+    ]
+    return around, shapely.union_all(turns)

@@ -12,7 +12,7 @@ from orbitune.mapping.nearby import from_degrees, near_any
 from orbitune.mapping.scene.geodesy import pixel_size
 
 _Z = 1.96  # standard errors of a 95 % interval
-_MAX_DIFFERENCE = 0.01  # between the areas of two maps of one place, whose edges may differ
+_MAX_DIFFERENCE = 0.25  # between the areas with data of two maps of one place, as of clouds
 _MIN_POINTS = 2  # in a stratum, to estimate its variance
 
 

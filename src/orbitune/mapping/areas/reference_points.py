@@ -70,8 +70,9 @@ class ReferencePoints:
         kept = {name: values[labelled] for name, values in layer.fields.items()}
         layer = VectorLayer(layer.path, layer.crs, layer.geometries[labelled], kept)
         stratum = None if stratum is None else stratum[labelled]
-        stated = kept.get(MAP_HECTARES) if sample else None
-        hectares = None if stated is None else float(np.median(stated.astype(float)))
+        hectares = None
+        if weights and MAP_HECTARES in kept:
+            hectares = float(np.nanmedian(_numbers(layer, MAP_HECTARES)))
         return cls(layer, labels[labelled], int((~labelled).sum()), stratum, weights, hectares)
 
     def check_classes(self, known: Collection[str]) -> None:
@@ -112,7 +113,7 @@ def _strata(layer: VectorLayer) -> tuple[np.ndarray, dict[str, float]] | None:
     if not {"map_class", "weight"} <= layer.fields.keys():
         return None
     names = np.array(["" if is_empty(name) else str(name) for name in layer.fields["map_class"]])
-    stated = layer.fields["weight"].astype(float)
+    stated = _numbers(layer, "weight")
     weights = dict(zip(names.tolist(), stated.tolist(), strict=True))
     if "" in weights or any(not 0 < weights[n] == w for n, w in zip(names.tolist(), stated, strict=True)):
         raise DataError(
@@ -120,3 +121,13 @@ def _strata(layer: VectorLayer) -> tuple[np.ndarray, dict[str, float]] | None:
             "that were added to the sample, or both fields if the points were drawn in another way."
         )
     return names, weights
+
+
+def _numbers(layer: VectorLayer, field: str) -> np.ndarray:
+    """Return the numbers in a field of a sample, float64 (N,)."""
+    try:
+        return layer.fields[field].astype(np.float64)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"The field {field} of {layer.path} holds text: restore the numbers of orbitune map-sample."
+        ) from None

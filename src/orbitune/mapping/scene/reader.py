@@ -161,17 +161,18 @@ class Scene:
         grid = self.native_grid
         found = hashlib.sha256(repr((grid.height, grid.width, tuple(grid.transform))).encode())
         empty = True
-        for pixels, valid in self._some_windows():
+        # By one rule of what is data, whether or not the scene is read as one of 8 bits.
+        for pixels, valid in self._some_windows(self._reader(self._native.data, white=None)):
             found.update(valid.tobytes() + pixels[:, valid].tobytes())
             empty &= not valid.any()
         return None if empty else found.hexdigest()
 
     def _some_pixels(self) -> np.ndarray:
         """Return pixels of a few windows as they are in the file, float64 (bands, N)."""
-        found = [pixels[:, valid] for pixels, valid in self._some_windows()]
+        found = [pixels[:, valid] for pixels, valid in self._some_windows(self._native)]
         return np.concatenate(found, 1).astype(np.float64)
 
-    def _some_windows(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _some_windows(self, reader: BandReader) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield pixels and validity of a few windows of the file, as `BandReader.read`."""
         from rasterio.windows import Window
 
@@ -179,7 +180,7 @@ class Scene:
         height, width = (min(_WINDOW_SIDE, side) for side in (grid.height, grid.width))
         for row, column in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
             top, left = int(row * (grid.height - height)), int(column * (grid.width - width))
-            yield self._native.read(Window(left, top, width, height))
+            yield reader.read(Window(left, top, width, height))
 
     def read_window(
         self, top: int, left: int, *, height: int, width: int, scaling: ReflectanceScaling
@@ -220,8 +221,8 @@ class Scene:
         """Read the scene on other grids from now on; beyond the file they hold no data."""
         self.native_grid, self.grid, self._sample = native_grid, grid, None
         with gdal_environment():
-            self._native = self._reader(self._warped(native_grid, beyond=True))
-            self._working = self._reader(self._warped(grid, beyond=True))
+            self._native = self._reader(self._warped(native_grid, beyond=True), white=self.white)
+            self._working = self._reader(self._warped(grid, beyond=True), white=self.white)
 
     def _choose_grids(self, resolution: float) -> None:
         """Choose the grids of the file and of the training resolution."""
@@ -231,15 +232,13 @@ class Scene:
         )
         self._pixel_size = self.native_grid.pixel_size
         self.grid = self.native_grid.resample(resolution, name=self.name)
-        self._native = self._reader(file)
+        self._native = self._reader(file, white=self.white)
         resampled = self.grid is not self.native_grid
-        self._working = self._reader(self._warped(self.grid)) if resampled else self._native
+        self._working = self._reader(self._warped(self.grid), white=self.white) if resampled else self._native
 
-    def _reader(self, data: Any) -> BandReader:
+    def _reader(self, data: Any, *, white: int | None) -> BandReader:
         """Return a reader of the scene's bands from the file or a VRT of it."""
-        return BandReader(
-            data, self._source.indexes, name=self.name, is_local=bool(self.files), white=self.white
-        )
+        return BandReader(data, self._source.indexes, name=self.name, is_local=bool(self.files), white=white)
 
     def _warped(self, grid: RasterGrid, beyond: bool = False) -> Any:
         """Return the file as a VRT on another grid, which may reach beyond it."""
