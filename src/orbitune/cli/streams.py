@@ -48,6 +48,7 @@ class _Stream:
 
     def failed(self, error: Exception) -> None:
         """Ignore the failure: a message lost on standard error must not cost a result."""
+        _discard(2)
 
 
 class _Output(_Stream):
@@ -71,8 +72,7 @@ class _Output(_Stream):
 
     def failed(self, error: Exception) -> None:
         """Raise the failure, now and at each later write."""
-        # Python would write the buffer once more at exit, and print an unhelpful error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _discard(1)
         reason = getattr(error, "strerror", None) or str(error)
         gone = isinstance(error, BrokenPipeError)
         self._fault = ReaderClosed() if gone else OutputError(f"Cannot write to standard output: {reason}.")
@@ -99,6 +99,18 @@ def guarded_streams() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
+def _discard(number: int, access: int = os.O_WRONLY) -> None:
+    """Put the null device in the place of a stream.
+
+    Python writes the buffer of a stream that failed once more at exit: it would print an unhelpful error, and
+    exit with 120.
+    """
+    opened = os.open(os.devnull, access)
+    if opened != number:
+        os.dup2(opened, number)
+        os.close(opened)
+
+
 def _opened(number: int) -> TextIO:
     return open(number, "w", encoding="utf-8", closefd=False)
 
@@ -108,7 +120,4 @@ def _occupy(number: int) -> None:
     try:
         os.fstat(number)
     except OSError:
-        opened = os.open(os.devnull, os.O_RDONLY)
-        if opened != number:
-            os.dup2(opened, number)
-            os.close(opened)
+        _discard(number, os.O_RDONLY)
