@@ -141,9 +141,9 @@ def with_sign(points: float, spec: str = "+.2f") -> str:
     return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.lstrip("+-")
 
 
-def signed_range(low: float, high: float) -> str:
-    """Return the interval of a difference as text."""
-    return f"{with_sign(low)} to {with_sign(high)}"
+def signed_range(low: float, high: float, *, spec: str = "+.2f") -> str:
+    """Return the interval of a difference as text; `spec` as for `with_sign`."""
+    return f"{with_sign(low, spec)} to {with_sign(high, spec)}"
 
 
 def _folds(compared: Comparison, name: str) -> str:

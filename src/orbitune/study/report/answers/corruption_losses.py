@@ -1,6 +1,6 @@
 """Sentences about the accuracy that methods lose by corruptions."""
 
-from orbitune.evaluation.statistics.sentences import with_sign
+from orbitune.evaluation.statistics.sentences import signed_range
 from orbitune.reporting import formatting as fmt
 from orbitune.study.display_names import method_name
 from orbitune.study.findings import RobustnessRecord
@@ -40,8 +40,8 @@ def _loss(view: ReportView, record: RobustnessRecord) -> str:
     """Return a loss in points with its interval, and the accuracies around it."""
     interval = ""
     if record.loss_interval:
-        low, high = (with_sign(100 * end, "+.1f") for end in record.loss_interval)
-        interval = f" (95 % interval {low} to {high})"
+        low, high = (100 * end for end in record.loss_interval)
+        interval = f" (95 % interval {signed_range(low, high, spec='+.1f')})"
     clean, corrupted = (fmt.percent(value, view.digits) for value in (record.clean.accuracy, record.mean))
     return f"{100 * record.loss:.1f} points{interval} by corruptions, from {clean} to {corrupted}"
 
