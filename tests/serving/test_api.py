@@ -70,13 +70,19 @@ def test_too_many_files_are_refused_in_words(address, tile_bytes):
         ("POST", "/api/predict?model=other", b"", (400, "unknown_model")),
         ("POST", "/api/predict?topk=1", b"", (422, "invalid_parameter")),
         ("GET", "/api/predict", None, (405, "method_not_allowed")),
-        ("POST", "/api/health", None, (404, "not_found")),
+        ("POST", "/api/health", None, (405, "method_not_allowed")),
+        ("GET", "/api/preview", None, (405, "method_not_allowed")),
         ("GET", "/api/nothing", None, (404, "not_found")),
-        ("PUT", "/api/predict", b"", (404, "not_found")),
+        ("PUT", "/api/predict", b"", (405, "method_not_allowed")),
     ],
 )
 def test_every_error_is_a_sentence_and_a_kind(address, method, path, content, expected):
     assert error(httpx.request(method, address + path, content=content)) == expected
+
+
+def test_a_method_that_a_path_does_not_take_is_refused_with_those_it_takes(address):
+    for path, allowed in (("health", "GET, HEAD"), ("models", "GET, HEAD"), ("attribution", "POST")):
+        assert httpx.delete(f"{address}/api/{path}").headers["allow"] == allowed
 
 
 def test_an_unknown_parameter_is_refused_with_the_known_ones(address, tile_bytes):

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from image_files import encode, tile, write
 
+from orbitune.cache import cache_folder
 from orbitune.data.splits import split_tiles
 from orbitune.data.tileset import load_tiles
 from orbitune.errors import DataError
+from orbitune.integrity import read_checksummed_json, write_checksummed_json
 from orbitune.sources.manifest import ColumnSelection
 
 ROWS = [("a.png", "Sea"), ("b.png", "Forest"), ("c.png", "Sea")]
@@ -104,6 +106,59 @@ def test_split_folders_below_one_table_are_the_splits_too(images, tmp_path):
     rows = [(f"{split}/{name}", label) for split in ("train", "test") for name, label in ROWS]
     write(tmp_path / "set" / "metadata.csv", csv_of(rows))
     assert set(load(tmp_path / "set").own_splits) == {"train", "test"}
+
+
+HEADER = ("file_name", "label", "split")
+
+
+def with_splits(*splits):
+    return [(*row, split) for row, split in zip(ROWS, splits, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("tiles.csv", csv_of),
+        ("tiles.jsonl", jsonl_of),
+        ("metadata.csv", csv_of),
+        ("metadata.parquet", parquet_of),
+    ],
+)
+def test_a_column_of_splits_gives_the_own_splits(images, name, make):
+    write(images / name, make(with_splits("train", "val", "Test"), HEADER))
+    tiles = load(images / name if name.startswith("tiles") else images)
+    own = {split: rows.tolist() for split, rows in tiles.own_splits.items()}
+    assert own == {"train": [0], "validation": [1], "test": [2]}
+    assert tiles.notes[-1] == "splits from column split"
+
+
+def test_tiles_for_which_the_column_names_no_split_are_unused_and_counted(images):
+    write(images / "tiles.csv", csv_of(with_splits("train", "", "unlabelled"), HEADER))
+    tiles = load(images / "tiles.csv")
+    assert {split: rows.tolist() for split, rows in tiles.own_splits.items()} == {"train": [0]}
+    assert tiles.notes[-1] == "splits from column split, which names none for 2 tiles: unused"
+
+
+def test_a_column_split_of_something_else_gives_no_splits(images):
+    write(images / "tiles.csv", csv_of(with_splits("A", "B", "A"), HEADER))
+    tiles = load(images / "tiles.csv")
+    assert not tiles.own_splits and tiles.notes == ("labels from tiles.csv, column label",)
+
+
+def test_a_column_of_splits_beside_columns_of_classes_is_none_of_them(images):
+    rows = [("a.png", 1, 0, "train"), ("b.png", 0, 1, "val"), ("c.png", 1, 1, "test")]
+    write(images / "tiles.csv", csv_of(rows, ("file_name", "Sea", "Forest", "split")))
+    tiles = load(images / "tiles.csv")
+    assert set(tiles.classes) == {"Sea", "Forest"}
+    assert set(tiles.own_splits) == {"train", "validation", "test"}
+
+
+def test_a_store_of_before_the_column_was_read_is_built_again(images):
+    write(images / "tiles.csv", csv_of(with_splits("train", "val", "test"), HEADER))
+    meta = cache_folder("tiles") / load(images / "tiles.csv").fingerprint / "meta.json"
+    older = {**read_checksummed_json(meta), "format": 2, "own_splits": {}}
+    write_checksummed_json(meta, older)
+    assert set(load(images / "tiles.csv").own_splits) == {"train", "validation", "test"}
 
 
 def test_the_label_column_may_be_chosen(images):

@@ -156,7 +156,7 @@ class Suite(_Strict):
 
         Paths in it are relative to its folder.
         """
-        return cls.make({"name": path.stem, **_anchored(read_yaml(path), path.parent)})
+        return cls.make({"name": path.stem, **_anchored(read_yaml(path, "benchmark suite"), path.parent)})
 
     def with_inputs(
         self,

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from orbitune.inference.bundle import Bundle
 
 app = CommandSet("Bundles and adapters")
-adapters = CommandSet(
-    "Commands", help="List, verify, compare and merge bundles and finished runs.", no_args_is_help=True
-)
+adapters = CommandSet("Commands", help="List, verify, compare and merge bundles and finished runs.")
 app.add_typer(adapters, name="adapters", rich_help_panel="Bundles and adapters")
 
 Source = Annotated[Path, typer.Argument(help="Bundle or finished run")]

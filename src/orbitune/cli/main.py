@@ -50,7 +50,6 @@ app = CommandSet(
     cls=_Commands,
     name="orbitune",
     help="Fine-tune vision transformers on satellite image tiles, compare methods, and use the models.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 

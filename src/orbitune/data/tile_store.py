@@ -83,7 +83,7 @@ class StoredMetadata(StoreMetadata, StoredRecord):
         statistics: of the bands, by the hash of the tiles that they were computed from.
     """
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
     UNVERSIONED: ClassVar[int | None] = 1
 
     checksums: list[NonNegativeInt]
@@ -98,7 +98,13 @@ class StoredMetadata(StoreMetadata, StoredRecord):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """Convert the metadata of version 0.1, with another name of a field."""
+        """Convert the metadata of version 0.1, with another name of a field.
+
+        Raises:
+            ValueError: the labels are from tables, whose column of splits version 2 did not read.
+        """
+        if any(note.startswith("labels from ") for note in values["notes"]):
+            raise ValueError("the tables are to be read again")
         return rename_keys(values, {"white": "scale_max"})
 
 

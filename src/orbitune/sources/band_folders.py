@@ -15,7 +15,8 @@ from orbitune.sources.band_files import files_by_band, is_raster_name, read_band
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import class_folder_manifest, list_files, read_file
 from orbitune.sources.labels.label_sets import encode, encode_sets
-from orbitune.sources.labels.label_table import is_metadata, metadata_manifest, split_folders
+from orbitune.sources.labels.label_table import is_metadata, metadata_manifest
+from orbitune.sources.labels.own_splits import split_folders
 from orbitune.sources.manifest import ColumnSelection, Manifest
 
 _JSON_KEYS = ("label", "labels")

@@ -33,6 +33,7 @@ _POST_PATHS = re.compile(
     r"/gradio_api/(upload|queue/join|call/(v2/)?\w+/?|cancel|reset/?)"
 )
 _ALLOWED = {"GET": _GET_PATHS, "HEAD": _GET_PATHS, "POST": _POST_PATHS}
+_FOREIGN = "Pages of other sites may not call this server."
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -85,7 +86,7 @@ class RequestCheckMiddleware:
         guarded = _GuardedResponse(scope, send, root_path=self._root_path)
         try:
             if refusal := self._refusal(scope):
-                await error_response(*refusal)(scope, receive, guarded.send)
+                await refusal(scope, receive, guarded.send)
             else:
                 await self._app(scope, receive, guarded.send)
         except asyncio.CancelledError:  # the server shuts down
@@ -104,8 +105,8 @@ class RequestCheckMiddleware:
                 failure = error_response(500, "The server could not answer this.")
                 await failure(scope, receive, guarded.send)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Return status and message for a request that is refused; None for others."""
+    def _refusal(self, scope: Scope) -> App | None:
+        """Return the response to a request that is refused; None for others."""
         hosts = [value for name, value in _headers(scope) if name == "host"]
         # Each proxy on the way may append the name under which it was called.
         forwarded = [
@@ -115,16 +116,21 @@ class RequestCheckMiddleware:
             for part in value.split(",")
         ]
         if len(hosts) != 1 or not all(map(self._hosts.allows_host, hosts + forwarded)):
-            return 421, "This server does not answer to that host name: start it with --allow-host NAME."
+            return error_response(
+                421, "This server does not answer to that host name: start it with --allow-host NAME."
+            )
         headers = dict(_headers(scope))
         if (origin := headers.get("origin")) and not self._hosts.allows_origin(origin, hosts[0]):
-            return 403, "Pages of other sites may not call this server."
+            return error_response(403, _FOREIGN)
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope["path"] != "/":
-            return 403, "Pages of other sites may not call this server."
-        allowed = _ALLOWED.get(scope["method"])
-        if allowed is None or ".." in scope["path"].split("/") or not allowed.fullmatch(scope["path"]):
-            return 404, "Not found."
-        return None
+            return error_response(403, _FOREIGN)
+        allowed = [method for method, paths in _ALLOWED.items() if paths.fullmatch(scope["path"])]
+        if scope["method"] in allowed and ".." not in scope["path"].split("/"):
+            return None
+        if allowed and scope["path"].startswith("/api/"):
+            names = ", ".join(allowed)
+            return error_response(405, f"This address takes {names} only.", headers={"Allow": names})
+        return error_response(404, "Not found.")
 
 
 class _GuardedResponse:

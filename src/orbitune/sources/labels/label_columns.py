@@ -30,21 +30,20 @@ class ColumnLabels:
 
 
 def read_labels(
-    table: SourceTable, files: str, *, chosen: str | None, option: str, group: str | None = None
+    table: SourceTable, no_classes: Sequence[str], *, chosen: str | None, option: str
 ) -> ColumnLabels:
     """Return the labels of a table.
 
     Args:
         table: its columns.
-        files: the column of file names.
+        no_classes: columns with something else, such as file names, scenes and splits.
         chosen: the column or columns (A,B,C) that the user chose, if any.
         option: that chooses them, for error messages.
-        group: the column that names the scene or the like of a tile, if any, which is no class.
 
     Raises:
         DataError: there is no such column, or its values are no labels.
     """
-    if columns := _class_columns(table, [files, *([group] if group else [])], chosen):
+    if columns := _class_columns(table, no_classes, chosen):
         origin = f"columns {first_names(columns, _NAMED)}"
         if not chosen:
             origin += (

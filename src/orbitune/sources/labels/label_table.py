@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from orbitune.errors import DataError, printable
 from orbitune.sources.band_files import is_band_folder, is_raster_name, read_band_folder
 from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import list_files, read_file, should_be_image, zip_files
 from orbitune.sources.labels.label_columns import read_labels
 from orbitune.sources.labels.label_sets import encode
-from orbitune.sources.manifest import SPLIT_NAMES, ColumnSelection, Manifest
+from orbitune.sources.labels.own_splits import SPLIT, has_splits, split_folders, split_rows
+from orbitune.sources.manifest import ColumnSelection, Manifest
 from orbitune.sources.tables import SourceTable, parse_table
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -30,10 +29,18 @@ _FILE_COLUMNS = ("file_name", "filename", "file", "image", "path")
 
 @dataclass(frozen=True)
 class _LabelRows:
-    """Rows of a table: (name, label or labels), the columns they are from, and those of classes, if any."""
+    """Rows of a table.
+
+    Attributes:
+        table: its name.
+        rows: (name, label or labels).
+        splits: values of the column of splits by name; empty without such a column.
+        column, class_columns, origin: as of `ColumnLabels`.
+    """
 
     table: str
     rows: list[tuple[str, Any]]
+    splits: dict[str, Any]
     column: str
     class_columns: list[str]
     origin: str
@@ -208,13 +215,15 @@ def _build_manifest(
         if not labelled
     ]
     kept = [name for name, labelled in zip(listed, encoded.labelled, strict=True) if labelled]
+    named = {name: split for table in tables for name, split in table.splits.items()}
+    own_splits, split_notes = split_rows(kept, named) if named else (split_folders(kept), ())
     return Manifest(
         names=kept,
         labels=encoded.labels[encoded.labelled],
         classes=encoded.classes,
-        own_splits=split_folders(kept),
+        own_splits=own_splits,
         unlabelled=tuple(unlabelled),
-        notes=(*_origins(tables), *encoded.notes, *left_out),
+        notes=(*_origins(tables), *encoded.notes, *left_out, *split_notes),
         read=lambda index: read(kept[index]),
     )
 
@@ -225,24 +234,6 @@ def _origins(tables: Sequence[_LabelRows]) -> list[str]:
     for table in tables:
         tables_of.setdefault(table.origin, []).append(table.table)
     return [f"labels from {', '.join(names)}, {origin}" for origin, names in tables_of.items()]
-
-
-def split_folders(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the splits if every tile lies below a folder named after one.
-
-    Args:
-        names: relative names of the tiles, with folders.
-
-    Returns:
-        Indices of the tiles by split; empty if a tile lies in none.
-    """
-    splits = []
-    for name in names:
-        folders = [part for part in name.split("/")[:-1] if part.lower() in SPLIT_NAMES]
-        splits.append(SPLIT_NAMES[folders[0].lower()] if folders else "")
-    if not all(splits):
-        return {}
-    return {name: np.flatnonzero(np.array(splits) == name) for name in dict.fromkeys(splits)}
 
 
 def column_in_files(
@@ -310,12 +301,14 @@ def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelecti
     option = "--label-column"
     if beside:
         option += f", or rename {table.name} to have the folders as classes"
-    labels = read_labels(
-        table, files, chosen=selection.label_column, option=option, group=selection.group_column
-    )
+    no_classes = [files, *([SPLIT] if has_splits(table) else [])]
+    if selection.group_column:
+        no_classes.append(selection.group_column)
+    labels = read_labels(table, no_classes, chosen=selection.label_column, option=option)
     names = [folder + _normalise_path(name, table.name) for name in table.columns[files]]
     rows = list(zip(names, labels.values, strict=True))
-    return _LabelRows(table.name, rows, labels.column, labels.class_columns, labels.origin)
+    splits = dict(zip(names, table.columns[SPLIT], strict=True)) if has_splits(table) else {}
+    return _LabelRows(table.name, rows, splits, labels.column, labels.class_columns, labels.origin)
 
 
 def _normalise_path(name: Any, table: str) -> str:
