@@ -31,6 +31,12 @@ def test_commands_are_listed_by_what_they_are_for():
     assert "trial" not in text
 
 
+@pytest.mark.parametrize("words", [(), ("adapters",)])
+def test_without_a_command_the_help_is_printed_and_the_exit_code_is_that_of_a_mistake(words):
+    done = orbitune(*words)
+    assert (done.returncode, done.stderr) == (2, "") and done.stdout == orbitune(*words, "--help").stdout
+
+
 @pytest.mark.parametrize("module", COMMANDS)
 def test_the_table_of_commands_has_those_of_each_module(module):
     assert set(COMMANDS[module]) == typer.main.get_group(import_module(module).app).commands.keys()

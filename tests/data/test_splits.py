@@ -91,7 +91,8 @@ def test_own_splits_are_taken_as_they_are():
     splits, notes = split_tiles(tile_set(**rows), None, seed=0)
     assert {name: part.tolist() for name, part in splits.items()} == rows
     own = "split: the train, validation and test lists that the data come with"
-    assert notes == (own, "no validation tile of c1, c2", "no test tile of c0, c2")
+    unused = "in no split and unused: 23 of 100 tiles"
+    assert notes == (own, unused, "no validation tile of c1, c2", "no test tile of c0, c2")
 
 
 def test_a_missing_validation_split_is_drawn_from_train_alone():

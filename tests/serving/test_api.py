@@ -80,9 +80,11 @@ def test_every_error_is_a_sentence_and_a_kind(address, method, path, content, ex
     assert error(httpx.request(method, address + path, content=content)) == expected
 
 
-def test_a_method_that_a_path_does_not_take_is_refused_with_those_it_takes(address):
-    for path, allowed in (("health", "GET, HEAD"), ("models", "GET, HEAD"), ("attribution", "POST")):
-        assert httpx.delete(f"{address}/api/{path}").headers["allow"] == allowed
+@pytest.mark.parametrize(("path", "taken"), [("health", "GET"), ("models", "GET"), ("predict", "POST")])
+def test_a_method_that_a_path_does_not_take_is_refused_with_the_one_it_takes(address, path, taken):
+    refused = httpx.delete(f"{address}/api/{path}")
+    assert refused.headers["allow"] == taken
+    assert refused.json()["detail"] == f"This address takes only {taken}."
 
 
 def test_an_unknown_parameter_is_refused_with_the_known_ones(address, tile_bytes):

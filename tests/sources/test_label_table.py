@@ -127,27 +127,47 @@ def with_splits(*splits):
 def test_a_column_of_splits_gives_the_own_splits(images, name, make):
     write(images / name, make(with_splits("train", "val", "Test"), HEADER))
     tiles = load(images / name if name.startswith("tiles") else images)
-    own = {split: rows.tolist() for split, rows in tiles.own_splits.items()}
-    assert own == {"train": [0], "validation": [1], "test": [2]}
-    assert tiles.notes[-1] == "splits from column split"
+    assert rows_of(tiles) == {"train": [0], "validation": [1], "test": [2]}
+    assert tiles.notes[-1] == "splits from the column split"
 
 
-def test_tiles_for_which_the_column_names_no_split_are_unused_and_counted(images):
-    write(images / "tiles.csv", csv_of(with_splits("train", "", "unlabelled"), HEADER))
+def rows_of(tiles):
+    return {split: rows.tolist() for split, rows in tiles.own_splits.items()}
+
+
+def test_values_of_the_column_that_are_no_split_are_named_and_their_tiles_unused(images):
+    write(images / "tiles.csv", csv_of(with_splits("train", "", "eval"), HEADER))
     tiles = load(images / "tiles.csv")
-    assert {split: rows.tolist() for split, rows in tiles.own_splits.items()} == {"train": [0]}
-    assert tiles.notes[-1] == "splits from column split, which names none for 2 tiles: unused"
+    assert rows_of(tiles) == {"train": [0]}
+    assert tiles.notes[-1] == (
+        "splits from the column split; neither train, validation nor test: no value (1 tile), eval (1 tile)"
+    )
 
 
-def test_a_column_split_of_something_else_gives_no_splits(images):
-    write(images / "tiles.csv", csv_of(with_splits("A", "B", "A"), HEADER))
+@pytest.mark.parametrize("splits", [("A", "B", "A"), ("", "", "")])
+def test_a_column_split_of_something_else_gives_no_splits(images, splits):
+    write(images / "tiles.csv", csv_of(with_splits(*splits), HEADER))
     tiles = load(images / "tiles.csv")
     assert not tiles.own_splits and tiles.notes == ("labels from tiles.csv, column label",)
 
 
+def test_a_column_split_that_was_chosen_for_the_labels_gives_no_splits(images):
+    write(images / "tiles.csv", csv_of(with_splits("train", "bus", "bus"), HEADER))
+    tiles = load(images / "tiles.csv", label_column="split")
+    assert tiles.classes == ("bus", "train") and not tiles.own_splits
+
+
+def test_tiles_of_tables_without_the_column_are_in_the_split_of_their_folder(images, tmp_path):
+    for split in ("train", "test"):
+        shutil.copytree(images, tmp_path / "set" / split)
+    write(tmp_path / "set" / "train" / "metadata.csv", csv_of(ROWS))
+    write(tmp_path / "set" / "test" / "metadata.csv", csv_of(with_splits("test", "test", "val"), HEADER))
+    assert rows_of(load(tmp_path / "set")) == {"test": [0, 1], "validation": [2], "train": [3, 4, 5]}
+
+
 def test_a_column_of_splits_beside_columns_of_classes_is_none_of_them(images):
     rows = [("a.png", 1, 0, "train"), ("b.png", 0, 1, "val"), ("c.png", 1, 1, "test")]
-    write(images / "tiles.csv", csv_of(rows, ("file_name", "Sea", "Forest", "split")))
+    write(images / "tiles.csv", csv_of(rows, ("file_name", "Sea", "Forest", "Split")))
     tiles = load(images / "tiles.csv")
     assert set(tiles.classes) == {"Sea", "Forest"}
     assert set(tiles.own_splits) == {"train", "validation", "test"}

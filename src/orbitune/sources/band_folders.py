@@ -16,7 +16,7 @@ from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import class_folder_manifest, list_files, read_file
 from orbitune.sources.labels.label_sets import encode, encode_sets
 from orbitune.sources.labels.label_table import is_metadata, metadata_manifest
-from orbitune.sources.labels.own_splits import split_folders
+from orbitune.sources.labels.own_splits import own_splits
 from orbitune.sources.manifest import ColumnSelection, Manifest
 
 _JSON_KEYS = ("label", "labels")
@@ -89,7 +89,7 @@ def _json_manifest(path: Path, tiles: list[str], *, selection: ColumnSelection) 
         names=kept,
         labels=encoded.labels[encoded.labelled],
         classes=encoded.classes,
-        own_splits=split_folders(kept),
+        own_splits=own_splits(kept, {})[0],
         unlabelled=tuple(
             (tile, f"has no {' or '.join(map(str, keys))} in a JSON file")
             for tile, labelled in zip(tiles, encoded.labelled, strict=True)

@@ -124,12 +124,13 @@ class RequestCheckMiddleware:
             return error_response(403, _FOREIGN)
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and scope["path"] != "/":
             return error_response(403, _FOREIGN)
-        allowed = [method for method, paths in _ALLOWED.items() if paths.fullmatch(scope["path"])]
-        if scope["method"] in allowed and ".." not in scope["path"].split("/"):
+        path = scope["path"]
+        allowed = _ALLOWED.get(scope["method"])
+        if allowed and ".." not in path.split("/") and allowed.fullmatch(path):
             return None
-        if allowed and scope["path"].startswith("/api/"):
-            names = ", ".join(allowed)
-            return error_response(405, f"This address takes {names} only.", headers={"Allow": names})
+        if path.startswith("/api/") and any(paths.fullmatch(path) for paths in _ALLOWED.values()):
+            method = "POST" if _POST_PATHS.fullmatch(path) else "GET"
+            return error_response(405, f"This address takes only {method}.", headers={"Allow": method})
         return error_response(404, "Not found.")
 
 

@@ -17,7 +17,7 @@ from orbitune.sources.decode import BadImageError
 from orbitune.sources.image_folder import list_files, read_file, should_be_image, zip_files
 from orbitune.sources.labels.label_columns import read_labels
 from orbitune.sources.labels.label_sets import encode
-from orbitune.sources.labels.own_splits import SPLIT, has_splits, split_folders, split_rows
+from orbitune.sources.labels.own_splits import own_splits, split_column
 from orbitune.sources.manifest import ColumnSelection, Manifest
 from orbitune.sources.tables import SourceTable, parse_table
 
@@ -215,13 +215,13 @@ def _build_manifest(
         if not labelled
     ]
     kept = [name for name, labelled in zip(listed, encoded.labelled, strict=True) if labelled]
-    named = {name: split for table in tables for name, split in table.splits.items()}
-    own_splits, split_notes = split_rows(kept, named) if named else (split_folders(kept), ())
+    stated_splits = {name: split for table in tables for name, split in table.splits.items()}
+    splits, split_notes = own_splits(kept, stated_splits)
     return Manifest(
         names=kept,
         labels=encoded.labels[encoded.labelled],
         classes=encoded.classes,
-        own_splits=own_splits,
+        own_splits=splits,
         unlabelled=tuple(unlabelled),
         notes=(*_origins(tables), *encoded.notes, *left_out, *split_notes),
         read=lambda index: read(kept[index]),
@@ -301,13 +301,12 @@ def _labelled_names(table: SourceTable, folder: str, *, selection: ColumnSelecti
     option = "--label-column"
     if beside:
         option += f", or rename {table.name} to have the folders as classes"
-    no_classes = [files, *([SPLIT] if has_splits(table) else [])]
-    if selection.group_column:
-        no_classes.append(selection.group_column)
+    split = split_column(table, besides=selection.label_column)
+    no_classes = [name for name in (files, split, selection.group_column) if name]
     labels = read_labels(table, no_classes, chosen=selection.label_column, option=option)
     names = [folder + _normalise_path(name, table.name) for name in table.columns[files]]
     rows = list(zip(names, labels.values, strict=True))
-    splits = dict(zip(names, table.columns[SPLIT], strict=True)) if has_splits(table) else {}
+    splits = dict(zip(names, table.columns[split], strict=True)) if split else {}
     return _LabelRows(table.name, rows, splits, labels.column, labels.class_columns, labels.origin)
 
 
