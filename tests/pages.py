@@ -10,6 +10,7 @@ STUDIES = [
     for name in (
         "eurosat-study",
         "eurosat-12-epochs",
+        "eurosat-12-epochs-spatial",
         "eurosat-methods",
         "eurosat-ranks",
         "eurosat-sizes",
