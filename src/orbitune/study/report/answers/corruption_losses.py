@@ -55,4 +55,5 @@ def _comparison(record: RobustnessRecord, reference: RobustnessRecord) -> str:
     if low <= other_high and other_low <= high:
         return f"The intervals of {method} and {other} overlap, so these runs cannot tell which loses less."
     points, more = 100 * abs(record.loss - reference.loss), "less" if record.loss < reference.loss else "more"
-    return f"{method} loses {points:.1f} points {more} than {other}, and their intervals do not overlap."
+    trained = f"{method}, as trained with seed {record.seed},"  # other seeds may differ
+    return f"{trained} loses {points:.1f} points {more} than {other}, and their intervals do not overlap."
