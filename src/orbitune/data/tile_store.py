@@ -103,7 +103,7 @@ class StoredMetadata(StoreMetadata, StoredRecord):
         Raises:
             ValueError: the labels are from tables, whose column of splits version 2 did not read.
         """
-        if any(note.startswith("labels from ") and ", column" in note for note in values["notes"]):
+        if any(note.startswith("labels from ") and ", column" in note for note in values.get("notes", ())):
             raise ValueError("the tables are to be read again")
         return rename_keys(values, {"white": "scale_max"})
 
