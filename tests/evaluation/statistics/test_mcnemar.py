@@ -29,10 +29,11 @@ def test_several_seeds_take_the_upper_median_p_value_times_the_number_over_its_p
     assert mcnemar_over_seeds(method[2:], reference) == pytest.approx(2 / 2**8)  # one pair, the first
 
 
-def test_mcnemar_over_seeds_that_share_images_keeps_its_error_rate():
+@pytest.mark.parametrize("studies", [400, pytest.param(4000, marks=pytest.mark.slow)])
+def test_mcnemar_over_seeds_that_share_images_keeps_its_error_rate(studies):
     random, wrong = np.random.default_rng(0), 0
-    for _ in range(400):
+    for _ in range(studies):
         hard = random.beta(0.5, 0.1, 300)
         method, reference = random.random((2, 5, 300)) < hard
         wrong += mcnemar_over_seeds(method, reference) <= 0.05
-    assert wrong <= 0.05 * 400
+    assert wrong <= 0.05 * studies
