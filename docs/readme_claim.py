@@ -3,6 +3,7 @@
 python docs/readme_claim.py
 """
 
+from functools import cache
 from pathlib import Path
 
 from orbitune.study.report import comparison_table
@@ -36,6 +37,7 @@ def answers(docs: str) -> str:
     return "\n\n".join(_answer(name, f"{docs}results/{name}") for name in STUDIES)
 
 
+@cache
 def _view(name: str) -> ReportView:
     return ReportView(read_results(ROOT / "docs" / "results" / name))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orbitune.data.folding.file_lists import SPLITS, find_lists, read_lists
+from orbitune.data.folding.file_lists import SPLITS, find_lists, note_unused, read_lists
 from orbitune.data.folding.group_split import find_groups, split_by_groups
 from orbitune.data.folding.parts import (
     check_counts,
@@ -24,7 +24,7 @@ from orbitune.data.labels.membership import absent_classes
 from orbitune.data.labels.stratification import draw_stratified
 from orbitune.data.spatial_blocks import split_by_blocks
 from orbitune.data.tileset import TileSet
-from orbitune.errors import DataError, counted, first_names
+from orbitune.errors import DataError, first_names
 from orbitune.fold import Fold
 
 MIN_TILES = 3  # of a class, one for each split
@@ -139,9 +139,7 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
         )
     else:
         note = f"split: the train, validation and test lists {OWN_LISTS}"
-    notes = [note]
-    if unused := len(tiles.labels) - sum(map(len, splits.values())):
-        notes.append(f"in no split and unused: {unused:,} of {counted(len(tiles.labels), 'tile')}")
+    notes = (note, *note_unused(tiles, splits, place="split"))
     few = too_few(tiles.membership[splits["train"]], tiles.classes, least=MIN_TILES)
     if missing and few:
         raise DataError(
@@ -149,7 +147,7 @@ def _complete_splits(tiles: TileSet, seed: int) -> tuple[dict[str, np.ndarray], 
         )
     for name in missing:
         splits["train"], splits[name] = _draw(tiles, splits["train"], fraction=_FRACTIONS[name], seed=seed)
-    return splits, tuple(notes)
+    return splits, notes
 
 
 def _random_fold(tiles: TileSet, fold: Fold, *, seed: int) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

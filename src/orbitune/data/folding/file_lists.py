@@ -72,10 +72,19 @@ def read_lists(tiles: TileSet, lists: Mapping[str, Path]) -> tuple[dict[str, np.
             bad = counted(len(rows) - len(splits[split]), "tile")
             notes.append(f"skipped as bad: {bad} of {path.name}")
     _expect_disjoint(tiles, splits)
+    return splits, (*notes, *note_unused(tiles, splits, place="list"))
+
+
+def note_unused(tiles: TileSet, splits: Mapping[str, np.ndarray], *, place: str) -> tuple[str, ...]:
+    """Return a note on the tiles that no split has; none where there are none.
+
+    Args:
+        tiles: the data set.
+        splits: indices of its tiles.
+        place: what they are not in, for the user.
+    """
     unused = len(tiles.names) - sum(map(len, splits.values()))
-    if unused:
-        notes.append(f"in no list and unused: {unused:,} of {counted(len(tiles.names), 'tile')}")
-    return splits, tuple(notes)
+    return (f"in no {place} and unused: {unused:,} of {counted(len(tiles.names), 'tile')}",) if unused else ()
 
 
 def _lines(path: Path) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from orbitune.errors import counted, printable
+from orbitune.sources.labels.class_labels import is_empty
 from orbitune.sources.manifest import SPLIT_NAMES
 from orbitune.sources.tables import SourceTable
 
@@ -46,7 +47,7 @@ def own_splits(
     rows = {name: np.flatnonzero(splits == name) for name in dict.fromkeys(stated) if name}
     if not values:
         return rows, ()
-    others = Counter("" if values[name] is None else str(values[name]).strip() for name in outside)
+    others = Counter("" if is_empty(values[name]) else str(values[name]).strip() for name in outside)
     named = [
         f"{printable(value) or 'no value'} ({counted(count, 'tile')})"
         for value, count in others.most_common(5)
