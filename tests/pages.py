@@ -9,8 +9,7 @@ STUDIES = [
     DOCS / "results" / name
     for name in (
         "eurosat-study",
-        "eurosat-12-epochs",
-        "eurosat-12-epochs-spatial",
+        "eurosat-6-epochs",
         "eurosat-methods",
         "eurosat-ranks",
         "eurosat-sizes",

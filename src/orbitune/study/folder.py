@@ -208,8 +208,21 @@ class StudyFolder:
     @property
     def test_was_read(self) -> bool:
         """Return whether any run of the folder has read its test split."""
-        recipes = (self.path / RECIPES).glob("*.yaml")
-        return any(count_test_reads(self.path / file.stem) for file in recipes)
+        return bool(self._runs_with_test_read)
+
+    def unread_splits(self, specs: Sequence[RunSpec]) -> set[str]:
+        """Return the splits of these runs whose test tiles no run of the folder has read.
+
+        Raises:
+            OrbituneError: a recipe is damaged.
+        """
+        read = {recipe.split for run in self._runs_with_test_read if (recipe := stored_recipe(run))}
+        return {spec.split for spec in specs if spec.recipe.split not in read}
+
+    @property
+    def _runs_with_test_read(self) -> list[Path]:
+        runs = [self.path / file.stem for file in sorted((self.path / RECIPES).glob("*.yaml"))]
+        return [run for run in runs if count_test_reads(run)]
 
     @property
     def max_jobs(self) -> int:
