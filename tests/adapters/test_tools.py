@@ -21,7 +21,9 @@ def test_runs_below_a_folder_are_listed_and_a_damaged_one_has_its_reason(runs, t
     damaged, whole = list_adapters(tmp_path)
     assert "orbitune.json" in damaged.error
     assert (whole.method, whole.classes, whole.image_size) == ("lora", 3, 32)
-    assert whole.bytes > 1000 and 0 <= whole.test_accuracy <= 1
+    assert whole.bytes > 1000
+    scores = Bundle.open(tmp_path / "below" / "run").metadata.scores["test"]
+    assert whole.test_score == f"accuracy {scores.accuracy:.2%}, macro-F1 {scores.macro_f1:.4f}"
 
 
 def test_a_whole_run_is_verified_and_one_on_other_weights_is_not(runs, tmp_path):
@@ -113,6 +115,9 @@ def test_the_update_of_a_merger_is_the_weighted_mean_and_is_scored_beside_its_pa
     ]
     assert seen[2] == seen[0] | seen[1]
     assert all(0 <= getattr(row, name) <= 1 for row in scores for name in ("one", "other", "merged"))
+    own = [Bundle.open(runs / name).metadata.scores["validation"] for name in ("run", "other")]
+    measured = [(scores[0].one, scores[0].macro_f1[0]), (scores[1].other, scores[1].macro_f1[1])]
+    assert measured == [pytest.approx((each.accuracy, each.macro_f1), abs=1e-9) for each in own]
     model = Bundle.open(tmp_path / "merged").model(Bundle.open(runs / "run").backbone())
     with torch.inference_mode():
         assert np.isfinite(model(pixel_values=torch.zeros(1, 3, 32, 32)).logits.numpy()).all()

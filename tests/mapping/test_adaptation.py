@@ -339,6 +339,9 @@ def test_the_command_prints_scores_and_json(orbitune, bundle, foreign, labels, t
         and seen.startswith("warning: 27 of 48 points")
         and near.startswith("warning: 48 points lie")
     )
+    assert re.search(
+        r"^held-out points +accuracy +95 % interval +macro-F1 \(95 % interval\)$", said, re.MULTILINE
+    )
     assert re.search(r"^gain: \+\d+\.\d percentage points \(paired 95 % interval ", said, re.MULTILINE)
     assert "48 labelled points, 5-fold cross-validation" in said
     code, said, _ = orbitune(*common, tmp_path / "two", "--json")

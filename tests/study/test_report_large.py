@@ -249,9 +249,12 @@ def test_the_table_of_a_window_fits_100_characters(capsys):
     results = Large(tuple(SKILL), seeds=1, count=1000).results
     print_table(*terminal_table(StudyResults.from_json(results)))
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 1 + 2 * len(SKILL)
     assert max(map(len, lines)) <= 100
-    assert re.search(r"^\(IA\)³ +\d\d\.\d\d \(\d\d\.\d\d–\d\d\.\d\d\) +\d\d", lines[-1])
+    scores = 2 * r" +\d\d\.\d\d \(\d\d\.\d\d–\d\d\.\d\d\)"
+    assert "accuracy, random, %  accuracy, spatial, %" in lines[0]
+    assert re.search(rf"^\(IA\)³{scores} +\d\d", lines[-2])
+    assert re.search(r"^  macro-F1 +\d\d\.\d\d +\d\d\.\d\d *$", lines[-1])
 
 
 # The long part

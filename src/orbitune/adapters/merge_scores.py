@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from orbitune.evaluation.metrics import score
 from orbitune.inference.bundle import Bundle
 from orbitune.models.lineage.merging import MergeScore
 from orbitune.models.lineage.overlap import ENOUGH
@@ -15,7 +16,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def score_merged(runs: Sequence[Path], bundles: Sequence[Bundle], *, progress: bool) -> list[MergeScore]:
-    """Return the accuracy of each adapter on the validation tiles of each run.
+    """Return accuracy and macro-F1 of each adapter on the validation tiles of each run.
 
     Tiles that one of the runs was trained on are warned of, and left out in `MergeScore.unseen`.
 
@@ -36,13 +37,15 @@ def score_merged(runs: Sequence[Path], bundles: Sequence[Bundle], *, progress: b
         indices = setup.splits["validation"]
         tiles, labels = setup.tiles.read(indices), setup.tiles.labels[indices]
         models = (BundleModel(bundle, setup.recipe.backbone) for bundle in bundles)
-        correct = np.stack([model.compute(tiles)[0].argmax(1) == labels for model in models])
+        logits = np.stack([model.compute(tiles)[0] for model in models])
         overlaps = [find_own(place, setup.tiles, indices=indices) for place in runs]
         seen = [overlap.trained for overlap in overlaps if overlap is not None]
         rows.append(
             _score(
                 run.resolve().name,
-                correct,
+                logits,
+                labels,
+                classes=bundles[0].classes,
                 split=setup.data.split_name,
                 seen=np.logical_or(*seen) if len(seen) == len(runs) else None,
             )
@@ -53,27 +56,39 @@ def score_merged(runs: Sequence[Path], bundles: Sequence[Bundle], *, progress: b
     return rows
 
 
-def _score(run: str, correct: np.ndarray, *, split: str, seen: np.ndarray | None = None) -> MergeScore:
-    """Return the accuracies of three adapters on tiles of a run.
+def _score(
+    run: str,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    *,
+    classes: Sequence[str],
+    split: str,
+    seen: np.ndarray | None = None,
+) -> MergeScore:
+    """Return the scores of three adapters on tiles of a run.
 
     Args:
         run: name of the run.
-        correct: bool (3, N).
+        logits: float (3, N, C).
+        labels: true classes, int (N,).
+        classes: C names.
         split: what the split of the run is called.
         seen: tiles that one of the parents was trained on, bool (N,); None where it is not known.
     """
-    one, other, merged = correct.mean(1).tolist()
-    count = correct.shape[1]
+    scores = [score(each, labels, classes=classes) for each in logits]
+    one, other, merged = (each.accuracy for each in scores)
     unseen = None
     if seen is not None and seen.any() and (~seen).sum() >= ENOUGH:
-        unseen = _score(run, correct[:, ~seen], split=split, seen=seen[~seen])
+        rest = {"classes": classes, "split": split, "seen": seen[~seen]}
+        unseen = _score(run, logits[:, ~seen], labels[~seen], **rest)
     return MergeScore(
         tiles=run,
         one=one,
         other=other,
         merged=merged,
+        macro_f1=tuple(each.macro_f1 for each in scores),
         split=split,
-        count=count,
+        count=len(labels),
         seen=None if seen is None else int(seen.sum()),
         unseen=unseen,
     )

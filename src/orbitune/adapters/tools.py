@@ -42,6 +42,7 @@ class AdapterSummary:
         bytes: size on disk.
         test_accuracy: 0..1; None if unknown, and with several labels a tile.
         test_mean_average_precision: 0..1, with several labels a tile; else None.
+        test_macro_f1: 0..1; None if unknown.
         test_tiles: number of test tiles; None if unknown.
         split: what their split is called; None if there are no scores.
         error: why it cannot be opened; None if it can.
@@ -55,16 +56,19 @@ class AdapterSummary:
     bytes: int | None = None
     test_accuracy: float | None = None
     test_mean_average_precision: float | None = None
+    test_macro_f1: float | None = None
     test_tiles: int | None = None
     split: str | None = None
     error: str | None = None
 
     @property
     def test_score(self) -> str:
-        """Return the main score on the test tiles with its name; empty if unknown."""
-        if self.test_mean_average_precision is not None:
-            return f"mAP {self.test_mean_average_precision:.4f}"
-        return "" if self.test_accuracy is None else f"accuracy {self.test_accuracy:.2%}"
+        """Return the main scores on the test tiles with their names; empty if unknown."""
+        if self.test_macro_f1 is None:
+            return ""
+        precision, accuracy = self.test_mean_average_precision, self.test_accuracy
+        main = f"accuracy {accuracy:.2%}" if precision is None else f"mAP {precision:.4f}"
+        return f"{main}, macro-F1 {self.test_macro_f1:.4f}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields for JSON; of a damaged folder only path and error."""
@@ -127,6 +131,7 @@ def _summarise(folder: Path) -> AdapterSummary:
         bytes=bundle.bytes,
         test_accuracy=scores.get("accuracy"),
         test_mean_average_precision=scores.get("mAP"),
+        test_macro_f1=scores.get("macro-F1"),
         test_tiles=test.count if test else None,
         split=metadata.data.split_name if test else None,
     )
@@ -212,7 +217,7 @@ def merge(
         progress: whether to show progress on stderr.
 
     Returns:
-        Accuracies on the validation tiles of each run.
+        Accuracy and macro-F1 on the validation tiles of each run.
 
     Raises:
         OrbituneError: they cannot be merged, or the tiles of a run have changed.

@@ -56,11 +56,9 @@ def adapt(
         print_json({"out": str(out), **found.model_dump(mode="json", exclude={"places", "earlier"})})
         return
     scores, (low, high) = found.scores, found.scores.gain_interval
-    rows = [
-        [name, f"{each.accuracy:.1%}", f"{each.interval[0]:.1%} to {each.interval[1]:.1%}"]
-        for name, each in (("before", scores.before), ("after", scores.after))
-    ]
-    print_table(["held-out points", "accuracy", "95 % interval"], rows)
+    cells = {"before": scores.before.cells(), "after": scores.after.cells()}
+    rows = [[name, *each.values()] for name, each in cells.items()]
+    print_table(["held-out points", *cells["after"]], rows)
     print(
         f"gain: {100 * scores.gain:+.1f} percentage points (paired 95 % interval {100 * low:+.1f} to "
         f"{100 * high:+.1f}), {found.count:,} labelled points, {scores.folds}-fold cross-validation"

@@ -212,11 +212,14 @@ def merge(
         [
             f"{each.tiles}, {each.split}",
             f"{each.count:,}",
-            *(f"{accuracy:.2%}" for accuracy in (each.one, each.other, each.merged)),
+            *(
+                f"{accuracy:.2%}, {macro_f1:.4f}"
+                for accuracy, macro_f1 in zip((each.one, each.other, each.merged), each.macro_f1, strict=True)
+            ),
         ]
         for each in scores
     ]
-    names = (f"accuracy of {name}" for name in (one, other, "merged"))
+    names = (f"accuracy, macro-F1 of {name}" for name in (one, other, "merged"))
     print_table(["validation tiles of", "tiles", *names], rows)
     print(f"saved {out}")
 

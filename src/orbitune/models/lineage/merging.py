@@ -5,7 +5,7 @@ from pydantic import NonNegativeInt
 from orbitune.errors import counted
 from orbitune.models.lineage.overlap import SeenCounts, describe_seen, describe_too_few
 from orbitune.models.lineage.scores import Fraction
-from orbitune.records import Record
+from orbitune.records import JsonTuple, Record
 
 
 class MergeParent(Record):
@@ -26,6 +26,7 @@ class MergeScore(Record):
     Attributes:
         tiles: name of the run that the tiles belong to.
         one, other, merged: accuracy of each adapter.
+        macro_f1: of each adapter in this order; empty in adapters of earlier versions.
         split: name of the split of the tiles; None, like the next, in adapters of earlier versions.
         count: number of tiles.
         seen: number of the tiles that an adapter was trained on; None where it is not known.
@@ -36,6 +37,7 @@ class MergeScore(Record):
     one: Fraction
     other: Fraction
     merged: Fraction
+    macro_f1: JsonTuple[Fraction] = ()
     split: str | None = None
     count: NonNegativeInt | None = None
     seen: NonNegativeInt | None = None

@@ -79,24 +79,26 @@ def comparison_rows(view: ReportView, columns: list[Column]) -> list[list[str]]:
     return [*rows, *map(list, failures(view.results))]
 
 
-def terminal_columns(view: ReportView) -> list[Column]:
-    """Return columns that fit 100 characters with two splits."""
-
-    def accuracy(split: str) -> Cell:
-        def cell(row: MethodRow) -> str:
-            if split not in row.groups:
-                return fmt.NOTHING
-            return fmt.with_interval(row.groups[split].accuracy, view.digits).replace(" %", "")
-
-        return cell
-
-    return [
-        *((f"{view.split_name(split) or 'accuracy'}, %", accuracy(split)) for split in view.splits),
+def terminal_rows(view: ReportView) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows for 100 characters with two splits: macro-F1 is below the accuracy."""
+    costs: list[Column] = [
         ("trained", lambda row: f"{row.parameters.trainable:,}"),
         ("memory", lambda row: fmt.size(row.cost.peak_memory)),
         ("on disk", lambda row: fmt.size(row.cost.artefact_bytes)),
         ("CPU time", lambda row: fmt.seconds(row.cost.cpu_seconds)),
     ]
+    named = [f"accuracy, {split}, %" if len(view.splits) > 1 else "accuracy, %" for split in view.splits]
+    lines = []
+    for row in view.rows:
+        scores = [
+            [column(view, split)[1](row).replace(" %", "") for split in view.splits]
+            for column in (_accuracy_column, _macro_f1_column)
+        ]
+        lines += [
+            [row.title, *scores[0], *(cell(row) for _, cell in costs)],
+            ["  macro-F1", *scores[1], *("" for _ in costs)],
+        ]
+    return [name_head(view).lower(), *named, *(head for head, _ in costs)], lines
 
 
 def _seeds(view: ReportView) -> str:

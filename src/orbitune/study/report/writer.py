@@ -61,10 +61,7 @@ def comparison_table(results: StudyResults) -> tuple[list[str], list[list[str]]]
 
 def terminal_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
     """Return the comparison table of finished runs for 100 characters."""
-    view = ReportView(results)
-    columns = comparison.terminal_columns(view)
-    rows = [[row.title, *(cell(row) for _, cell in columns)] for row in view.rows]
-    return [comparison.name_head(view).lower(), *(head for head, _ in columns)], rows
+    return comparison.terminal_rows(ReportView(results))
 
 
 def backbone_text(results: StudyResults) -> str:
