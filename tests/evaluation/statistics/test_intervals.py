@@ -141,6 +141,28 @@ def test_near_100_percent_the_interval_holds_the_truth_in_many_studies(monkeypat
     assert held_near_one(1000, seeds, images, accuracy) >= 0.92
 
 
+def held_gaps(studies: int, seeds: int, spread: float) -> float:
+    """The share of simulated studies whose interval has the gap of two splits, truly 5 points."""
+    random, held = np.random.default_rng(1), 0
+    for _ in range(studies):
+        sides = [study(random, seeds, 2000, accuracy, spread) for accuracy in (0.97, 0.92)]
+        low, high = bootstrap_unpaired_difference(*sides)
+        held += low <= 0.05 <= high
+    return held / studies
+
+
+def test_the_interval_of_a_gap_between_splits_holds_the_truth(monkeypatch):
+    monkeypatch.setattr(intervals, "RESAMPLES", 1000)
+    assert held_gaps(120, seeds=3, spread=0.003) >= 0.95 - 2 * 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (2, 0.003), (3, 0.003), (10, 0.003), (10, 0.01)])
+def test_the_interval_of_a_gap_between_splits_holds_the_truth_in_many_studies(monkeypatch, seeds, spread):
+    monkeypatch.setattr(intervals, "RESAMPLES", 1000)
+    assert held_gaps(1000, seeds, spread) >= 0.93
+
+
 def test_methods_scored_on_other_numbers_of_images_cannot_be_paired():
     with pytest.raises(ValueError, match="paired"):
         bootstrap_difference(right(970), right(970, images=999))
