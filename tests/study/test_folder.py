@@ -156,6 +156,36 @@ def test_other_epochs_are_another_study(tmp_path, before, now):
         claim(tmp_path, Recipe(epochs=None if now == "none" else now))
 
 
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({}, {"seeds": 2}),
+        ({"splits": ["random"]}, {"splits": ["random", "spatial"]}),
+        ({"seeds": 2, "splits": ["random"]}, {"seeds": 1, "splits": ["random", "spatial"]}),
+    ],
+)
+def test_another_recipe_is_another_study_also_where_its_runs_have_other_names(tmp_path, before, now):
+    """Runs of the old one may have read the test tiles before this one fixes anything."""
+    folder, recipe = StudyFolder(tmp_path, trials=0), Recipe(epochs=5)
+    for spec in Grid.of(**before).runs([recipe]):
+        folder.claim([spec])
+        begin(tmp_path / spec.name)
+    stored = tree(tmp_path)
+    with pytest.raises(RunError, match=r"another recipe \(--epochs: 7, not 5\)"):
+        folder.claim(Grid.of(**now).runs([recipe.replace(epochs=7)]))
+    assert tree(tmp_path) == stored
+
+
+def test_runs_of_a_sweep_and_of_other_methods_do_not_stand_in_the_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "_has_rank", lambda recipe: True)
+    folder = StudyFolder(tmp_path, trials=0)
+    specs = Grid.of(ranks=[2, 4]).runs([Recipe(), Recipe(method="linear", epochs=9)])
+    folder.claim(specs)
+    for spec in specs:
+        begin(tmp_path / spec.name)
+    assert folder.claim(Grid.of(seeds=2).runs([Recipe()])) == {"lora-seed0"}
+
+
 @pytest.mark.parametrize("attempt", ["lora", "trials/lora/lr-1e-3"])
 def test_a_study_that_failed_before_its_first_run_trained_is_begun_again(tmp_path, attempt):
     claim(tmp_path, Recipe(epochs=5))

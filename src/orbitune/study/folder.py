@@ -19,7 +19,7 @@ from orbitune.study.executor import Outcome
 from orbitune.study.grid import RunSpec
 from orbitune.study.layout import PLANS, RECIPES, SETTINGS, plan_file, recipe_file, trials_folder
 from orbitune.study.records import Plan
-from orbitune.study.renaming import Renaming, find_renamings
+from orbitune.study.renaming import Renaming, find_renamings, other_study
 from orbitune.training.checkpoint import read_state
 from orbitune.training.run_folder import check_inputs, divergence
 from orbitune.training.setup import prepare_training
@@ -139,7 +139,7 @@ class StudyFolder:
         differences = spec.recipe.differences(stored)
         moved = spec.recipe.path_fields != stored.path_fields
         if begun and differences:
-            raise self._conflict("of another recipe", differences)
+            raise other_study(self.path, "of another recipe", differences)
         if moved and begun:
             self._check_inputs(spec)
         if differences or (moved and not begun):
@@ -151,9 +151,9 @@ class StudyFolder:
         """Check that a run that has begun was tuned alike."""
         settings = self._settings()
         if begun and settings.tune != self.trials:
-            raise self._conflict("with other trials", [f"--tune {self.trials}, not {settings.tune}"])
+            raise other_study(self.path, "with other trials", [f"--tune {self.trials}, not {settings.tune}"])
         if begun and self.trials and settings.search != _SEARCH:
-            raise self._conflict("tuned by an earlier version", ["its learning rates may differ"])
+            raise other_study(self.path, "tuned by an earlier version", ["its learning rates may differ"])
 
     def _places(self, spec: RunSpec) -> list[Path]:
         """Return the folders of a run and of the trials of its learning rate."""
@@ -190,10 +190,6 @@ class StudyFolder:
                 "Remove the folders of the others, which are trained again then."
             )
         return next(iter(found), None)
-
-    def _conflict(self, kind: str, differences: Sequence[object]) -> RunError:
-        differ = "; ".join(map(str, differences))
-        return RunError(f"{self.path} holds a study {kind} ({differ}). Choose another --out.")
 
     def store(self, jobs: int, design: Design | None = None) -> None:
         """Store the number of trials, the most parallel runs and the design in study.json."""

@@ -8,14 +8,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from orbitune.errors import OrbituneError, RunError
 from orbitune.fold import Fold
 from orbitune.recipe import Recipe
+from orbitune.study.arms import split_arm
 from orbitune.study.grid import FOLD, SEED, RunSpec
 from orbitune.study.layout import RECIPES, plan_file, recipe_file, trials_folder
 from orbitune.training.stored.recipe import FILE as RECIPE
+from orbitune.training.stored.recipe import has_trained
 from orbitune.yaml_files import read_yaml
+
+_PLACE = ("method", "backbone", "data", "split", "split_files", "fold", "seed")  # of a run in a study
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ def find_renamings(specs: Sequence[RunSpec], folder: Path) -> dict[str, Renaming
         folder: the study's folder.
 
     Raises:
-        RunError: the place of a new name is taken.
+        RunError: the place of a new name is taken, or the folder holds runs of another recipe, which may have
+            read the test tiles.
     """
     names = {spec.name for spec in specs}
     old = {file.stem: file for file in sorted((folder / RECIPES).glob("*.yaml")) if file.stem not in names}
@@ -79,24 +85,54 @@ def find_renamings(specs: Sequence[RunSpec], folder: Path) -> dict[str, Renaming
             ):
                 raise _taken(source, target)
         renamings[spec.name] = renaming
+    for name, recipe in stored.items():
+        if has_trained(folder / name):
+            _expect_other_place(name, recipe, specs=specs, folder=folder)
     return renamings
+
+
+def _expect_other_place(name: str, recipe: Recipe, *, specs: Sequence[RunSpec], folder: Path) -> None:
+    """Raise a RunError if a run under an old name is one of these runs by another recipe."""
+    for spec in specs:
+        alike = all(getattr(recipe, each) == getattr(spec.recipe, each) for each in _PLACE)
+        swept = spec.sweep or split_arm(_Parts.of(name, spec).arm)[0] != split_arm(spec.arm)[0]
+        if swept or not alike:
+            continue
+        if differences := spec.recipe.differences(recipe):
+            raise other_study(folder, "of another recipe", differences)
 
 
 def _renaming(found: str, spec: RunSpec, folder: Path) -> Renaming:
     """Return the renaming of the run `found`."""
-    group = _without_label(found, SEED.name(spec.recipe.seed))
-    search = group
-    if spec.fold:
-        label = FOLD.name(Fold.parse(spec.fold).number)
-        group = _without_label(group, label)
-        search = f"{group}-{label}"
-    arm = _without_label(group, spec.split)
+    parts = _Parts.of(found, spec)
     return Renaming(
         run=(folder / found, folder / spec.name),
-        trials=(trials_folder(folder, search), trials_folder(folder, spec.search)),
-        plan=None if spec.sweep else (plan_file(folder, arm), plan_file(folder, spec.arm)),
+        trials=(trials_folder(folder, parts.search), trials_folder(folder, spec.search)),
+        plan=None if spec.sweep else (plan_file(folder, parts.arm), plan_file(folder, spec.arm)),
         recipe=(recipe_file(folder, found), recipe_file(folder, spec.name)),
     )
+
+
+class _Parts(NamedTuple):
+    """What the name of a run is made of.
+
+    Attributes:
+        search: name of its learning-rate search.
+        arm: name of its arm, with that of a sweep's point.
+    """
+
+    search: str
+    arm: str
+
+    @classmethod
+    def of(cls, name: str, spec: RunSpec) -> "_Parts":
+        """Take a name apart, of a run with seed, split and fold of `spec`."""
+        group = search = _without_label(name, SEED.name(spec.recipe.seed))
+        if spec.fold:
+            label = FOLD.name(Fold.parse(spec.fold).number)
+            group = _without_label(group, label)
+            search = f"{group}-{label}"
+        return cls(search, _without_label(group, spec.split))
 
 
 def _may_hold(place: Path, spec: RunSpec) -> bool:
@@ -107,6 +143,12 @@ def _may_hold(place: Path, spec: RunSpec) -> bool:
     return stored is not None and not spec.recipe.replace(learning_rate=stored.learning_rate).differences(
         stored
     )
+
+
+def other_study(folder: Path, kind: str, differences: Sequence[object]) -> RunError:
+    """Return the error of a folder whose study differs."""
+    differ = "; ".join(map(str, differences))
+    return RunError(f"{folder} holds a study {kind} ({differ}). Choose another --out.")
 
 
 def _taken(source: Path, target: Path) -> RunError:
