@@ -1,11 +1,11 @@
-"""Write what the README and the first page of the docs say of the study: its answer and its table.
+"""Write what the README and the first page of the docs say of the studies: their answers and a table.
 
 python docs/readme_claim.py
 """
 
+from functools import cache
 from pathlib import Path
 
-from orbitune.study.records import StudyResults
 from orbitune.study.report import comparison_table
 from orbitune.study.report.answers.answer import write_answer
 from orbitune.study.report.answers.headline import write_headline
@@ -14,50 +14,67 @@ from orbitune.study.report.view_model import ReportView
 from orbitune.study.results import read_results
 
 ROOT = Path(__file__).parent.parent
-STUDY = ROOT / "docs" / "results" / "eurosat-study"
+STUDIES = ("eurosat-study/random", "eurosat-study/spatial")  # one split each
 START, END = "<!-- written by docs/readme_claim.py -->", "<!-- end -->"
-ALT = "The difference to full fine-tuning on each split with its interval, beside the margin"
+ALT = "The difference to full fine-tuning with its interval, beside the margin"
 LISTS = (
     "The random lists are a stratified draw, not those of the hub, and the spatial ones those of TorchGeo."
 )
 COLUMNS = ("Method", "Test accuracy", "Macro-F1", "Trainable", "Size on disk", "CPU time")
 
 
-def claim(results: StudyResults) -> str:
-    """Return the answer of the study, what was measured and its main columns as Markdown."""
-    view = ReportView(results)
-    return f"{answer(view, 'docs/')}\n\n{_caption(view)}\n\n{_table(results)}"
+def claim() -> str:
+    """Return the answers of the studies, what was measured and their main columns as Markdown."""
+    return f"{answers('docs/')}\n\n{_caption()}\n\n{_table()}"
 
 
-def answer(view: ReportView, docs: str) -> str:
-    """Return headline, answer and picture of the study as Markdown.
+def answers(docs: str) -> str:
+    """Return headline, answer and picture of each study as Markdown.
 
     Args:
-        view: of the study.
         docs: path of the docs from the page.
     """
-    headline = [f"**{each}.**" for each in write_headline(view)]
-    picture = f"![{ALT}]({docs}results/eurosat-study/figures/differences.svg)"
-    return "\n\n".join([*headline, *write_answer(view)[:1], picture])
+    return "\n\n".join(_answer(name, f"{docs}results/{name}") for name in STUDIES)
 
 
-def _table(results: StudyResults) -> str:
-    """Return the main columns of the comparison."""
-    header, rows = comparison_table(results)
-    chosen = [at for at, name in enumerate(header) if name.startswith(COLUMNS)]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line[at] for at in chosen)} |" for line in lines)
+@cache
+def _view(name: str) -> ReportView:
+    return ReportView(read_results(ROOT / "docs" / "results" / name))
 
 
-def _caption(view: ReportView) -> str:
+def _answer(name: str, folder: str) -> str:
+    view = _view(name)
+    (headline,), (sentences, *_) = write_headline(view), write_answer(view)
     return (
-        f"{_settings(view)}.\nTested on {scored_on_each(view)}. {LISTS} Scores are means of the seeds, CPU "
-        "times means of the runs on both splits, beside them the lowest and the highest "
-        "([report](docs/results/eurosat-study/report.md)):"
+        f"On the {view.splits[0]} split: **{headline}.** {sentences} ([Report]({folder}/report.md))\n\n"
+        f"![{ALT}]({folder}/figures/differences.svg)"
+    )
+
+
+def _table() -> str:
+    """Return the main columns of the comparison on each split."""
+    lines = []
+    for view in map(_view, STUDIES):
+        header, rows = comparison_table(view.results)
+        chosen = [at for at, name in enumerate(header) if name.startswith(COLUMNS)]
+        head = ["Split", *(header[at] for at in chosen)]
+        lines += [] if lines else [head, ["---", "---", *["---:"] * (len(head) - 2)]]
+        lines += [[view.splits[0], *(row[at] for at in chosen)] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _caption() -> str:
+    views = [_view(name) for name in STUDIES]
+    tiles = " and ".join(map(scored_on_each, views))
+    [settings] = {_settings(view) for view in views}
+    return (
+        f"{settings}\nTested on {tiles}. {LISTS} Scores and CPU times are means of the seeds; beside a time "
+        "stand the lowest and the highest:"
     )
 
 
 def _settings(view: ReportView) -> str:
+    """Return the settings that the studies share."""
     results = view.results
     recipe, machine = results.recipe, results.environment
     seeds = max(len(group.seeds) for group in results.summaries)
@@ -65,20 +82,18 @@ def _settings(view: ReportView) -> str:
     return (
         f"ViT-Tiny/16 on EuroSAT RGB, {recipe.image_size} pixels, {recipe.epochs} epochs, tuned learning "
         f"rates, {seeds} seeds, {precision}, Orbitune {machine.orbitune} (code {machine.code}), on "
-        f"{machine.cores} CPU cores, one thread a run"
+        f"{machine.cores} CPU cores, one thread a run."
     )
 
 
 def with_claim(readme: str) -> str:
-    """Return the README with answer and table between its two marks."""
-    return _between_marks(readme, claim(read_results(STUDY)))
+    """Return the README with answers and table between its two marks."""
+    return _between_marks(readme, claim())
 
 
 def with_answer(page: str) -> str:
-    """Return the first page of the docs with the answer between its two marks."""
-    view = ReportView(read_results(STUDY))
-    report = "[the whole report](results/eurosat-study/report.md)"
-    return _between_marks(page, f"{answer(view, '')}\n\n{_settings(view)}: {report}.")
+    """Return the first page of the docs with the answers between its two marks."""
+    return _between_marks(page, f"{answers('')}\n\n{_caption().splitlines()[0]}")
 
 
 def _between_marks(text: str, written: str) -> str:

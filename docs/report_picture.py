@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-STUDY = Path(__file__).parent / "results" / "eurosat-study"
+STUDY = Path(__file__).parent / "results" / "eurosat-study" / "random"
 WIDTH, SCALE = 1040, 1.5  # CSS pixels, and pixels of the picture for each
 
 

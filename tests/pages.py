@@ -4,11 +4,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-STUDY = DOCS / "results" / "eurosat-study"
+STUDY = DOCS / "results" / "eurosat-6-epochs"  # the one of two splits
 STUDIES = [
     DOCS / "results" / name
     for name in (
-        "eurosat-study",
+        "eurosat-study/random",
+        "eurosat-study/spatial",
         "eurosat-6-epochs",
         "eurosat-methods",
         "eurosat-ranks",

@@ -176,14 +176,41 @@ def test_another_recipe_is_another_study_also_where_its_runs_have_other_names(tm
     assert tree(tmp_path) == stored
 
 
-def test_runs_of_a_sweep_and_of_other_methods_do_not_stand_in_the_way(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "study",
+    [{}, {"backbones": ["demo", "ann/model"]}, {"shots": [5, None], "image_sizes": [32, 64]}],
+)
+def test_runs_of_a_sweep_and_of_other_methods_do_not_stand_in_the_way(tmp_path, monkeypatch, study):
     monkeypatch.setattr(grid, "_has_rank", lambda recipe: True)
-    folder = StudyFolder(tmp_path, trials=0)
-    specs = Grid.of(ranks=[2, 4]).runs([Recipe(), Recipe(method="linear", epochs=9)])
+    folder, recipe = StudyFolder(tmp_path, trials=0), Recipe(backbone="demo")
+    specs = Grid.of(**{"ranks": [2, 4], **study}).runs([recipe, recipe.replace(method="linear", epochs=9)])
     folder.claim(specs)
     for spec in specs:
         begin(tmp_path / spec.name)
-    assert folder.claim(Grid.of(seeds=2).runs([Recipe()])) == {"lora-seed0"}
+    grown = Grid.of(seeds=2, backbones=study.get("backbones", ())).runs([recipe])
+    assert folder.claim(grown) == {spec.name for spec in grown if spec.recipe.seed == 0}
+
+
+def test_the_same_data_by_another_path_are_the_same_study(tmp_path):
+    """Its runs get their new names, and another recipe is refused."""
+    data, folder = tmp_path / "tiles", StudyFolder(tmp_path / "s", trials=0)
+    data.mkdir()
+    (tmp_path / "link").symlink_to(data)
+    claim(folder.path, Recipe(data=str(data)))
+    begin(folder.path / "lora")
+    linked = Recipe(data=str(tmp_path / "link"))
+    with pytest.raises(RunError, match="of another recipe"):
+        folder.claim(Grid.of(seeds=2).runs([linked.replace(epochs=7)]))
+    assert folder.claim(Grid.of(seeds=2).runs([linked])) == {"lora-seed0"}
+    assert Recipe.load(folder.path / "recipes" / "lora-seed0.yaml").data == linked.data
+
+
+def test_the_damaged_recipe_of_a_run_under_an_old_name_is_an_error(tmp_path):
+    claim(tmp_path, Recipe())
+    begin(tmp_path / "lora")
+    (tmp_path / "recipes" / "lora.yaml").write_text("epochs: [")
+    with pytest.raises(RunError, match=r"lora\.yaml is damaged\. Restore it, or choose another --out"):
+        grown(tmp_path)
 
 
 @pytest.mark.parametrize("attempt", ["lora", "trials/lora/lr-1e-3"])

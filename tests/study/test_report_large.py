@@ -254,7 +254,7 @@ def test_the_table_of_a_window_fits_100_characters(capsys):
     scores = 2 * r" +\d\d\.\d\d \(\d\d\.\d\d–\d\d\.\d\d\)"
     assert "accuracy, random, %  accuracy, spatial, %" in lines[0]
     assert re.search(rf"^\(IA\)³{scores} +\d\d", lines[-2])
-    assert re.search(r"^  macro-F1 +\d\d\.\d\d +\d\d\.\d\d *$", lines[-1])
+    assert re.search(r"^  macro-F1, % +\d\d\.\d\d +\d\d\.\d\d *$", lines[-1])
 
 
 # The long part

@@ -44,7 +44,7 @@ def score_merged(runs: Sequence[Path], bundles: Sequence[Bundle], *, progress: b
             _score(
                 run.resolve().name,
                 logits,
-                labels,
+                labels=labels,
                 classes=bundles[0].classes,
                 split=setup.data.split_name,
                 seen=np.logical_or(*seen) if len(seen) == len(runs) else None,
@@ -59,8 +59,8 @@ def score_merged(runs: Sequence[Path], bundles: Sequence[Bundle], *, progress: b
 def _score(
     run: str,
     logits: np.ndarray,
-    labels: np.ndarray,
     *,
+    labels: np.ndarray,
     classes: Sequence[str],
     split: str,
     seen: np.ndarray | None = None,
@@ -79,8 +79,9 @@ def _score(
     one, other, merged = (each.accuracy for each in scores)
     unseen = None
     if seen is not None and seen.any() and (~seen).sum() >= ENOUGH:
-        rest = {"classes": classes, "split": split, "seen": seen[~seen]}
-        unseen = _score(run, logits[:, ~seen], labels[~seen], **rest)
+        unseen = _score(
+            run, logits[:, ~seen], labels=labels[~seen], classes=classes, split=split, seen=seen[~seen]
+        )
     return MergeScore(
         tiles=run,
         one=one,

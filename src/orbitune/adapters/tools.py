@@ -64,11 +64,11 @@ class AdapterSummary:
     @property
     def test_score(self) -> str:
         """Return the main scores on the test tiles with their names; empty if unknown."""
-        if self.test_macro_f1 is None:
-            return ""
-        precision, accuracy = self.test_mean_average_precision, self.test_accuracy
-        main = f"accuracy {accuracy:.2%}" if precision is None else f"mAP {precision:.4f}"
-        return f"{main}, macro-F1 {self.test_macro_f1:.4f}"
+        accuracy = [] if self.test_accuracy is None else [f"accuracy {self.test_accuracy:.2%}"]
+        others = {"mAP": self.test_mean_average_precision, "macro-F1": self.test_macro_f1}
+        return ", ".join(
+            accuracy + [f"{name} {value:.4f}" for name, value in others.items() if value is not None]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields for JSON; of a damaged folder only path and error."""

@@ -139,7 +139,7 @@ class StudyFolder:
         differences = spec.recipe.differences(stored)
         moved = spec.recipe.path_fields != stored.path_fields
         if begun and differences:
-            raise other_study(self.path, "of another recipe", differences)
+            raise other_study(self.path, "of another recipe", differences=differences)
         if moved and begun:
             self._check_inputs(spec)
         if differences or (moved and not begun):
@@ -151,9 +151,13 @@ class StudyFolder:
         """Check that a run that has begun was tuned alike."""
         settings = self._settings()
         if begun and settings.tune != self.trials:
-            raise other_study(self.path, "with other trials", [f"--tune {self.trials}, not {settings.tune}"])
+            raise other_study(
+                self.path, "with other trials", differences=[f"--tune {self.trials}, not {settings.tune}"]
+            )
         if begun and self.trials and settings.search != _SEARCH:
-            raise other_study(self.path, "tuned by an earlier version", ["its learning rates may differ"])
+            raise other_study(
+                self.path, "tuned by an earlier version", differences=["its learning rates may differ"]
+            )
 
     def _places(self, spec: RunSpec) -> list[Path]:
         """Return the folders of a run and of the trials of its learning rate."""
@@ -204,21 +208,8 @@ class StudyFolder:
     @property
     def test_was_read(self) -> bool:
         """Return whether any run of the folder has read its test split."""
-        return bool(self._runs_with_test_read)
-
-    def unread_splits(self, specs: Sequence[RunSpec]) -> set[str]:
-        """Return the splits of these runs whose test tiles no run of the folder has read.
-
-        Raises:
-            OrbituneError: a recipe is damaged.
-        """
-        read = {recipe.split for run in self._runs_with_test_read if (recipe := stored_recipe(run))}
-        return {spec.split for spec in specs if spec.recipe.split not in read}
-
-    @property
-    def _runs_with_test_read(self) -> list[Path]:
-        runs = [self.path / file.stem for file in sorted((self.path / RECIPES).glob("*.yaml"))]
-        return [run for run in runs if count_test_reads(run)]
+        recipes = (self.path / RECIPES).glob("*.yaml")
+        return any(count_test_reads(self.path / file.stem) for file in recipes)
 
     @property
     def max_jobs(self) -> int:

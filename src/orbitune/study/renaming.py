@@ -4,6 +4,7 @@ A study of one backbone names its run `lora`, one of two `lora@small`; more seed
 too. Runs with the same recipe are the same runs, so they are renamed, not trained again.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +14,13 @@ from typing import NamedTuple
 from orbitune.errors import OrbituneError, RunError
 from orbitune.fold import Fold
 from orbitune.recipe import Recipe
-from orbitune.study.arms import split_arm
-from orbitune.study.grid import FOLD, SEED, RunSpec
+from orbitune.study.grid import FOLD, SEED, SWEEPS, RunSpec
 from orbitune.study.layout import RECIPES, plan_file, recipe_file, trials_folder
 from orbitune.training.stored.recipe import FILE as RECIPE
 from orbitune.training.stored.recipe import has_trained
 from orbitune.yaml_files import read_yaml
 
-_PLACE = ("method", "backbone", "data", "split", "split_files", "fold", "seed")  # of a run in a study
+_PLACE = ("method", "split", "fold", "seed")  # of a run in a study, beside its files
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,9 @@ def find_renamings(specs: Sequence[RunSpec], folder: Path) -> dict[str, Renaming
     names = {spec.name for spec in specs}
     old = {file.stem: file for file in sorted((folder / RECIPES).glob("*.yaml")) if file.stem not in names}
     stored = {name: recipe for name, file in old.items() if (recipe := _read(file))}
+    for name in old.keys() - stored.keys():
+        if has_trained(folder / name):  # its test tiles may have been read by another recipe
+            raise RunError(f"{old[name]} is damaged. Restore it, or choose another --out.")
     renamings: dict[str, Renaming] = {}
     sources: dict[Path, Path] = {}
     for spec in specs:
@@ -95,11 +98,13 @@ def _expect_other_place(name: str, recipe: Recipe, *, specs: Sequence[RunSpec], 
     """Raise a RunError if a run under an old name is one of these runs by another recipe."""
     for spec in specs:
         alike = all(getattr(recipe, each) == getattr(spec.recipe, each) for each in _PLACE)
-        swept = spec.sweep or split_arm(_Parts.of(name, spec).arm)[0] != split_arm(spec.arm)[0]
-        if swept or not alike:
+        if spec.sweep or not alike or not _has_same_files(spec.recipe, recipe):
+            continue
+        arm = _Parts.of(name, spec).arm
+        if any(arm.endswith(f"-{axis.name(axis.value(recipe))}") for axis in SWEEPS.values()):
             continue
         if differences := spec.recipe.differences(recipe):
-            raise other_study(folder, "of another recipe", differences)
+            raise other_study(folder, "of another recipe", differences=differences)
 
 
 def _renaming(found: str, spec: RunSpec, folder: Path) -> Renaming:
@@ -145,7 +150,7 @@ def _may_hold(place: Path, spec: RunSpec) -> bool:
     )
 
 
-def other_study(folder: Path, kind: str, differences: Sequence[object]) -> RunError:
+def other_study(folder: Path, kind: str, *, differences: Sequence[object]) -> RunError:
     """Return the error of a folder whose study differs."""
     differ = "; ".join(map(str, differences))
     return RunError(f"{folder} holds a study {kind} ({differ}). Choose another --out.")
@@ -164,7 +169,16 @@ def _read(file: Path) -> Recipe | None:
 
 
 def _is_same(recipe: Recipe, stored: Recipe) -> bool:
-    return recipe.path_fields == stored.path_fields and not recipe.differences(stored)
+    return _has_same_files(recipe, stored) and not recipe.differences(stored)
+
+
+def _has_same_files(recipe: Recipe, stored: Recipe) -> bool:
+    """Return whether data and backbone are the same places, whatever paths lead there."""
+    paths = [
+        {name: path and os.path.realpath(path) for name, path in each.path_fields.items()}
+        for each in (recipe, stored)
+    ]
+    return paths[0] == paths[1]
 
 
 def _without_label(name: str, label: str) -> str:

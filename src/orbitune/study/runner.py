@@ -220,7 +220,7 @@ class Study:
             planned = [spec for spec in specs if isinstance(plans[spec.arm], Plan)]
             searches = make_searches(planned, self.folder.trials, folder=path / TRIALS)
             stages.tune(searches, plans)
-            fixed, design = design, design.with_added(session, unread=self.folder.unread_splits(specs))
+            fixed, design = design, design.with_added(session)
             self.folder.store(executor.slots, design)  # before a run that was added reads the test split
             try:
                 outcomes = stages.train(plans, chosen_learning_rates(searches))

@@ -142,25 +142,26 @@ def test_near_100_percent_the_interval_holds_the_truth_in_many_studies(monkeypat
 
 
 def held_gaps(studies: int, seeds: int, spread: float) -> float:
-    """The share of simulated studies whose interval has the gap of two splits, truly 5 points."""
+    """The share of simulated studies whose interval has the gap of two splits, truly 10 points."""
     random, held = np.random.default_rng(1), 0
     for _ in range(studies):
-        sides = [study(random, seeds, 2000, accuracy, spread) for accuracy in (0.97, 0.92)]
+        sides = [study(random, seeds, 2000, accuracy, spread) for accuracy in (0.9, 0.8)]
         low, high = bootstrap_unpaired_difference(*sides)
-        held += low <= 0.05 <= high
+        held += low <= 0.1 <= high
     return held / studies
 
 
 def test_the_interval_of_a_gap_between_splits_holds_the_truth(monkeypatch):
+    """The spread between seeds outweighs that between images: for these alone it would be about 80 %."""
     monkeypatch.setattr(intervals, "RESAMPLES", 1000)
-    assert held_gaps(120, seeds=3, spread=0.003) >= 0.95 - 2 * 0.02
+    assert 0.95 - 2 * 0.02 <= held_gaps(120, seeds=10, spread=0.03) < 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (2, 0.003), (3, 0.003), (10, 0.003), (10, 0.01)])
+@pytest.mark.parametrize(("seeds", "spread"), [(1, 0.0), (2, 0.003), (5, 0.01), (10, 0.01), (10, 0.03)])
 def test_the_interval_of_a_gap_between_splits_holds_the_truth_in_many_studies(monkeypatch, seeds, spread):
     monkeypatch.setattr(intervals, "RESAMPLES", 1000)
-    assert held_gaps(1000, seeds, spread) >= 0.93
+    assert 0.92 <= held_gaps(1000, seeds, spread) <= 0.98
 
 
 def test_methods_scored_on_other_numbers_of_images_cannot_be_paired():

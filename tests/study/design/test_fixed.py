@@ -93,18 +93,6 @@ def test_methods_and_splits_that_are_added_later_are_exploratory_and_the_others_
     assert continued(later, design(recipe, splits=("random", "spatial"))) == later  # the same command
 
 
-def test_a_split_that_is_added_before_its_tiles_were_read_keeps_the_roles_of_what_was_fixed(recipe):
-    first = design(recipe, methods=("full", "lora"), splits=("random",), primary="lora:full")
-    both = design(recipe, primary="lora:full")
-    later = both.after(first, test_was_read=True).with_added(both, unread={"random", "spatial"})
-    assert later.later_splits == ("spatial",)
-    assert later.role(("lora", "full"), "spatial", seeds=[0, 1]) == "primary"
-    assert later.role(("linear", "full"), "spatial", seeds=[0, 1]) == "exploratory"
-    assert later.role(("lora", "full"), "spatial", seeds=[0, 1, 2]) == "exploratory"
-    unfixed = later.model_copy(update={"before_test_read": False})
-    assert unfixed.role(("lora", "full"), "spatial", seeds=[0, 1]) == "exploratory"
-
-
 def test_a_split_that_is_added_later_keeps_the_margin_it_was_given(recipe):
     first = design(recipe, splits=("random",), margin={"random": 0.5})
     later = continued(first, design(recipe, margin={"random": 0.5, "spatial": 1}))

@@ -21,7 +21,7 @@ class MergeParent(Record):
 
 
 class MergeScore(Record):
-    """Accuracies, 0..1, on the validation tiles of one of two merged runs.
+    """Scores, 0..1, on the validation tiles of one of two merged runs.
 
     Attributes:
         tiles: name of the run that the tiles belong to.
@@ -56,4 +56,6 @@ class MergeScore(Record):
         if rest is None:
             return f"{line}; {describe_too_few((self.count or 0) - self.seen)}"
         accuracies = ", ".join(f"{each:.2%}" for each in (rest.one, rest.other, rest.merged))
-        return f"{line}; without them they are {accuracies} ({counted(rest.count or 0, 'tile')})"
+        macro_f1 = f", macro-F1 {', '.join(f'{each:.4f}' for each in rest.macro_f1)}" if rest.macro_f1 else ""
+        tiles = counted(rest.count or 0, "tile")
+        return f"{line}; without them accuracy is {accuracies}{macro_f1} ({tiles})"

@@ -30,7 +30,7 @@ class Scores(Record):
 
     accuracy: Fraction
     interval: Interval
-    macro_f1: FiniteFloat = 0.0
+    macro_f1: FiniteFloat
     macro_f1_interval: Interval | None = None
     count: NonNegativeInt = 0
     seen: SeenCounts | None = None

@@ -2,12 +2,11 @@
 
 The design is stored in study.json with its time. After the test split has been read, another margin or
 another primary comparison is refused, and references stay. Further methods, splits and seeds are recorded as
-changes before one of their runs reads it. What further methods and seeds show is exploratory; on a further
-split the comparisons and seeds that were fixed keep their roles, as long as no run had read its test tiles.
-A session whose further runs have not read any changes nothing, and part of what was fixed is no change.
+changes before one of their runs reads it, and what they show is exploratory; a session whose further runs
+have not read it changes nothing, and part of what was fixed is no change.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Strict
@@ -32,14 +31,12 @@ class DesignChange(Record):
         made: ISO 8601 time.
         comparisons, seeds: that were added.
         margins: of the splits that were added, in points.
-        unread: those of these splits whose own test tiles no run had read; earlier versions stored none.
     """
 
     made: str
     comparisons: JsonTuple[Pair]
     margins: dict[str, float]
     seeds: JsonTuple[int]
-    unread: JsonTuple[str] = ()
 
 
 class Design(Record):
@@ -129,20 +126,14 @@ class Design(Record):
         self._expect_fixed(stored)
         return stored
 
-    def with_added(self, session: "Design", *, unread: Collection[str] = ()) -> "Design":
-        """Return the design with what a session adds to it, of which runs are about to read the test split.
-
-        Args:
-            session: what the session would fix.
-            unread: splits whose test tiles no run of the folder has read.
-        """
+    def with_added(self, session: "Design") -> "Design":
+        """Return the design with what a session added to it, whose runs have read the test split."""
         margins = self._all_margins
         change = DesignChange(
             made=session.fixed,
             comparisons=tuple(pair for pair in session.comparisons if pair not in self.all_comparisons),
             margins={split: margin for split, margin in session.margins.items() if split not in margins},
             seeds=tuple(seed for seed in session.seeds if seed not in self._all_seeds),
-            unread=tuple(split for split in session.margins if split in unread and split not in margins),
         )
         if not (change.comparisons or change.margins or change.seeds):
             return self
@@ -163,11 +154,6 @@ class Design(Record):
     def all_comparisons(self) -> tuple[tuple[str, str], ...]:
         """Return the comparisons that were fixed, then those that were added."""
         return (*self.comparisons, *(pair for change in self.changes for pair in change.comparisons))
-
-    @property
-    def later_splits(self) -> tuple[str, ...]:
-        """Return the splits that were added before a run read their own test tiles."""
-        return tuple(split for change in self.changes for split in change.unread)
 
     @property
     def _all_margins(self) -> dict[str, float]:
@@ -230,7 +216,7 @@ class Design(Record):
             seeds: those that were run: with more or fewer than were fixed, it is exploratory.
         """
         fixed = self.before_test_read and {*seeds} == {*self.seeds}
-        if not fixed or split not in (*self.margins, *self.later_splits) or pair not in self.comparisons:
+        if not fixed or split not in self.margins or pair not in self.comparisons:
             return "exploratory"
         return "primary" if pair in self.primary else "secondary"
 

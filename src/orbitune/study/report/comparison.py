@@ -96,7 +96,7 @@ def terminal_rows(view: ReportView) -> tuple[list[str], list[list[str]]]:
         ]
         lines += [
             [row.title, *scores[0], *(cell(row) for _, cell in costs)],
-            ["  macro-F1", *scores[1], *("" for _ in costs)],
+            ["  macro-F1, %", *scores[1], *("" for _ in costs)],
         ]
     return [name_head(view).lower(), *named, *(head for head, _ in costs)], lines
 

@@ -6,7 +6,6 @@ from orbitune.errors import counted
 from orbitune.evaluation.statistics.sentences import advice, claim, format_points, interval_name, with_sign
 from orbitune.reporting import formatting as fmt
 from orbitune.study.arms import split_arm
-from orbitune.study.design.fixed import Design
 from orbitune.study.display_names import OUTCOMES, describe_margins, method_name
 from orbitune.study.findings import VerdictRecord
 from orbitune.study.report.answers.backbone_answers import intervals, role
@@ -223,15 +222,6 @@ def _reference(verdicts: Sequence[VerdictRecord]) -> str:
     return method_name(verdicts[0].reference) if len(references) == 1 else "the reference"
 
 
-def _fixed_before(design: Design, splits: Sequence[str]) -> str:
-    """Return before what a design was fixed; a split that was added later has test tiles of its own."""
-    later = [split for split in design.later_splits if split in splits]
-    if not later:
-        return "before the test split was read"
-    added = f"the {fmt.listed(later)} " + ("splits were" if len(later) > 1 else "split was")
-    return f"before a run read the test tiles of its split; {added} added later"
-
-
 def _basis(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
     """Return what was fixed beforehand, and what it would take where a margin stays open; often nothing."""
     sentences = []
@@ -241,8 +231,7 @@ def _basis(view: ReportView, verdicts: Sequence[VerdictRecord]) -> list[str]:
         fixed = {(each.method, each.reference) for each in judged if each.role == "primary"}
         subject = "Comparisons" if len(fixed) > 1 else "Comparison"
         added = "; exploratory ones were added later" * any(each.role == "exploratory" for each in judged)
-        when = _fixed_before(view.results.design, view.splits)
-        sentences.append(f"{subject}, {margins} and seeds were fixed {when}{added}.")
+        sentences.append(f"{subject}, {margins} and seeds were fixed before the test split was read{added}.")
     if len({each.method for each in verdicts}) == 1:
         several = len(view.splits) > 1
         sentences += [

@@ -16,7 +16,7 @@ def describe_design(view: ReportView) -> list[str]:
     design = view.results.design
     if design is None or not design.comparisons:
         return []
-    changes = [sentence for each in design.changes for sentence in _change(each)]
+    changes = [_change(each) for each in design.changes]
     return [_fixed(design), *changes, _explored(view, design)]
 
 
@@ -46,23 +46,20 @@ def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
     return fmt.listed([pair_name(*pair) for pair in pairs])
 
 
-def _change(change: DesignChange) -> list[str]:
-    """Describe what was added after a test split had been read, splits that no run had read in a sentence."""
-    read: list[str] = []
-    unread: list[str] = []
+def _change(change: DesignChange) -> str:
+    """Describe what was added after the test split had been read."""
+    parts = []
     if change.seeds:
-        read.append(f"{'seeds' if len(change.seeds) > 1 else 'seed'} {fmt.listed([*map(str, change.seeds)])}")
-    for split, margin in change.margins.items():
-        parts = unread if split in change.unread else read
-        parts.append(f"the {split} split, with a margin of {format_points(margin)}")
+        parts.append(
+            f"{'seeds' if len(change.seeds) > 1 else 'seed'} {fmt.listed([*map(str, change.seeds)])}"
+        )
+    parts += [
+        f"the {split} split, with a margin of {format_points(margin)}"
+        for split, margin in change.margins.items()
+    ]
     if change.comparisons:
-        read.append(_pairs(change.comparisons))
-    added = {
-        "after the test split had been read": read,
-        "after other test tiles had been read, but before a run read these": unread,
-    }
-    when = format_time(change.made)
-    return [f"Added at {when}, {then}: {'; '.join(parts)}." for then, parts in added.items() if parts]
+        parts.append(_pairs(change.comparisons))
+    return f"Added at {format_time(change.made)}, after the test split had been read: {'; '.join(parts)}."
 
 
 def _explored(view: ReportView, design: Design) -> str:
