@@ -87,7 +87,7 @@ class Recipe(RuntimeSettings, OptimisationSettings, MethodSettings, ModelSetting
             )
         if self.split in ("random", "group") and self.split_files:
             raise ContradictionError(
-                f"{{split}} {self.split} draws from all tiles: leave {{split_files}} out, or choose another"
+                f"{{split}} {self.split} draws from all tiles: leave {{split_files}} out, or take another"
             )
         if self.fold and (self.split == "default" or self.split_files):
             raise ContradictionError("{fold} needs {split} random, spatial or group, and no {split_files}")

@@ -96,6 +96,23 @@ def test_threads_are_those_that_were_asked_for():
         assert run_module("tells_state", server=server, threads=2)["threads"] == 2
 
 
+def test_a_child_can_be_killed_after_its_wait_was_interrupted(server, tmp_path):
+    child = ChildProcess("waits", log=tmp_path / "log", server=server)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            child.process.wait()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    child.process.kill()
+    assert child.process.wait() == -signal.SIGKILL
+
+
 def test_exit_codes_messages_and_kills_are_those_of_a_new_interpreter(server, tmp_path):
     log = tmp_path / "log"
     with pytest.raises(RunError, match=f"exit code 1; its message is in {log}"):

@@ -22,7 +22,7 @@ from studies import (
 
 from orbitune.study.display_names import method_name
 from orbitune.study.records import StudyResults
-from orbitune.study.report import failure_lines, terminal_table
+from orbitune.study.report import cautions, failure_lines, terminal_table
 from orbitune.study.report.answers.corruption_losses import loss_sentences
 from orbitune.study.report.methods.methodology import describe_runs
 from orbitune.study.report.view_model import ReportView
@@ -255,6 +255,27 @@ def test_the_table_of_a_window_fits_100_characters(capsys):
     assert "accuracy, random, %  accuracy, spatial, %" in lines[0]
     assert re.search(rf"^\(IA\)³{scores} +\d\d", lines[-2])
     assert re.search(r"^  macro-F1, % +\d\d\.\d\d +\d\d\.\d\d *$", lines[-1])
+
+
+def test_a_trivial_classifier_that_is_as_accurate_as_the_best_method_is_warned_of(results):
+    assert cautions(StudyResults.from_json(results)) == []
+    easy = copy.deepcopy(results)
+    for record in easy["leakage_checks"]:
+        record["baselines"][0]["test"]["accuracy"] = 1.0
+    first, second = cautions(StudyResults.from_json(easy))
+    assert first.startswith(
+        "Warning: colour statistics alone reach 100.0 % on the random split, and no method"
+    )
+    assert "on the spatial split, and no method more: the best, " in second
+    assert conclusions_text(easy).startswith(f"{first}\n{second}\n")
+
+
+def test_the_answer_of_a_study_with_few_training_tiles_says_how_many(results):
+    assert "trained on" not in conclusions_text(results)
+    few = copy.deepcopy(results)
+    for run in few["runs"]:
+        run["shots"] = 20
+    assert "test tiles of each split, trained on 20 tiles of each class." in conclusions_text(few)
 
 
 # The long part

@@ -9,7 +9,7 @@ import pytest
 from studies import Large, conclusions_text, write_report
 
 from orbitune.study.records import StudyResults
-from orbitune.study.report import edge_warnings, search_table
+from orbitune.study.report import cautions, search_table
 
 SPLITS = ("random", "spatial")
 
@@ -68,10 +68,10 @@ WARNING = (
 
 
 def test_a_best_rate_at_the_edge_is_warned_of_first(page):
-    assert edge_warnings(StudyResults.from_json(searched())) == [WARNING]
+    assert cautions(StudyResults.from_json(searched())) == [WARNING]
     assert WARNING in page.split("| Method |", 1)[0]
     assert conclusions_text(searched()).startswith(WARNING)
-    assert edge_warnings(StudyResults.from_json(searched(searches=[]))) == []
+    assert cautions(StudyResults.from_json(searched(searches=[]))) == []
 
 
 def test_the_terminal_shows_range_choice_spread_ties_and_edge():

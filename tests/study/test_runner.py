@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from orbitune import Recipe, Study, train
+from orbitune import Recipe, Study, evaluate, report, train
 from orbitune.errors import OrbituneError, RunError
 from orbitune.integrity import read_checksummed_json
 from orbitune.resources import core_count
@@ -71,6 +71,26 @@ def test_a_finished_study_repeats_no_run(recipe, finished, caplog):
     assert [file.stat().st_mtime_ns for file in files] == before
     assert again.runs == results.runs
     assert "3 of 3 runs were already finished" in caplog.messages
+
+
+def test_changed_tiles_are_refused_before_a_further_run_trains(recipe, finished, tmp_path):
+    tiles, folder = tmp_path / "tiles", tmp_path / "s"
+    shutil.copytree(recipe.data, tiles)
+    shutil.copytree(finished[1], folder)
+    changed = recipe.replace(data=str(tiles))
+    Study(changed, folder, methods=METHODS).run(progress=False)  # the same tiles at another place
+    shutil.copy(tiles / "class_0" / "tile_0_0.png", tiles / "class_0" / "tile_0_99.png")
+    with pytest.raises(RunError, match=r"The tiles and splits of .*full are no longer the same"):
+        Study(changed, folder, methods=[*METHODS, "bitfit"]).run(progress=False)
+    assert not (folder / "bitfit").exists()
+
+
+def test_a_report_counts_the_test_reads_of_now(finished, tmp_path):
+    folder = tmp_path / "s"
+    shutil.copytree(finished[1], folder)
+    evaluate(folder / "lora", progress=False)
+    report(folder, progress=False)
+    assert "LoRA read it twice" in (folder / "report.md").read_text()
 
 
 def test_the_statistics_stand_beside_the_runs(finished):

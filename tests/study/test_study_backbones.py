@@ -15,7 +15,7 @@ from orbitune import Recipe, Study
 from orbitune.errors import OrbituneError, RunError
 from orbitune.study import report
 from orbitune.study.grid import Grid
-from orbitune.study.report import seen_warnings
+from orbitune.study.report import cautions
 from orbitune.study.results import read_results
 from orbitune.training.run import train
 from orbitune.training.trial import TrialResult
@@ -216,7 +216,7 @@ def test_a_backbone_that_was_trained_on_held_out_tiles_is_warned_of_once_above_t
     assert seen["test"] == seen["validation"] == 36  # each training tile is tested once
     assert not any(run.finished.data.seen for run in results.runs if run.method.endswith("dinov2"))
     assert sum(each.validated.get("test", 0) for each in data) == 12  # and so are those that validated it
-    [warning] = seen_warnings(results)
+    [warning] = [line for line in cautions(results) if "training tiles" in line]
     others = [run.finished.test.seen.others for run in results.runs if run.method.endswith("strong")]
     assert sum(each.count for each in others) == 12
     assert warning == (

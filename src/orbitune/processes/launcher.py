@@ -76,8 +76,8 @@ class ForkedProcess:
     def wait(self) -> int:
         """Wait for the end; return the exit code, or `LOST` if the server has ended."""
         if self._code is None:
-            with self._status:
-                self._code = int(self._status.readline() or LOST)
+            self._code = int(self._status.readline() or LOST)
+            self._status.close()  # not before: after an interrupt it is read again
         return self._code
 
     def send_signal(self, sig: int) -> None:

@@ -1,13 +1,14 @@
 """Folder of a study: recipes, plans, settings and results of earlier sessions."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from orbitune.errors import DivergedError, OrbituneError, RunError
+from orbitune.errors import DivergedError, OrbituneError, RunError, counted
 from orbitune.evaluation.run_result import RunResult
 from orbitune.files import holds_files
 from orbitune.integrity import read_checksummed_json
@@ -28,6 +29,7 @@ from orbitune.training.stored.record import relocate
 from orbitune.training.stored.records import RunInputs
 from orbitune.yaml_files import read_yaml
 
+_LOGGER = logging.getLogger(__name__)
 _SEARCH = 2  # see `StudySettings.search`
 
 
@@ -109,8 +111,11 @@ class StudyFolder:
         """
         renamings = find_renamings(specs, self.path)
         known = {spec.name for spec in specs if self._matches(spec, renamings.get(spec.name))}
+        self._expect_same_inputs([spec for spec in specs if spec.name in known], specs, renamings=renamings)
         for renaming in renamings.values():
             renaming.apply()
+        if renamed := [(each.run[0].name, name) for name, each in renamings.items() if each.begun]:
+            _LOGGER.info("renamed %s: %s is now %s", counted(len(renamed), "run"), *renamed[0])
         for spec in specs:
             recipe, file = spec.recipe, self.recipe_file(spec)
             if spec.name not in known and file.is_file():
@@ -163,17 +168,35 @@ class StudyFolder:
         """Return the folders of a run and of the trials of its learning rate."""
         return [self.path / spec.name, *trials_folder(self.path, spec.search).glob("*")]
 
+    def _expect_same_inputs(
+        self, known: Sequence[RunSpec], specs: Sequence[RunSpec], *, renamings: Mapping[str, Renaming]
+    ) -> None:
+        """Check that runs still to be trained get the data and backbone of those that are finished."""
+        finished: dict[tuple[str, str | None], tuple[RunSpec, Path]] = {}
+        for spec in known:
+            place = renamings[spec.name].run[0] if spec.name in renamings else self.path / spec.name
+            if (place / "result.json").is_file():
+                finished.setdefault((spec.split, spec.fold), (spec, place))
+        if any(not (self.path / spec.name / "result.json").is_file() for spec in specs):
+            for spec, place in finished.values():
+                self._check_place(spec, place)
+
     def _check_inputs(self, spec: RunSpec) -> None:
         """Check that moved data, split files and backbone have the same content."""
-        begun = [place for place in self._places(spec) if (place / "inputs.json").is_file()]
+        for place in self._places(spec):
+            self._check_place(spec, place)
+
+    def _check_place(self, spec: RunSpec, place: Path) -> None:
+        """Check that the inputs of a run or trial are those that it would have now."""
+        if not (place / "inputs.json").is_file():
+            return
         named = ("backbone", "seed", *DataSettings.model_fields)  # what the hashes follow from
-        for place in begun:
-            stored = stored_recipe(place) or spec.recipe  # trials have seeds of their own
-            recipe = stored.model_copy(update=spec.recipe.path_fields)
-            key = tuple(getattr(recipe, name) for name in named)
-            if key not in self._inputs:
-                self._inputs[key] = prepare_training(recipe, progress=False).inputs()
-            check_inputs(place, self._inputs[key])
+        stored = stored_recipe(place) or spec.recipe  # trials have seeds of their own
+        recipe = stored.model_copy(update=spec.recipe.path_fields)
+        key = tuple(getattr(recipe, name) for name in named)
+        if key not in self._inputs:
+            self._inputs[key] = prepare_training(recipe, progress=False).inputs()
+        check_inputs(place, self._inputs[key])
 
     def recorded_precision(self, specs: Sequence[RunSpec]) -> str | None:
         """Return the precision of the runs that have begun, of recipes that leave it to the processor.

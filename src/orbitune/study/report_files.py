@@ -8,8 +8,9 @@ from orbitune.evaluation.run_result import FILE as RUN_FILE
 from orbitune.evaluation.saved_outputs import holds_predictions, read_predictions
 from orbitune.extras import require
 from orbitune.study.analysis import compare_runs
+from orbitune.study.folder import count_test_reads
 from orbitune.study.layout import SETTINGS
-from orbitune.study.records import StudyResults
+from orbitune.study.records import RunRecord, StudyResults
 from orbitune.study.report import write_report
 from orbitune.study.results import FILE as STUDY_FILE
 from orbitune.study.results import read_results, write_results
@@ -54,7 +55,9 @@ def _compared_again(results: StudyResults, folder: Path) -> StudyResults:
     """
     unusable = [run.name for run in results.done if not _has_predictions(folder / run.name)]
     if not unusable:
-        results = results.model_copy(update=compare_runs(results.runs, folder, design=results.design))
+        runs = [_read_again(run, folder / run.name) for run in results.runs]
+        update = {"runs": runs, **compare_runs(runs, folder, design=results.design)}
+        results = results.model_copy(update=update)
         write_results(results, folder)
     elif any(holds_predictions(folder / run.name) for run in results.done):
         _LOGGER.warning(
@@ -67,6 +70,14 @@ def _compared_again(results: StudyResults, folder: Path) -> StudyResults:
             STUDY_FILE,
         )
     return results
+
+
+def _read_again(run: RunRecord, folder: Path) -> RunRecord:
+    """Return the record of a run with the number of its test reads of now: `orbitune evaluate` adds some."""
+    if run.result is None or not (folder / RUN_FILE).is_file():
+        return run
+    reads = {"test_reads": count_test_reads(folder)}
+    return run.model_copy(update={"result": run.result.model_copy(update=reads)})
 
 
 def _has_predictions(run: Path) -> bool:

@@ -197,9 +197,9 @@ class Study:
         session = self._design(specs)
         design = session.after(self.folder.design, test_was_read=self.folder.test_was_read)
         remove_abandoned(path, recursive=True)
-        known = self.folder.claim(specs)
         executor = EXECUTORS[self.executor](self.jobs, path, to_logs=live or not progress)
         with shown_on_stderr(progress), closing(executor), LiveTable(live) as table:
+            known = self.folder.claim(specs)
             self.folder.store(executor.slots, design)
             new = [spec.name for spec in specs if not self.folder.finished(spec)]
             drop = frozenset(new if self.keep == "records" else ())

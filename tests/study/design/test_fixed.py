@@ -134,6 +134,15 @@ def test_other_seeds_than_were_fixed_are_exploratory_until_the_fixed_ones_are_ju
     assert roles == ["exploratory", "exploratory", "primary"]
 
 
+def test_other_seeds_than_were_fixed_are_warned_of_before_they_are_trained(recipe, caplog):
+    continued(design(recipe), design(recipe))
+    assert not caplog.records
+    continued(design(recipe), design(recipe, seeds=3))
+    assert caplog.messages == [
+        "With other seeds than those that were fixed (0, 1) all comparisons are exploratory"
+    ]
+
+
 @pytest.mark.parametrize("later", [("lora", "linear"), ("full", "lora", "linear")])
 def test_the_reference_of_a_study_stays_in_another_order_and_beside_full_fine_tuning(recipe, later):
     first = design(recipe, methods=("linear", "lora"), primary="lora:linear")
@@ -214,6 +223,18 @@ def test_a_finished_study_refuses_another_margin_and_records_a_new_method(recipe
     text = (folder / "report.md").read_text()
     assert "after the test split had been read: BitFit against full fine-tuning." in text
     assert "Exploratory, as not fixed beforehand: BitFit against full fine-tuning" in text
+
+
+def test_the_report_names_runs_that_the_last_session_left_out(recipe, finished):
+    _, folder = finished
+    left_out = []
+    for methods in (["full", "linear", "lora", "dora"], ["full", "linear", "lora"]):
+        Study(recipe, folder, methods=methods, primary="lora:full", margin=30).run(progress=False)
+        _, _, said = (
+            (folder / "report.md").read_text().partition("Not shown, as the last session left them out")
+        )
+        left_out.append("DoRA against full fine-tuning" in said.partition("\n")[0])
+    assert left_out == [False, True]
 
 
 def test_a_method_is_recorded_before_it_reads_the_test_split_as_the_session_may_be_killed(finished, recipe):

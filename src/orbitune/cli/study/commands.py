@@ -189,11 +189,10 @@ def study(
     from orbitune.cli.study.grid_options import parse_margin, parse_numbers, parse_seeds, parse_shots
     from orbitune.study.report import (
         backbone_text,
+        cautions,
         conclusions_text,
-        edge_warnings,
         failure_lines,
         search_table,
-        seen_warnings,
         terminal_table,
         tiles_of_splits,
     )
@@ -228,7 +227,7 @@ def study(
         return
     results = made.run()
     if as_json:
-        for line in [*seen_warnings(results), *edge_warnings(results)]:
+        for line in cautions(results):
             print(line, file=sys.stderr)
         print_json(results.to_json())
     else:

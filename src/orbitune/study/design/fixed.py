@@ -6,6 +6,7 @@ changes before one of their runs reads it, and what they show is exploratory; a 
 have not read it changes nothing, and part of what was fixed is no change.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from orbitune.study.arms import comparisons
 from orbitune.study.grid import RunSpec
 from orbitune.suggestions import unknown
 
+_LOGGER = logging.getLogger(__name__)
 Role = Literal["primary", "secondary", "exploratory"]
 Pair = Annotated[tuple[str, str], Strict(False)]
 """A method and its reference."""
@@ -124,6 +126,11 @@ class Design(Record):
         if not test_was_read:
             return stored if self._settings == stored._settings else self
         self._expect_fixed(stored)
+        if stored.before_test_read and {*self.seeds} != {*stored.seeds}:
+            _LOGGER.warning(
+                "With other seeds than those that were fixed (%s) all comparisons are exploratory",
+                ", ".join(map(str, stored.seeds)),
+            )
         return stored
 
     def with_added(self, session: "Design") -> "Design":
@@ -133,7 +140,7 @@ class Design(Record):
             made=session.fixed,
             comparisons=tuple(pair for pair in session.comparisons if pair not in self.all_comparisons),
             margins={split: margin for split, margin in session.margins.items() if split not in margins},
-            seeds=tuple(seed for seed in session.seeds if seed not in self._all_seeds),
+            seeds=tuple(seed for seed in session.seeds if seed not in self.all_seeds),
         )
         if not (change.comparisons or change.margins or change.seeds):
             return self
@@ -142,7 +149,7 @@ class Design(Record):
     def covers(self, spec: RunSpec) -> bool:
         """Return whether a run is of what was fixed or added; a design does not fix points of a sweep."""
         arms = {arm for pair in self.all_comparisons for arm in pair}
-        known = spec.recipe.seed in self._all_seeds and spec.split in self._all_margins and spec.arm in arms
+        known = spec.recipe.seed in self.all_seeds and spec.split in self._all_margins and spec.arm in arms
         return known or spec.sweep is not None
 
     @property
@@ -156,13 +163,14 @@ class Design(Record):
         return (*self.comparisons, *(pair for change in self.changes for pair in change.comparisons))
 
     @property
+    def all_seeds(self) -> set[int]:
+        """Return the seeds that were fixed, and those that were added."""
+        return {*self.seeds, *(seed for change in self.changes for seed in change.seeds)}
+
+    @property
     def _all_margins(self) -> dict[str, float]:
         added = {split: margin for change in self.changes for split, margin in change.margins.items()}
         return {**added, **self.margins}
-
-    @property
-    def _all_seeds(self) -> set[int]:
-        return {*self.seeds, *(seed for change in self.changes for seed in change.seeds)}
 
     def margin(self, split: str) -> float:
         """Return the margin of a split in points, fixed or added.

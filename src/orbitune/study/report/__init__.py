@@ -7,12 +7,11 @@ Numbers of synthetic tiles are marked as such.
 
 from orbitune.study.report.writer import (
     backbone_text,
+    cautions,
     comparison_table,
     conclusions_text,
-    edge_warnings,
     failure_lines,
     search_table,
-    seen_warnings,
     terminal_table,
     tiles_of_splits,
     write_report,
@@ -20,12 +19,11 @@ from orbitune.study.report.writer import (
 
 __all__ = [
     "backbone_text",
+    "cautions",
     "comparison_table",
     "conclusions_text",
-    "edge_warnings",
     "failure_lines",
     "search_table",
-    "seen_warnings",
     "terminal_table",
     "tiles_of_splits",
     "write_report",

@@ -29,6 +29,7 @@ from orbitune.study.report.answers.conclusions import write_conclusions, write_t
 from orbitune.study.report.answers.corruption_losses import loss_sentences
 from orbitune.study.report.answers.headline import write_headline
 from orbitune.study.report.answers.split_gaps import gap_notes, gap_sentences, gap_tables
+from orbitune.study.report.cautions import find_cautions
 from orbitune.study.report.comparison import (
     comparison_columns,
     comparison_rows,
@@ -50,7 +51,6 @@ from orbitune.study.report.gallery import disagreements
 from orbitune.study.report.leakage import leakage_components
 from orbitune.study.report.methods import methodology, tuning
 from orbitune.study.report.methods.prose import write_methods
-from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.view_model import ReportView
 
 _FEW_TILES = (
@@ -77,7 +77,7 @@ def build_page(results: StudyResults, folder: Path) -> Page:
             subtitle=_backbone_line(results),
             warning=WARNING if results.data.synthetic else "",
             headline=write_headline(view),
-            cautions=[*warn_seen(view), *tuning.warn_edges(view)],
+            cautions=find_cautions(view),
             conclusions=write_answer(view),
             comparison=Table(table_caption(view), header, comparison_rows(view, columns)),
             notes=table_notes(view),

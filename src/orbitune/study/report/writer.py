@@ -12,9 +12,9 @@ from orbitune.study.report import comparison
 from orbitune.study.report.answers.answer import write_answer
 from orbitune.study.report.answers.conclusions import write_conclusions
 from orbitune.study.report.answers.headline import write_headline
-from orbitune.study.report.methods.tuning import terminal_searches, warn_edges
+from orbitune.study.report.cautions import find_cautions
+from orbitune.study.report.methods.tuning import terminal_searches
 from orbitune.study.report.pages import build_page
-from orbitune.study.report.seen_tiles import warn_seen
 from orbitune.study.report.view_model import ReportView
 
 
@@ -95,19 +95,14 @@ def failure_lines(results: StudyResults) -> list[str]:
     return [" ".join(failure) for failure in comparison.failures(results)]
 
 
-def seen_warnings(results: StudyResults) -> list[str]:
-    """Return one warning for each split and backbone that was, or may be, trained on held-out tiles."""
-    return warn_seen(ReportView(results))
+def cautions(results: StudyResults) -> list[str]:
+    """Return the warnings that stand above the answer: seen tiles, edges of searches, trivial classifiers."""
+    return find_cautions(ReportView(results))
 
 
 def search_table(results: StudyResults) -> tuple[list[str], list[list[str]]]:
     """Return the table of the searches for learning rates: what was tried, chosen and tied."""
     return terminal_searches(ReportView(results))
-
-
-def edge_warnings(results: StudyResults) -> list[str]:
-    """Return one warning for each search whose best learning rate is at the edge of those tried."""
-    return warn_edges(ReportView(results))
 
 
 def conclusions_text(results: StudyResults) -> str:
@@ -116,4 +111,4 @@ def conclusions_text(results: StudyResults) -> str:
     view = ReportView(results)
     headline = [f"{each}." for each in write_headline(view)] if results.verdicts else []
     answer = [*headline, *write_answer(view)]
-    return "\n".join([*warning, *warn_seen(view), *warn_edges(view), *answer, *write_conclusions(view)])
+    return "\n".join([*warning, *find_cautions(view), *answer, *write_conclusions(view)])

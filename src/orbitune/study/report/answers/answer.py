@@ -87,7 +87,7 @@ def _answer(view: ReportView, verdicts: Sequence[VerdictRecord]) -> str:
             found = claim(alike[0], method=method)
         where = f"on {name_splits(view, alike)} " if len(view.splits) > 1 else ""
         clauses.append(f"{where}{found} ({_numbers(alike, of=verdicts)})")
-    return fmt.capital(f"{'; '.join(clauses)}{_tested_on(verdicts)}.")
+    return fmt.capital(f"{'; '.join(clauses)}{_tested_on(verdicts)}{_trained_on(view)}.")
 
 
 def judges_all_splits(view: ReportView, verdicts: Sequence[VerdictRecord]) -> bool:
@@ -139,6 +139,13 @@ def _tested_on(verdicts: Sequence[VerdictRecord]) -> str:
     over = f"over {seeds} seeds" if seeds > 1 else "for these models of one seed"
     each_split = " of each split" * (len({each.split for each in verdicts}) > 1)
     return f", {over} and {verdicts[0].images:,} test tiles{each_split}"
+
+
+def _trained_on(view: ReportView) -> str:
+    """Return the end of a sentence with the few training tiles of all methods; else an empty text."""
+    shots = {run.shots for run in view.results.runs if run.sweep is None}
+    few = shots.pop() if len(shots) == 1 else None
+    return f", trained on {counted(few, 'tile')} of each class" if few else ""
 
 
 def _saving(view: ReportView, verdict: VerdictRecord) -> list[str]:

@@ -17,7 +17,7 @@ def describe_design(view: ReportView) -> list[str]:
     if design is None or not design.comparisons:
         return []
     changes = [_change(each) for each in design.changes]
-    return [_fixed(design), *changes, _explored(view, design)]
+    return [_fixed(design), *changes, *_left_out(view, design), _explored(view, design)]
 
 
 def _fixed(design: Design) -> str:
@@ -60,6 +60,15 @@ def _change(change: DesignChange) -> str:
     if change.comparisons:
         parts.append(_pairs(change.comparisons))
     return f"Added at {format_time(change.made)}, after the test split had been read: {'; '.join(parts)}."
+
+
+def _left_out(view: ReportView, design: Design) -> list[str]:
+    """Name what is in the design, and not among the runs of the last session."""
+    runs = view.results.runs
+    seeds, methods = {run.seed for run in runs}, {run.method for run in runs}
+    parts = [f"seed {seed}" for seed in sorted(design.all_seeds - seeds)]
+    parts += [_pairs([pair]) for pair in design.all_comparisons if not methods.issuperset(pair)]
+    return [f"Not shown, as the last session left them out: {fmt.listed(parts)}."] if parts else []
 
 
 def _explored(view: ReportView, design: Design) -> str:

@@ -44,12 +44,13 @@ def _training(view: ReportView) -> str:
         [f"{each.description.rstrip('.')} ({each.parameters:,} parameters)" for each in backbones]
     )
     at = "evaluated at" if any(recipe.sizes for recipe in recipes) else "at"
+    epochs = f"{values('epochs')} {'epoch' if values('epochs') == '1' else 'epochs'}"
     settings = settings_beyond_defaults(view)
     further = f"Other settings that differ from the defaults: {'; '.join(settings)}. " if settings else ""
     return (
         f"Training. {fmt.capital(fmt.listed([row.title for row in view.rows]))} of {named}, {at} "
-        f"{values('image_size')} pixels, with AdamW, batches of {values('batch_size')}, {values('epochs')} "
-        f"epochs, {values('schedule')} schedule after a warm-up of {values('warmup')} of the steps, weight "
+        f"{values('image_size')} pixels, with AdamW, batches of {values('batch_size')}, {epochs}, "
+        f"{values('schedule')} schedule after a warm-up of {values('warmup')} of the steps, weight "
         f"decay {values('weight_decay')}, augmentation {values('augment')}, precision {values('precision')}. "
         f"{further}{_learning_rates(view)} {_repetitions(view)}"
     )
