@@ -169,7 +169,8 @@ def _sweeps(view: ReportView, styles: Styles) -> Iterator[Section]:
         ]
         if found:
             figure = sweep_figure(view, sweep, styles=styles)
-            judged = _sweep_verdicts(view, sweep)
+            notes = next(tables.passes_note(points) for points in lines.values() if points)
+            judged = [*([BulletList(notes)] if notes else []), *_sweep_verdicts(view, sweep)]
             yield Section(sweep.title, [figure, *judged, Collapsible("Numbers", [*found])])
 
 

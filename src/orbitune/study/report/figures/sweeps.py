@@ -75,19 +75,8 @@ def sweep_figure(view: ReportView, sweep: Sweep, *, styles: Styles) -> Figure:
     ]
     logarithmic = " The horizontal axis is logarithmic." if sweep.name != "image_sizes" else ""
     axis = "The axis of accuracy is logarithmic in the error rate."
-    caption = f"On {scored_on_each(view)}. Bars are 95 % intervals.{logarithmic} {axis}{_passes(view, sweep)}"
+    caption = f"On {scored_on_each(view)}. Bars are 95 % intervals.{logarithmic} {axis}"
     return Figure(caption, panels)
-
-
-def _passes(view: ReportView, sweep: Sweep) -> str:
-    """Return how often an epoch passes over few training tiles; empty where it is once everywhere."""
-    if sweep.name != "shots":
-        return ""
-    lines = [sweep_lines(view, sweep, split=split) for split in view.splits]
-    points = next(points for found in lines for points in found.values())
-    passes = {value: group.runs[0].finished.recipe.passes or 1 for value, group in points}
-    repeated = [f"{times} times at {value or 'all'}" for value, times in passes.items() if times > 1]
-    return f" An epoch passes over its training tiles {fmt.listed(repeated)}, else once." if repeated else ""
 
 
 def _draw_panel(view: ReportView, sweep: Sweep, *, split: str, styles: Styles) -> Panel:
