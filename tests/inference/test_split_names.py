@@ -111,7 +111,7 @@ def test_records_and_commands_name_the_split_and_the_number_of_tiles(run, bundle
     again = orbitune("train", "--recipe", run / "recipe.yaml", "--out", copied, "--quiet").stdout
     assert again.splitlines()[0] == printed
     listing = orbitune("adapters", "list", tmp_path).stdout
-    assert re.search(rf"accuracy [0-9.]+% +24 +{SPLIT}", listing)
+    assert re.search(rf"accuracy [0-9.]+%, macro-F1 [0-9.]+ +24 +{SPLIT}", listing)
     [row] = json.loads(orbitune("adapters", "list", tmp_path, "--json").stdout)
     assert (row["test_tiles"], row["split"]) == (24, SPLIT)
 
