@@ -12,6 +12,7 @@ STUDIES = [
         "eurosat-study/spatial",
         "eurosat-6-epochs",
         "eurosat-methods",
+        "eurosat-methods-random",
         "eurosat-ranks",
         "eurosat-sizes",
         "eurosat-dinov2",
