@@ -5,6 +5,7 @@
 
 import copy
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from orbitune.study.records import StudyResults
 from orbitune.study.report import cautions, failure_lines, terminal_table
 from orbitune.study.report.answers.corruption_losses import loss_sentences
 from orbitune.study.report.methods.methodology import describe_runs
+from orbitune.study.report.tables import passes_note
 from orbitune.study.report.view_model import ReportView
 from orbitune.study.results import read_results
 
@@ -276,6 +278,27 @@ def test_the_answer_of_a_study_with_few_training_tiles_says_how_many(results):
     for run in few["runs"]:
         run["shots"] = 20
     assert "test tiles of each split, trained on 20 tiles of each class." in conclusions_text(few)
+
+
+@pytest.mark.parametrize(
+    ("passes", "note"),
+    [
+        ({5: 80, 100: 5, None: None}, ["80 times at 5 and 5 times at 100, else once."]),
+        ({2: 20, 4: 20}, []),  # ranks, all with the same few tiles
+        ({2: None, 4: None}, []),
+    ],
+)
+def test_a_sweep_says_how_often_an_epoch_passes_over_its_tiles_where_that_differs(results, passes, note):
+    view = ReportView(StudyResults.from_json(results))
+    points = []
+    for value, times in passes.items():
+        group = copy.deepcopy(view.groups[0])
+        run = group.runs[0]
+        recipe = run.finished.recipe.model_copy(update={"passes": times})
+        done = run.model_copy(update={"result": run.finished.model_copy(update={"recipe": recipe})})
+        points.append((value, replace(group, runs=[done])))
+    said = [f"An epoch passes over its training tiles {each}" for each in note]
+    assert passes_note({"LoRA": points}) == said
 
 
 # The long part

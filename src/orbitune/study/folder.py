@@ -177,7 +177,7 @@ class StudyFolder:
             place = renamings[spec.name].run[0] if spec.name in renamings else self.path / spec.name
             if (place / "result.json").is_file():
                 finished.setdefault((spec.split, spec.fold), (spec, place))
-        if any(not (self.path / spec.name / "result.json").is_file() for spec in specs):
+        if not all(map(self.finished, specs)):
             for spec, place in finished.values():
                 self._check_place(spec, place)
 

@@ -255,15 +255,17 @@ def sweep_table(
 
 
 def passes_note(lines: Mapping[str, Sequence[tuple[int | None, RunGroup]]]) -> list[str]:
-    """Return how often an epoch passes over few training tiles; nothing where it is once.
+    """Return how often an epoch passes over few training tiles; nothing where it is as often everywhere.
 
     Args:
         lines: values and groups of each method, on one split.
     """
     points = next(iter(lines.values()))
     passes = {value: group.runs[0].finished.recipe.passes or 1 for value, group in points}
+    if len({*passes.values()}) == 1:
+        return []
     repeated = [f"{times} times at {value or 'all'}" for value, times in passes.items() if times > 1]
-    return [f"An epoch passes over its training tiles {fmt.listed(repeated)}, else once."] if repeated else []
+    return [f"An epoch passes over its training tiles {fmt.listed(repeated)}, else once."]
 
 
 def sweep_verdict_table(view: ReportView, verdicts: Sequence[SweepVerdict], *, head: str) -> Table:
