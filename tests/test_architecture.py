@@ -64,7 +64,7 @@ def test_imports_only_go_down(name):
 
 
 # They make bundles, with the run's tiles.
-NEED_TRAINING = ("inference.bundle_builder", "inference.ood_fitting")
+NEED_TRAINING = ("inference.bundle_builder", "inference.ood_fitting", "inference.patch_fitting")
 
 
 def test_prediction_needs_nothing_of_training():

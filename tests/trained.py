@@ -56,6 +56,14 @@ def bundle(run):
 
 
 @pytest.fixture(scope="session")
+def sensor_bundle(run):
+    """One of a model that was trained with views of quarters of tiles."""
+    recipe = Recipe.load(run / "recipe.yaml").replace(augment="sensor")
+    train(recipe, run.parent / "sensor", progress=False)
+    return build_bundle(run.parent / "sensor", run.parent / "sensor-bundle", progress=False)
+
+
+@pytest.fixture(scope="session")
 def example_bundle(run):
     """One that carries a validation tile of each class."""
     return build_bundle(run, run.parent / "with-examples", examples=True, progress=False)

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +88,13 @@ def draw_map(bundle, scene, folder, **request):
 
 
 @pytest.fixture
-def draw(bundle, tmp_path):
-    return lambda scene, **request: draw_map(bundle, scene, tmp_path, **request)
+def draw_with(tmp_path):
+    return lambda bundle, scene, **request: draw_map(bundle, scene, tmp_path, **request)
+
+
+@pytest.fixture
+def draw(bundle, draw_with):
+    return partial(draw_with, bundle)
 
 
 @pytest.fixture(scope="session")

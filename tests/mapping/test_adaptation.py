@@ -19,11 +19,11 @@ from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_builder import build_bundle
 from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.classifier import Classifier
+from orbitune.inference.linear_head import LinearHead
 from orbitune.integrity import file_hash
 from orbitune.mapping.adaptation.adapt import adapt
 from orbitune.mapping.adaptation.refit import cell_logits
 from orbitune.mapping.areas.estimation import map_areas
-from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.pipeline import map_scene
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.files.head_tensors import read_head

@@ -73,7 +73,8 @@ def map_(
     mode: Annotated[
         str,
         typer.Option(
-            help="tiles: one prediction per tile; dense: shared tokens; auto: dense at small strides"
+            help="tiles: one prediction per window; dense: shared tokens, doubtful windows by themselves; "
+            "auto: dense at small strides, unless the bundle has a patch head for the window"
         ),
     ] = "auto",
     scale: SceneScale = "match",

@@ -8,6 +8,7 @@ arXiv:2204.06507) detected and a fifth more, in a tenth of the space; maximum so
 next to nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,13 +73,30 @@ class OODDetector:
         squared = [((whitened - mean) ** 2).sum(1) for mean in self.means]
         return np.sqrt(np.min(squared, 0))
 
-    def save(self, file: Path) -> None:
-        """Write the tensors as float16 safetensors, without the zeros of the triangle."""
-        from safetensors.numpy import save_file
-
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the tensors to store, float16, without the zeros of the triangle."""
         rows, columns = np.tril_indices(len(self.whitening))
         tensors = {"whitening": self.whitening[rows, columns], "means": self.means}
-        save_file({name: tensor.astype(np.float16) for name, tensor in tensors.items()}, file)
+        return {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray], threshold: float) -> "OODDetector":
+        """Return the detector of stored tensors.
+
+        Raises:
+            KeyError, IndexError or ValueError: they are not those of a detector.
+        """
+        means, triangle = (tensors[name].astype(np.float32) for name in ("means", "whitening"))
+        width = means.shape[1]
+        whitening = np.zeros((width, width), np.float32)
+        whitening[np.tril_indices(width)] = triangle
+        return cls(whitening, means, threshold)
+
+    def save(self, file: Path) -> None:
+        """Write the tensors as safetensors."""
+        from safetensors.numpy import save_file
+
+        save_file(self.tensors(), file)
 
     @classmethod
     def load(cls, file: Path, threshold: float) -> "OODDetector":
@@ -95,13 +113,9 @@ class OODDetector:
         from safetensors.numpy import load_file
 
         try:
-            tensors = {name: tensor.astype(np.float32) for name, tensor in load_file(file).items()}
-            width = tensors["means"].shape[1]
-            whitening = np.zeros((width, width), np.float32)
-            whitening[np.tril_indices(width)] = tensors["whitening"]
+            return cls.from_tensors(load_file(file), threshold)
         except (OSError, SafetensorError, KeyError, IndexError, ValueError) as error:
             raise ModelError(f"{file} cannot be read: {first_line(error)}.") from None
-        return cls(whitening, tensors["means"], threshold)
 
 
 def _normalise(features: np.ndarray) -> np.ndarray:

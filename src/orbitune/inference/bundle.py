@@ -20,6 +20,7 @@ from orbitune.evaluation.tasks.known import find_task, require_single_label
 from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.hub import snapshot
 from orbitune.inference.image_inputs import TileSpec
+from orbitune.inference.patch_head import PATCH_HEAD_FILE, PatchHead
 from orbitune.inference.prediction import PredictionRule
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, open_saved
@@ -174,6 +175,19 @@ class Bundle:
         if (stated := self.metadata.ood_detector) is None:
             return None
         return OODDetector.load(self.folder / OOD_DETECTOR_FILE, stated.threshold)
+
+    def patch_head(self, window: int) -> PatchHead | None:
+        """Return the head that answers for windows of `window` pixels.
+
+        Returns None for windows as large as a tile. So it does for a run, for an imported, merged or adapted
+        model, and for one that was trained without views of smaller windows or that is not computed on the
+        fast path.
+
+        Raises:
+            ModelError: its file is damaged.
+        """
+        smaller = window < self.tile_size[0]
+        return PatchHead.load(self.folder) if smaller and PATCH_HEAD_FILE in self.metadata.files else None
 
     def backbone(self, name: str | None = None) -> Backbone:
         """Find the checkpoint that an adapter was trained on.

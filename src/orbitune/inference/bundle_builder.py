@@ -15,6 +15,7 @@ from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.example_tiles import write_examples
 from orbitune.inference.model_card import write_model_card
 from orbitune.inference.ood_fitting import BATCH, SAMPLE, choose_rate, compute_outputs, fit_detector
+from orbitune.inference.patch_fitting import fit_patch_head
 from orbitune.integrity import read_json
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.lineage.carrying import carry_backbone
@@ -98,6 +99,8 @@ def build_bundle(
                 source, Bundle(folder, metadata), setup=setup, display=display, dtype=dtype
             )
             metadata = metadata.model_copy(update={"storage": storage})
+        if head := fit_patch_head(Bundle(folder, metadata), setup, display=display):
+            head.save(folder)
         if rate is not None:
             detector = fit_detector(Bundle(folder, metadata), setup, rate=rate, display=display)
             metadata = metadata.model_copy(update={"ood_detector": detector})

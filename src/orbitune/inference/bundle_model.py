@@ -52,6 +52,7 @@ class BundleModel:
         self._batch_size = recipe.micro_batch
         self._tta, self._task = bundle.tta, bundle.task
         self._read: list[list[Tensor]] = []
+        self._patches = used.image_size // found.step
         self._network = _load_network(
             bundle, recipe, backbone=found, device=self._device, attention=attention
         )
@@ -77,6 +78,11 @@ class BundleModel:
         plan: ComputePlan = self._network.plan
         return plan
 
+    @property
+    def patches(self) -> int:
+        """Return the number of patches along a side of a tile."""
+        return self._patches
+
     def tokens(self, windows: np.ndarray, count: int) -> np.ndarray:
         """Return the patch tokens after the first third of the blocks, standardised.
 
@@ -96,6 +102,19 @@ class BundleModel:
             states = network.patch_states(pixels, count)
             normed = torch.nn.functional.layer_norm(states.float(), states.shape[-1:])
         return normed.view(len(windows), count, count, -1).cpu().numpy()
+
+    def patch_features(self, windows: np.ndarray) -> np.ndarray:
+        """Compute what a `PatchHead` reads, of the patches of each window.
+
+        Args:
+            windows: uint8 or uint16 (B, S, S, C).
+
+        Returns:
+            float32 (B, P, D).
+        """
+        starts = range(0, len(windows), self._batch_size)
+        parts = [self.tokens(windows[start : start + self._batch_size], self._patches) for start in starts]
+        return np.concatenate(parts).reshape(len(windows), self._patches**2, -1)
 
     def compute(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute logits and features.

@@ -202,13 +202,13 @@ def compute_outputs(
         for start in range(0, len(indices), BATCH):
             batch = indices[start : start + BATCH]
             tiles = setup.tiles.read(batch)
-            parts.append(model.compute(_views(tiles, setup, seed=start) if views else tiles))
+            parts.append(model.compute(draw_views(tiles, setup, seed=start) if views else tiles))
             task.advance(len(batch))
     logits, features = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, features
 
 
-def _views(tiles: np.ndarray, setup: TrainingSetup, *, seed: int) -> np.ndarray:
+def draw_views(tiles: np.ndarray, setup: TrainingSetup, *, seed: int) -> np.ndarray:
     """Return a view of each tile, none of them corrupted, see `SensorAugmentation`."""
     import torch
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from orbitune.errors import DataError, OrbituneError, first_line
+from orbitune.mapping.dense.predictor import DenseFit
 from orbitune.mapping.job_spec import JobSpec
-from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.worker import Worker
 
 LabelledPart = tuple[int, np.ndarray]  # number of the part, and what `Worker.label` returned
@@ -21,12 +21,12 @@ class Executor(Protocol):
     """A function that labels parts of a map, in any order."""
 
     def __call__(
-        self, worker: Worker, head: LinearHead | None, *, numbers: Sequence[int]
+        self, worker: Worker, fit: DenseFit | None, *, numbers: Sequence[int]
     ) -> Iterator[LabelledPart]:
         """Label the parts of these numbers and yield each as it is finished."""
 
 
-def run_local(worker: Worker, head: LinearHead | None, *, numbers: Sequence[int]) -> Iterator[LabelledPart]:
+def run_local(worker: Worker, fit: DenseFit | None, *, numbers: Sequence[int]) -> Iterator[LabelledPart]:
     """Label parts in this process; a thread reads the next part meanwhile."""
     with ThreadPoolExecutor(1) as reader:
         waiting = [reader.submit(worker.read_part, number) for number in numbers[:1]]
@@ -37,7 +37,7 @@ def run_local(worker: Worker, head: LinearHead | None, *, numbers: Sequence[int]
             yield number, worker.label(window)
 
 
-def run_on_ray(worker: Worker, head: LinearHead | None, *, numbers: Sequence[int]) -> Iterator[LabelledPart]:
+def run_on_ray(worker: Worker, fit: DenseFit | None, *, numbers: Sequence[int]) -> Iterator[LabelledPart]:
     """Label parts on the Ray cluster of RAY_ADDRESS, else on a local one.
 
     All machines must reach the scene and the model at the same paths. Parts come back through Ray.
@@ -58,7 +58,7 @@ def run_on_ray(worker: Worker, head: LinearHead | None, *, numbers: Sequence[int
         count = min(max(1, cpus // spec.threads), len(numbers))
         # Ray restarts a worker that dies, and gives it the same part again.
         remote = ray.remote(num_cpus=min(spec.threads, cpus), max_restarts=3, max_task_retries=3)(_RayWorker)
-        idle = [remote.remote(spec, head) for _ in range(count)]
+        idle = [remote.remote(spec, fit) for _ in range(count)]
         queue = iter(numbers)
         running: dict[Any, Any] = {}
         while True:
@@ -80,8 +80,8 @@ EXECUTORS: dict[str, Executor] = {"local": run_local, "ray": run_on_ray}
 class _RayWorker:
     """A worker in a process of Ray."""
 
-    def __init__(self, spec: JobSpec, head: LinearHead | None) -> None:
-        self._arguments = (spec, head)
+    def __init__(self, spec: JobSpec, fit: DenseFit | None) -> None:
+        self._arguments = (spec, fit)
         self._worker: Worker | None = None
 
     def label(self, number: int) -> LabelledPart | str:

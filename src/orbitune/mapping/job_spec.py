@@ -26,6 +26,9 @@ class JobSpec:
         driver: the only GDAL driver allowed; None for any.
         aoi: the area outside of which cells have no data; None for the whole scene.
         adapted: indices of the scenes that the model was adapted to.
+        smoothed_limit: where the patch head answers, probabilities are smoothed, see
+            `orbitune.mapping.smoothing`; cells whose probabilities are all lower than this are *not sure*.
+            None where the classification head answers.
     """
 
     source: str
@@ -40,6 +43,7 @@ class JobSpec:
     driver: str | None = None
     aoi: AreaOfInterest | None = None
     adapted: tuple[int, ...] = ()
+    smoothed_limit: float | None = None
 
     @property
     def parts(self) -> int:

@@ -15,7 +15,7 @@ from orbitune.inference.bundle import Bundle
 from orbitune.integrity import file_hash
 from orbitune.mapping.area_of_interest import AreaOfInterest
 from orbitune.mapping.areas.analysis import derived_files
-from orbitune.mapping.dense import WINDOW_TOKENS, min_rows
+from orbitune.mapping.dense.predictor import WINDOW_TOKENS, min_rows
 from orbitune.mapping.grid import CellGrid, valid_strides
 from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.label_sets.planes import thresholds_of
@@ -115,6 +115,7 @@ def plan_map(
         driver=options.driver,
         aoi=aoi,
         adapted=inputs.adapted,
+        smoothed_limit=_smoothed_limit(bundle, cells.tile, not_sure=options.not_sure),
     )
     metadata = _metadata(spec, bundle, inputs=inputs, dense=dense, scale=options.scale)
     return MapPlan(
@@ -159,7 +160,7 @@ def _cell_grid(
             f"The scene is {grid.width}x{grid.height} pixels of {options.resolution:g} m, "
             f"smaller than one {what} of {window}."
         )
-    shares = 4 * stride <= tile and bundle.task.name == "single-label"
+    shares = 4 * stride <= tile and bundle.task.name == "single-label" and not bundle.patch_head(window)
     dense = options.mode == "dense" or (options.mode == "auto" and shares)
     if aoi is None:
         return CellGrid(grid.height, grid.width, stride, window), dense
@@ -182,6 +183,13 @@ def _window(options: MapOptions, bundle: Bundle, *, tile: int) -> int:
         known = f"{smallest} to {tile}" if smallest < tile else f"{tile}"
         raise DataError(f"--window must be {known} pixels, as this model was trained, not {options.window}.")
     return options.window
+
+
+def _smoothed_limit(bundle: Bundle, window: int, *, not_sure: bool) -> float | None:
+    """Return the limit of a smoothed map, see `JobSpec`; None for a map that is not smoothed."""
+    if (head := bundle.patch_head(window)) is None:
+        return None
+    return head.min_confidence if not_sure and bundle.ood_detector else 0.0
 
 
 def _rows_per_part(memory_budget: str, cells: CellGrid, *, dense: bool, used: Preprocessing) -> int:
@@ -215,6 +223,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool
         stride=spec.cells.stride,
         tile=spec.cells.tile,
         mode="dense" if dense else "tiles",
+        patch_head=spec.smoothed_limit is not None,
         scale=scale,
         not_sure=spec.not_sure and bundle.ood_detector is not None,
         parts=spec.parts,

@@ -88,6 +88,8 @@ class MapMetadata(SceneRecord, StoredRecord):
         resolution_metres: metres per pixel that tiles were read at.
         stride, tile: side of a cell and of a tile in pixels.
         mode: how cells were labelled.
+        patch_head: whether by the bundle's patch head, which labels windows smaller than a tile; their
+            probabilities are mixed with those of neighbouring cells.
         scale: the option that the scaling of each scene follows, see `MapOptions`; None in older maps.
         not_sure: whether out-of-distribution cells are coded as not sure.
         parts: number of parts the map was made of.
@@ -117,6 +119,7 @@ class MapMetadata(SceneRecord, StoredRecord):
     stride: int
     tile: int
     mode: Literal["tiles", "dense"]
+    patch_head: bool = False
     scale: str | None = None
     not_sure: bool
     parts: int

@@ -12,8 +12,9 @@ from typing import ClassVar
 import numpy as np
 
 from orbitune.files import replacing
+from orbitune.inference.linear_head import LinearHead
 from orbitune.integrity import read_cached_json, with_checksum, without_checksum
-from orbitune.mapping.linear_head import DenseFit, LinearHead
+from orbitune.mapping.dense.predictor import DenseFit
 from orbitune.records import RecordError, StoredRecord
 
 
@@ -67,7 +68,8 @@ class PartStore:
 
         try:
             stored = load(without_checksum(self._head_file.read_bytes()))
-            return DenseFit(LinearHead(stored["weight"], stored["bias"]), int(stored["labelled_points"]))
+            head = LinearHead(stored["weight"], stored["bias"])
+            return DenseFit(head, float(stored["margin"]), labelled_points=int(stored["labelled_points"]))
         except (OSError, ValueError, KeyError):
             return None
 
@@ -75,8 +77,8 @@ class PartStore:
         """Store the dense head."""
         from safetensors.numpy import save
 
-        points = np.array(fit.labelled_points)
-        content = save({"weight": fit.head.weight, "bias": fit.head.bias, "labelled_points": points})
+        numbers = {"margin": np.array(fit.margin), "labelled_points": np.array(fit.labelled_points)}
+        content = save({"weight": fit.head.weight, "bias": fit.head.bias, **numbers})
         with replacing(self._head_file) as temporary:
             temporary.write_bytes(with_checksum(content))
 

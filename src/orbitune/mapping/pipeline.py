@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from orbitune.mapping.areas.analysis import MapAnalysis
-from orbitune.mapping.dense_fit import fit_dense_head, measure_agreement
+from orbitune.mapping.dense.agreement import measure_agreement
+from orbitune.mapping.dense.fit import fit_dense_head
+from orbitune.mapping.dense.predictor import DenseFit
 from orbitune.mapping.executors import EXECUTORS
 from orbitune.mapping.label_sets.areas import label_set_areas
-from orbitune.mapping.linear_head import DenseFit, LinearHead
 from orbitune.mapping.map_plan import MapPlan, plan_map
 from orbitune.mapping.map_quality import measure_quality
 from orbitune.mapping.map_report import MapReport, SieveRecord
@@ -20,6 +21,7 @@ from orbitune.mapping.outputs.rasters import MapRasters
 from orbitune.mapping.outputs.sieve import sieve_rasters
 from orbitune.mapping.outputs.table import OUTPUTS, resolve_paths
 from orbitune.mapping.part_store import PartStore, PlanFile
+from orbitune.mapping.smoothing import SmoothedParts
 from orbitune.mapping.worker import Worker
 from orbitune.progress import OnProgress, ProgressDisplay
 
@@ -80,7 +82,7 @@ def map_scene(
     store = PartStore.beside(paths["map"])
     plan = _resume(plan, store, log=log)
     plan = _run(plan, store, executor=options.executor, progress=progress, on_progress=on_progress, log=log)
-    rasters = _rasters(plan, store, map_file=paths["map"])
+    rasters = _rasters(plan, _finished(plan, store), map_file=paths["map"])
     if options.min_area is not None:
         rasters = sieve_rasters(rasters, options.min_area)
         log(_sieve_message(rasters.metadata.sieve))
@@ -128,10 +130,10 @@ def _run(
         store.write_plan(PlanFile(key=plan.key, attention=plan.spec.attention))
         fit = _fit_dense(worker, store, log=log) if plan.dense else None
         if fit:
-            worker.use_dense_head(fit.head)
+            worker.use_dense(fit)
         _label_parts(
             worker,
-            fit.head if fit else None,
+            fit,
             store=store,
             executor=executor,
             progress=progress,
@@ -140,7 +142,8 @@ def _run(
         )
         if fit is None:
             return plan
-        found = {"labelled_points": fit.labelled_points, "agreement": measure_agreement(worker, store)}
+        agreement = measure_agreement(worker, _finished(plan, store))
+        found = {"labelled_points": fit.labelled_points, "agreement": agreement}
         return replace(plan, metadata=plan.metadata.model_copy(update=found))
     finally:
         worker.close()
@@ -169,7 +172,7 @@ def _adaptation_message(fitted: int, count: int) -> str:
 
 def _label_parts(
     worker: Worker,
-    head: LinearHead | None,
+    fit: DenseFit | None,
     *,
     store: PartStore,
     executor: str,
@@ -183,11 +186,18 @@ def _label_parts(
     if done := count - len(missing):
         log(f"going on after {done} of {count} parts")
     with ProgressDisplay(progress) as display, display.task("mapping", count, done=done) as task:
-        for number, labels in EXECUTORS[executor](worker, head, numbers=missing) if missing else ():
+        for number, labels in EXECUTORS[executor](worker, fit, numbers=missing) if missing else ():
             store.write(number, labels)
             task.advance()
             done += 1
             on_progress(done, count)
+
+
+def _finished(plan: MapPlan, store: PartStore) -> PartStore:
+    """Return the store of a map's parts that reads final labels."""
+    if (limit := plan.spec.smoothed_limit) is None:
+        return store
+    return SmoothedParts(store.folder, count=plan.spec.parts, limit=limit)
 
 
 def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path) -> MapRasters:

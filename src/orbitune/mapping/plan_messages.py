@@ -35,6 +35,8 @@ def plan_messages(metadata: MapMetadata, scenes: Sequence[SceneRecord]) -> list[
         prefix = f"{scene.scene}: " if len(scenes) > 1 else ""
         lines += [f"{prefix}{line}" for line in _messages_about_scene(scene, metadata)]
     how = "tile by tile" if metadata.mode == "tiles" else "dense (tiles share tokens)"
+    if metadata.patch_head:
+        how += f", from the patches of windows of {metadata.tile} pixels, smoothed"
     return [*lines, f"labels: every {metadata.stride} pixels, {how}"]
 
 

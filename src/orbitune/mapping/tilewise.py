@@ -6,6 +6,7 @@ import numpy as np
 
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
+from orbitune.inference.patch_head import window_logits
 from orbitune.mapping.grid import PixelWindow
 
 _BATCH = 256  # tiles cut out of a window at a time
@@ -23,17 +24,23 @@ class CellPredictor(Protocol):
 
 
 class TilewisePredictor:
-    """Predict each cell from the tile around it, as `Classifier` does.
+    """Predict each cell from the window around it.
+
+    Windows as large as a tile are predicted as `Classifier` predicts tiles, smaller ones by the bundle's
+    patch head if it has one.
 
     Args:
-        not_sure: whether to apply the bundle's OOD detector.
+        window: side of the windows in pixels.
+        not_sure: whether to apply the bundle's OOD detector, or that of the patch head. The latter's limit
+            for probabilities applies to smoothed ones, see `orbitune.mapping.smoothing`.
     """
 
-    def __init__(self, bundle: Bundle, network: BundleModel, *, not_sure: bool) -> None:
+    def __init__(self, bundle: Bundle, network: BundleModel, *, window: int, not_sure: bool) -> None:
         self._bundle = bundle
         self._network = network
         self._detector = bundle.ood_detector if not_sure else None
         self._limits = bundle.metadata.ood_detector
+        self._patch_head = bundle.patch_head(window)
 
     def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
         """Return probabilities of cells, as `CellPredictor.predict`."""
@@ -49,12 +56,18 @@ class TilewisePredictor:
 
         Returns:
             Class probabilities, see `Task.probabilities`; the last column is 1 for tiles that are out of
-            distribution or whose highest probability is too low, else 0.
+            distribution or, without a patch head, whose highest probability is too low, else 0.
         """
-        logits, features = self._network.compute(tiles)
-        known = self._bundle.task.probabilities(logits, self._bundle.decision)
+        if self._patch_head:
+            features = self._network.patch_features(tiles)
+            known = np.exp(window_logits(self._patch_head.head, features))
+        else:
+            logits, features = self._network.compute(tiles)
+            known = self._bundle.task.probabilities(logits, self._bundle.decision)
         if self._detector is None or self._limits is None:
             outside = np.zeros(len(tiles), bool)
+        elif self._patch_head:
+            outside = self._patch_head.out_of_distribution(features)
         else:
             # Cells of another scene are judged beside views of tiles as other scenes show them.
             threshold = self._limits.view_threshold or self._limits.threshold

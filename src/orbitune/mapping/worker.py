@@ -4,12 +4,12 @@ import numpy as np
 
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
-from orbitune.mapping.dense import DensePredictor
+from orbitune.mapping.dense.predictor import DenseFit, DensePredictor
 from orbitune.mapping.grid import PixelWindow, encode_cells, select_cells
 from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.label_sets.planes import encode_label_sets, thresholds_of
-from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.scene.mosaic import Mosaic
+from orbitune.mapping.smoothing import probability_planes
 from orbitune.mapping.tilewise import CellPredictor, TilewisePredictor
 
 
@@ -18,14 +18,14 @@ class Worker:
 
     Args:
         spec: the map to work on.
-        head: the head of dense prediction; None to predict tile by tile.
+        fit: the head of dense prediction; None to predict tile by tile.
 
     Attributes:
         not_sure: whether out-of-distribution cells have no class; False if the bundle has no OOD detector.
         tilewise: the tile-wise predictor, whatever labels the parts.
     """
 
-    def __init__(self, spec: JobSpec, head: LinearHead | None = None) -> None:
+    def __init__(self, spec: JobSpec, fit: DenseFit | None = None) -> None:
         import torch
 
         torch.set_num_threads(spec.threads)
@@ -34,15 +34,20 @@ class Worker:
         self.network = BundleModel(self.bundle, spec.backbone, attention=spec.attention)
         self.scene = Mosaic.open(spec.scenes, resolution=spec.resolution, driver=spec.driver)
         self.not_sure = spec.not_sure and self.bundle.ood_detector is not None
-        self.tilewise = TilewisePredictor(self.bundle, self.network, not_sure=self.not_sure)
+        self.tilewise = TilewisePredictor(
+            self.bundle, self.network, window=spec.cells.tile, not_sure=self.not_sure
+        )
+        self.smoothed = spec.smoothed_limit is not None
         self._predictor: CellPredictor = self.tilewise
         self._thresholds = thresholds_of(self.bundle)
-        if head:
-            self.use_dense_head(head)
+        if fit:
+            self.use_dense(fit)
 
-    def use_dense_head(self, head: LinearHead) -> None:
+    def use_dense(self, fit: DenseFit) -> None:
         """Use the dense head for all later `label` calls."""
-        self._predictor = DensePredictor(self.network, head, not_sure=self.not_sure)
+        self._predictor = DensePredictor(
+            self.network, fit, tilewise=self.tilewise, out_of_distribution=self.not_sure
+        )
 
     def read_part(self, number: int) -> PixelWindow:
         """Return the pixels of a part, with the margin of its tiles."""
@@ -78,7 +83,8 @@ class Worker:
         Returns:
             uint8 (3, rows, columns): codes and confidence as in `grid.encode_cells`, and 1 for cells all of
             whose pixels hold data, else 0. With several labels a cell the codes are those of
-            `label_sets.planes`, which has the further planes; the confidence is 0.
+            `label_sets.planes`, which has the further planes; the confidence is 0. Where the patch head
+            answers, the further planes are those that `smoothing` reads.
         """
         where = select_cells(window, self.not_sure)
         complete = window.cell_coverage == 1
@@ -88,7 +94,11 @@ class Worker:
             predicted = self._predictor.predict(window, where)
         if self._thresholds is None:
             encoded = encode_cells(window, where, predicted=predicted)
-            return np.stack([*encoded, complete.astype(np.uint8)])
+            labels = np.stack([*encoded, complete.astype(np.uint8)])
+            if not self.smoothed:
+                return labels
+            planes = probability_planes(predicted, where, shape=complete.shape)
+            return np.concatenate([labels, planes])
         codes, planes = encode_label_sets(window, where, predicted=predicted, thresholds=self._thresholds)
         return np.stack([codes, np.zeros_like(codes), complete.astype(np.uint8), *planes])
 

@@ -87,3 +87,40 @@ def test_values_of_16_bits_keep_their_range():
     assert views.dtype == torch.int32
     assert 255 < views.max() <= 65535
     assert views.min() >= 0
+
+
+@pytest.fixture
+def four():
+    """Four tiles of one value each, 0, 1, 2 and 3 times 60, in this order sixty times."""
+    values = 60 * torch.arange(4, dtype=torch.uint8).view(1, 4, 1, 1, 1)
+    return values.expand(60, 4, 16, 16, 3).reshape(240, 16, 16, 3)
+
+
+@pytest.fixture
+def no_radiometry(monkeypatch):
+    monkeypatch.setattr("orbitune.data.sensor.augmentation._RADIOMETRY", 0.0)
+
+
+def test_the_shares_of_a_patch_are_those_of_its_pixels(four, no_radiometry):
+    torch.manual_seed(0)
+    mosaics, shares = SensorAugmentation((0.0, 0.0, 0.0)).usable_mosaics(four, 4)
+    assert mosaics.shape == (60, 16, 16, 3) and shares.shape == (60, 16, 4)
+    patches = mosaics[..., 0].view(60, 4, 4, 4, 4).transpose(2, 3).reshape(60, 16, 16)
+    counted = torch.stack([(patches == 60 * tile).float().mean(-1) for tile in range(4)], -1)
+    assert torch.allclose(shares, counted, atol=1e-6)
+
+
+def test_half_of_the_mosaics_show_a_single_tile(four):
+    torch.manual_seed(0)
+    _, shares = SensorAugmentation((0.0, 0.0, 0.0)).usable_mosaics(four.repeat(10, 1, 1, 1), 4)
+    single = (shares.mean(1).amax(-1) == 1).float().mean()
+    assert 0.45 < single < 0.6
+
+
+def test_the_same_seed_gives_the_same_mosaics(tiles):
+    augmentation = SensorAugmentation(SensorAugmentation.haze_of(RGB))
+    torch.manual_seed(3)
+    once = augmentation.usable_mosaics(tiles, 4)
+    torch.manual_seed(3)
+    again = augmentation.usable_mosaics(tiles, 4)
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))

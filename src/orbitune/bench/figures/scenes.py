@@ -34,7 +34,8 @@ def map_scene_with(folder: Path, scene: str | Path, **settings: Any) -> MapRepor
 def describe_map(metadata: MapMetadata) -> str:
     """Return how the cells of a map were labelled."""
     mode = {"tiles": "tile by tile", "dense": "dense"}[metadata.mode]
-    return f"{mode}, a label per {metadata.stride} pixels from a window of {metadata.tile}"
+    what = "the patches of a window" if metadata.patch_head else "a window"
+    return f"{mode}, a label per {metadata.stride} pixels from {what} of {metadata.tile}"
 
 
 def write_scene(run: str, path: Path, *, pixels: int = SIDE, bands: int = 3) -> Path:

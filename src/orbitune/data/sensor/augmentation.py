@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SMALLEST = 0.25  # side of the smallest window, as a fraction of the tile's side
 _WHOLE = 0.25  # fraction of the views that show the whole tile
 _RADIOMETRY = 0.8  # fraction of the views with another radiometry
+_UNDIVIDED = 0.5  # fraction of the mosaics that show a single window
 # Half widths of uniform distributions: logarithms of gains and gamma, the rest as fractions of white.
 _GAIN, _BAND_GAIN, _OFFSET, _BAND_OFFSET, _GAMMA = 0.2, 0.06, 0.04, 0.03, 0.12
 _HAZE = (-0.24, 0.16)  # in the bluest band: what an atmospheric correction takes, and what haze adds
@@ -84,6 +85,23 @@ class SensorAugmentation:
         """Return a view of each tile as in training, but none corrupted."""
         return self._values(self._random_views(self._reflectances(tiles)), tiles.dtype)
 
+    def usable_mosaics(self, tiles: "Tensor", patches: int) -> "tuple[Tensor, Tensor]":
+        """Return views of ground of several classes, and what each of their patches shows.
+
+        Windows of four tiles are put together, two by two. A part of the size of a tile is cut out: at
+        random, or a single window. The radiometry is that of views, none is corrupted.
+
+        Args:
+            tiles: uint8 or int32 (4 * V, H, W, C).
+            patches: number of patches along a side of a view.
+
+        Returns:
+            Views (V, H, W, C) of the same dtype; and the fraction of each patch's area that shows each of the
+            four tiles, float32 (V, patches * patches, 4).
+        """
+        mosaics, shares = _random_mosaics(_random_windows(self._reflectances(tiles)), patches)
+        return self._values(self._other_radiometry(mosaics), tiles.dtype), shares
+
     def _reflectances(self, tiles: "Tensor") -> "Tensor":
         """Return tiles as float32 (B, C, H, W) with 1 for white."""
         return tiles.permute(0, 3, 1, 2).float() / self.white
@@ -95,11 +113,14 @@ class SensorAugmentation:
 
     def _random_views(self, ground: "Tensor") -> "Tensor":
         """Return a window of each image, most of them with another radiometry."""
+        return self._other_radiometry(_random_windows(ground))
+
+    def _other_radiometry(self, windows: "Tensor") -> "Tensor":
+        """Change the radiometry of most windows."""
         import torch
 
-        windows = _random_windows(ground)
-        changed = _draw(ground) < _RADIOMETRY
-        haze = torch.tensor(self.haze, device=ground.device).view(-1, 1, 1)
+        changed = _draw(windows) < _RADIOMETRY
+        haze = torch.tensor(self.haze, device=windows.device).view(-1, 1, 1)
         return torch.where(changed, _random_radiometry(windows, haze), windows)
 
 
@@ -116,6 +137,33 @@ def _random_windows(pixels: "Tensor") -> "Tensor":
     theta[:, :, 2] = (2 * torch.rand(count, 2) - 1) * (1 - side)[:, None]
     grid = F.affine_grid(theta.to(pixels.device), list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+
+
+def _random_mosaics(windows: "Tensor", patches: int) -> "tuple[Tensor, Tensor]":
+    """Cut parts of one window's size out of mosaics of four windows each, see `usable_mosaics`.
+
+    Args:
+        windows: (4 * V, C, H, W).
+        patches: along a side of a part.
+    """
+    import torch
+
+    count, bands, height, width = windows.shape
+    mosaics = windows.view(count // 4, 2, 2, bands, height, width).permute(0, 3, 1, 4, 2, 5)
+    mosaics = mosaics.reshape(-1, bands, 2 * height, 2 * width)
+    whole = torch.rand(len(mosaics), 1) < _UNDIVIDED
+    origins = torch.where(whole, torch.randint(2, (len(mosaics), 2)).float(), torch.rand(len(mosaics), 2))
+    starts = (origins * torch.tensor([height, width])).round().long()
+    parts = [
+        mosaic[:, y : y + height, x : x + width]
+        for mosaic, (y, x) in zip(mosaics, starts.tolist(), strict=True)
+    ]
+    # Along each axis, the fractions of each patch in the first window and in the second.
+    ends = starts[..., None] * patches / torch.tensor([[height], [width]]) + torch.arange(1, patches + 1)
+    second = (ends - patches).clamp(0, 1)
+    rows, columns = torch.stack([1 - second, second], -1).unbind(1)
+    shares = torch.einsum("vri,vcj->vrcij", rows, columns).reshape(len(mosaics), patches**2, 4)
+    return torch.stack(parts), shares.to(windows.device)
 
 
 def _random_radiometry(pixels: "Tensor", haze: "Tensor") -> "Tensor":

@@ -14,14 +14,15 @@ from orbitune.errors import DataError
 from orbitune.evaluation.calibration import fit_temperature
 from orbitune.files import replacing
 from orbitune.inference.bundle import Bundle
+from orbitune.inference.linear_head import LinearHead
 from orbitune.inference.model_card import write_model_card
+from orbitune.inference.patch_head import PATCH_HEAD_FILE, window_logits
 from orbitune.integrity import file_hash
 from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
 from orbitune.mapping.adaptation.refit import cell_logits, refit_head, window_features
 from orbitune.mapping.adaptation.seen_points import earlier_places, find_earlier, find_seen_windows
 from orbitune.mapping.adaptation.validation import score_points, split_folds
 from orbitune.mapping.areas.reference_points import TRUE_CLASS, ReferencePoints
-from orbitune.mapping.linear_head import LinearHead
 from orbitune.mapping.map_plan import MapPlan, plan_map
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.scene.radiometry import MATCH
@@ -60,8 +61,8 @@ def adapt(
     """Refit the head of a bundle to labelled points of a scene.
 
     The features stay as they are, and with them the OOD detector. The new head is regularised towards that of
-    the bundle. The accuracies before and after are of points that were held out, by cross-validation; the
-    stored head is fitted to all points.
+    the bundle, and answers for windows of every size: a patch head is left out. The accuracies before and
+    after are of points that were held out, by cross-validation; the stored head is fitted to all points.
 
     Examples:
         >>> from orbitune import adapt
@@ -188,7 +189,10 @@ def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool)
     bundle, labels = worker.bundle, windows.labels
     family = bundle.backbone(plan.spec.backbone).family
     start = LinearHead(*read_head(bundle.folder, family))
-    before = cell_logits(start, features, tta=bundle.tta)
+    if patch_head := bundle.patch_head(windows.side):
+        before = window_logits(patch_head.head, worker.network.patch_features(windows.tiles[:, 0]))
+    else:
+        before = cell_logits(start, features, tta=bundle.tta)
     after = np.empty_like(before)
     for fit, held_out in folds:
         head = refit_head(start, features[fit], labels=labels[fit])
@@ -251,6 +255,7 @@ def _write(out: Path, plan: MapPlan, *, fitted: _FittedHead) -> None:
     with replacing(out) as folder:
         folder.mkdir()
         copy_saved(bundle.folder, folder)
+        (folder / PATCH_HEAD_FILE).unlink(missing_ok=True)  # the refitted head answers for all windows
         copy_seen(bundle.place, folder)
         backbone = bundle.backbone(plan.spec.backbone)
         carry_backbone(folder, backbone)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from orbitune.inference.bundle_model import BundleModel
+from orbitune.inference.linear_head import LinearHead
 from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
-from orbitune.mapping.linear_head import LinearHead
 from orbitune.progress import ProgressDisplay
 
 

@@ -3,17 +3,36 @@
 Each pixel is encoded once. The scene is cut into windows, enlarged so that one patch of the backbone is one
 cell. The first third of the backbone encodes them, tokens are averaged over each cell's tile, and a linear
 head predicts the classes. The head is fitted on each scene to tile-wise predictions of a sample of cells, and
-to the labelled points that a model was adapted to there (see `dense_fit`).
+to the labelled points that a model was adapted to there. Cells that it is in doubt about are predicted tile
+by tile (see `orbitune.mapping.dense.fit`).
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from orbitune.inference.bundle_model import BundleModel
+from orbitune.inference.linear_head import LinearHead
 from orbitune.mapping.grid import CellGrid, PixelWindow
-from orbitune.mapping.linear_head import LinearHead
+from orbitune.mapping.tilewise import CellPredictor
 
 WINDOW_TOKENS = 14  # tokens along a side of a window: larger ones cost more attention, smaller lack context
 _BATCH = 4  # windows encoded at a time
+
+
+@dataclass(frozen=True)
+class DenseFit:
+    """A head that was fitted to a scene.
+
+    Attributes:
+        head: the head. Its C + 1 classes are those of the model, and out of distribution.
+        margin: cells whose two highest probabilities differ by no more are predicted tile by tile.
+        labelled_points: number of labelled points of the model's adaptation that it was fitted to.
+    """
+
+    head: LinearHead
+    margin: float
+    labelled_points: int = 0
 
 
 def min_rows(cells: CellGrid) -> int:
@@ -22,19 +41,23 @@ def min_rows(cells: CellGrid) -> int:
 
 
 class DensePredictor:
-    """Predict cells from the averaged tokens of their tiles.
+    """Predict cells from the averaged tokens of their tiles, and doubtful ones tile by tile.
 
     Args:
         network: the model.
-        head: its C + 1 classes are those of the model, and out of distribution.
-        not_sure: whether cells may be out of distribution.
+        fit: the head that was fitted to the scene.
+        tilewise: predicts the doubtful cells.
+        out_of_distribution: whether cells may be out of distribution.
     """
 
-    def __init__(self, network: BundleModel, head: LinearHead, *, not_sure: bool) -> None:
-        self._network = network
+    def __init__(
+        self, network: BundleModel, fit: DenseFit, *, tilewise: CellPredictor, out_of_distribution: bool
+    ) -> None:
+        self._network, self._tilewise, self._margin = network, tilewise, fit.margin
+        head = fit.head
         # Even a head fitted to no out-of-distribution tile gives some cells that class: drop its row.
-        self._head = head if not_sure else LinearHead(head.weight[:-1], head.bias[:-1])
-        self._not_sure = not_sure
+        self._head = head if out_of_distribution else LinearHead(head.weight[:-1], head.bias[:-1])
+        self._out_of_distribution = out_of_distribution
 
     def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
         """Return probabilities of cells, as `tilewise.CellPredictor.predict`.
@@ -44,10 +67,20 @@ class DensePredictor:
             where: cells to predict, int (K, 2) of row and column.
 
         Returns:
-            float32 (K, C).
+            float (K, C + 1).
         """
         found = self._head(dense_features(self._network, window)[tuple(where.T)])
-        return found if self._not_sure else np.column_stack([found, np.zeros(len(where), np.float32)])
+        if not self._out_of_distribution:
+            found = np.column_stack([found, np.zeros(len(where), np.float32)])
+        doubtful = margins(found) <= self._margin
+        found[doubtful] = self._tilewise.predict(window, where[doubtful])
+        return found
+
+
+def margins(probabilities: np.ndarray) -> np.ndarray:
+    """Return the differences of the two highest probabilities, (N,), of (N, C)."""
+    second, highest = np.partition(probabilities, -2)[:, -2:].T
+    return np.asarray(highest - second)
 
 
 def dense_features(network: BundleModel, window: PixelWindow) -> np.ndarray:

@@ -1,4 +1,9 @@
-"""Fit of the dense head to tile-wise predictions, and the agreement of the two."""
+"""Fit of the dense head to tile-wise predictions.
+
+The head is in doubt where its two highest probabilities are close. How close is chosen on each scene: so that
+of the cells without the most frequent class, nine of ten agree with their tile-wise prediction or are in
+doubt. This is measured on the drawn cells, each half of them by a head that is fitted to the other half.
+"""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -6,20 +11,17 @@ from dataclasses import replace
 import numpy as np
 
 from orbitune.errors import DataError, ModelError
-from orbitune.mapping.dense import dense_features, min_rows
-from orbitune.mapping.grid import CellGrid, PixelWindow, select_cells, to_codes
-from orbitune.mapping.linear_head import DenseFit, LinearHead
-from orbitune.mapping.map_report import Agreement
+from orbitune.inference.linear_head import LinearHead
+from orbitune.mapping.dense.predictor import WINDOW_TOKENS, DenseFit, dense_features, margins, min_rows
+from orbitune.mapping.grid import PixelWindow, select_cells
 from orbitune.mapping.nearby import from_degrees
-from orbitune.mapping.part_store import PartStore
 from orbitune.mapping.worker import Worker
 
-_FIT_FRACTION, _MIN_FIT, _MAX_FIT = 0.02, 300, 3000  # cells of a scene that the head is fitted to
+_FIT_FRACTION, _MIN_FIT, _MAX_FIT = 0.02, 500, 3000  # cells of a scene that the head is fitted to
 _FIT_PER_WINDOW = 10
+_AGREEMENT = 0.9  # of the cells without the most frequent class
 # Points of an adaptation in the mapped area: fewer would shift all labels to their classes.
 _MIN_LABELLED = 10
-_CHECKED = 200  # cells of the finished map that are predicted tile-wise again
-_CHECKED_PER_PART = 20
 
 
 def fit_dense_head(worker: Worker) -> DenseFit:
@@ -34,12 +36,33 @@ def fit_dense_head(worker: Worker) -> DenseFit:
     """
     if not (plan := worker.network.plan).fast:
         raise ModelError(f"Dense mode needs the fast path, but {plan.why_not_fast}: use --mode tiles.")
-    head = LinearHead.fit(*_drawn_predictions(worker))
+    drawn = _drawn_predictions(worker)
+    fit = DenseFit(LinearHead.fit(*drawn), _choose_margin(*drawn))
     features, labels = _labelled_features(worker)
     if len(labels) < _MIN_LABELLED or len(set(labels)) < 2:
-        return DenseFit(head, labelled_points=0)
-    head = LinearHead.fit(np.stack(features), np.eye(len(head.bias))[labels], start=head)
-    return DenseFit(head, labelled_points=len(labels))
+        return fit
+    head = LinearHead.fit(np.stack(features), np.eye(len(fit.head.bias))[labels], start=fit.head)
+    return replace(fit, head=head, labelled_points=len(labels))
+
+
+def _choose_margin(features: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the smallest margin that leaves enough agreement, see the module.
+
+    Args:
+        features, predicted: of `_drawn_predictions`.
+    """
+    halves = np.arange(len(features)) // _FIT_PER_WINDOW % 2
+    if not halves.any():
+        return 0.0
+    found = np.empty_like(predicted)
+    for half in np.unique(halves):
+        rest = halves != half
+        found[~rest] = LinearHead.fit(features[rest], predicted[rest])(features[~rest])
+    codes = predicted.argmax(1)
+    rarer = codes != np.bincount(codes).argmax()
+    wrong = margins(found)[rarer & (found.argmax(1) != codes)]
+    accepted = int((1 - _AGREEMENT) * rarer.sum())
+    return float(np.sort(wrong)[::-1][accepted]) if len(wrong) > accepted else 0.0
 
 
 def _drawn_predictions(worker: Worker) -> tuple[np.ndarray, np.ndarray]:
@@ -49,12 +72,12 @@ def _drawn_predictions(worker: Worker) -> tuple[np.ndarray, np.ndarray]:
         DataError: the scene holds no tile with enough data.
     """
     cells, random = worker.spec.cells, np.random.default_rng(0)
-    side = _block_side(cells)
     wanted = int(np.clip(_FIT_FRACTION * cells.rows * cells.columns, _MIN_FIT, _MAX_FIT)) // _FIT_PER_WINDOW
     features, tiles = [], []
     for _ in range(10 * wanted):
-        row, column = (int(random.integers(n - side + 1)) for n in (cells.rows, cells.columns))
-        window = worker.read_cells(row, column, rows=side, columns=side)
+        row, column = (int(random.integers(n)) for n in (cells.rows, cells.columns))
+        top, left, rows, columns = _block_around(worker, row, column)
+        window = worker.read_cells(top, left, rows=rows, columns=columns)
         where = _draw_cells(window, _FIT_PER_WINDOW, random=random, not_sure=worker.not_sure)
         if len(where):
             features.append(dense_features(worker.network, window)[tuple(where.T)])
@@ -73,16 +96,14 @@ def _labelled_features(worker: Worker) -> tuple[list[np.ndarray], list[int]]:
     from another scene of a mosaic.
     """
     cells = worker.spec.cells
-    side = _block_side(cells)
     blocks = defaultdict(list)  # points near each other share the features of a block of cells
     for row, column, label in _labelled_cells(worker):
-        top = min(row // side * side, cells.rows - side)
-        left = min(column // side * side, cells.columns - side)
-        blocks[top, left].append((row - top, column - left, label))
+        block = _block_around(worker, row, column)
+        blocks[block].append((row - block[0], column - block[1], label))
     features, labels = [], []
-    for (top, left), found in sorted(blocks.items()):
-        window = worker.read_cells(top, left, rows=side, columns=side)
-        y, x, height, width = cells.window(top, left, rows=side, columns=side)
+    for (top, left, rows, columns), found in sorted(blocks.items()):
+        window = worker.read_cells(top, left, rows=rows, columns=columns)
+        y, x, height, width = cells.window(top, left, rows=rows, columns=columns)
         owners = worker.scene.read_owners(y, x, height=height, width=width)
         own = np.isin(owners, worker.spec.adapted)
         usable = set(map(tuple, select_cells(replace(window, valid=own), worker.not_sure).tolist()))
@@ -112,36 +133,18 @@ def _labelled_cells(worker: Worker) -> list[tuple[int, int, int]]:
     ]
 
 
-def _block_side(cells: CellGrid) -> int:
-    """Return the side in cells of the blocks that features are computed for."""
-    return min(min_rows(cells), cells.rows, cells.columns)
+def _block_around(worker: Worker, row: int, column: int) -> tuple[int, int, int, int]:
+    """Return first row, first column, rows and columns of a block of cells with the given one.
 
-
-def measure_agreement(worker: Worker, store: PartStore) -> Agreement:
-    """Predict some cells of a finished dense map tile by tile, and compare the codes.
-
-    Args:
-        worker: predictor of the map.
-        store: the finished parts.
-
-    Returns:
-        Number of compared cells, and the fraction with equal codes.
+    The block begins where a token window of the map does, so that the features of its cells are those that
+    they are labelled from: tokens differ with their place in a window.
     """
-    random, parts = np.random.default_rng(1), worker.spec.parts
-    dense, tiles = [], []
-    visited = random.permutation(parts)[: _CHECKED // _CHECKED_PER_PART].tolist()
-    for number in visited:
-        window = worker.read_part(number)
-        where = _draw_cells(window, -(-_CHECKED // len(visited)), random=random, not_sure=worker.not_sure)
-        if len(where):
-            dense.append(store.read(number)[0][tuple(where.T)])
-            tiles.append(window.tiles(where))
-    if not tiles:
-        return Agreement(cells=0)
-    codes = to_codes(worker.tilewise.predict_tiles(np.concatenate(tiles)))
-    same = np.concatenate(dense) == codes
-    each = [float(same[codes == code].mean()) for code in np.unique(codes)]
-    return Agreement(cells=len(same), fraction=float(same.mean()), mean_by_code=float(np.mean(each)))
+    cells, side = worker.spec.cells, min_rows(worker.spec.cells)
+    part = row - row % worker.spec.rows
+    top = row - (row - part) % WINDOW_TOKENS
+    left = column - column % WINDOW_TOKENS
+    rows = min(max(side, row + 1 - top), part + worker.spec.rows - top, cells.rows - top)
+    return top, left, rows, min(max(side, column + 1 - left), cells.columns - left)
 
 
 def _draw_cells(

@@ -69,16 +69,3 @@ class LinearHead:
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Return probabilities, float64 (N, C), of features (N, D)."""
         return probabilities(self.logits(features))
-
-
-@dataclass(frozen=True)
-class DenseFit:
-    """A head that was fitted to a scene.
-
-    Attributes:
-        head: the head.
-        labelled_points: number of labelled points of the model's adaptation that it was fitted to.
-    """
-
-    head: LinearHead
-    labelled_points: int

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orbitune.mapping.linear_head import LinearHead
+from orbitune.inference.linear_head import LinearHead
 
 
 @pytest.fixture

@@ -1,0 +1,67 @@
+"""Dense maps: which cells are in doubt, and are labelled tile by tile."""
+
+import numpy as np
+import pytest
+
+from orbitune.mapping.dense import fit
+from orbitune.mapping.dense.predictor import DenseFit, margins
+from orbitune.mapping.grid import select_cells
+from orbitune.mapping.map_plan import plan_map
+from orbitune.mapping.options import MapOptions
+from orbitune.mapping.worker import Worker
+
+
+@pytest.fixture
+def worker(bundle, fields):
+    options = MapOptions(stride=4, mode="dense", not_sure=False)
+    worker = Worker(plan_map(bundle.folder, [fields], paths={}, options=options).spec)
+    yield worker
+    worker.close()
+
+
+def predict(worker, margin):
+    window = worker.read_part(0)
+    found = fit.fit_dense_head(worker)
+    worker.use_dense(DenseFit(found.head, margin))
+    return window, worker.label(window)
+
+
+def test_a_margin_is_the_difference_of_the_two_highest_probabilities():
+    assert margins(np.array([[0.2, 0.7, 0.1], [0.5, 0.5, 0]])) == pytest.approx([0.5, 0])
+
+
+def test_cells_within_the_margin_are_labelled_tile_by_tile(worker):
+    tilewise = worker.label(worker.read_part(0))
+    window, all_in_doubt = predict(worker, margin=1)
+    assert np.array_equal(all_in_doubt, tilewise)
+    _, none_in_doubt = predict(worker, margin=-1)
+    where = tuple(select_cells(window, False).T)
+    assert (none_in_doubt[1] != tilewise[1])[where].mean() > 0.5  # another confidence, by another head
+
+
+def features_of(codes, error):
+    """Features that tell the codes apart but for a fraction `error` of the cells, which look like others."""
+    random = np.random.default_rng(0)
+    seen = np.where(random.random(len(codes)) < error, (codes + 1) % 3, codes)
+    return (np.eye(3)[seen] * 3 + random.normal(0, 0.5, (len(codes), 3))).astype(np.float32)
+
+
+def test_no_cell_is_in_doubt_where_the_head_repeats_the_predictions():
+    codes = np.random.default_rng(1).integers(3, size=600)
+    assert fit._choose_margin(features_of(codes, 0), np.eye(4)[codes]) == 0
+
+
+def test_cells_are_in_doubt_until_nine_of_ten_of_the_rarer_ones_agree():
+    codes = np.random.default_rng(1).choice(3, p=[0.6, 0.2, 0.2], size=2000)
+    features, predicted = features_of(codes, 0.3), np.eye(4)[codes]
+    margin = fit._choose_margin(features, predicted)
+    found = fit.LinearHead.fit(features, predicted)(features)
+    rarer = codes != 0
+    wrong = rarer & (found.argmax(1) != codes)
+    assert wrong[rarer].mean() > 0.2
+    assert (wrong & (margins(found) > margin))[rarer].mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_predictions_of_one_class_leave_no_doubt():
+    codes = np.zeros(100, int)
+    assert fit._choose_margin(features_of(codes, 0), np.eye(4)[codes]) == 0
