@@ -63,8 +63,10 @@ def test_windows_as_large_as_a_tile_are_left_to_the_classification_head(sensor_b
     assert sensor_bundle.patch_head(TILE) is None and sensor_bundle.patch_head(TILE - 1)
 
 
-def test_the_metadata_have_its_hash(sensor_bundle):
+def test_the_metadata_have_its_hash_and_the_model_card_explains_it(sensor_bundle, bundle):
     assert PATCH_HEAD_FILE in sensor_bundle.metadata.files
+    cards = [(each.folder / "README.md").read_text() for each in (sensor_bundle, bundle)]
+    assert [PATCH_HEAD_FILE in card for card in cards] == [True, False]
 
 
 def test_a_model_that_has_seen_whole_tiles_alone_has_none(bundle):

@@ -9,6 +9,7 @@ from orbitune.errors import counted
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.inference.bundle import OOD_DETECTOR_FILE
+from orbitune.inference.patch_head import PATCH_HEAD_FILE
 from orbitune.models.families.family import Family
 from orbitune.models.lineage.adaptation import Adaptation
 from orbitune.models.lineage.fine_tuned import CARRIED
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 _BACKBONE = "BACKBONE"  # stands for a folder, as FOLDER does
 _METRIC_TYPES = {"mAP": "average_precision", "macro-F1": "f1", "micro-F1": "f1"}  # as the hub names them
+_PATCH_HEAD = (
+    f"`{PATCH_HEAD_FILE}` labels windows smaller than a tile in maps: a linear head on the patch tokens "
+    "after a third of the layers, fitted to mosaics of training tiles, with limits for *not sure* of its own."
+)
 
 
 def write_model_card(
@@ -60,6 +65,11 @@ def write_model_card(
         *(["## Adaptation\n\n" + _adaptation(metadata.adaptation)] if metadata.adaptation else []),
         *(["## Taught classes\n\n" + metadata.taught.describe()] if metadata.taught else []),
         "## Calibration and out-of-distribution tiles\n\n" + _calibration(metadata),
+        *(
+            ["## Windows smaller than a tile\n\n" + _PATCH_HEAD]
+            if (folder / PATCH_HEAD_FILE).exists()
+            else []
+        ),
         "## Training\n\n" + _training(metadata),
     ]
     ModelCard(f"---\n{header.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n").save(folder / "README.md")
