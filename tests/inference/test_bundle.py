@@ -191,6 +191,21 @@ def test_a_backbone_is_found_by_its_hash_on_a_machine_that_has_used_it(bundle, r
         bundle.backbone()
 
 
+def test_a_backbone_is_found_where_it_was_used_before_once_its_last_copy_is_gone(
+    bundle, run, tmp_path, monkeypatch
+):
+    place = RunResult.load(run).backbone.reference
+    monkeypatch.setenv("ORBITUNE_CACHE", str(tmp_path / "cache"))
+    copied = shutil.copytree(place, tmp_path / "copy")
+    for folder in (place, copied):
+        bundle.model(bundle.backbone(str(folder)))
+    assert bundle.backbone().folder == copied
+    (copied / "config.json").write_text("{}")
+    assert str(bundle.backbone().folder) == place
+    shutil.rmtree(copied)
+    assert str(bundle.backbone().folder) == place
+
+
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "likeness.safetensors"])
 def test_a_file_cut_short_or_missing_is_one_line(copy, name):
     file = copy / name

@@ -95,8 +95,8 @@ def test_a_head_is_read_as_it_was_written(sensor_bundle, tmp_path):
     )
     assert np.array_equal(read.detector.whitening, head.detector.whitening)
     assert np.array_equal(read.detector.means, head.detector.means)
-    limits = (read.min_confidence, read.detector.threshold)
-    assert limits == (head.min_confidence, head.detector.threshold)
+    numbers = [(each.min_confidence, each.temperature, each.detector.threshold) for each in (read, head)]
+    assert numbers[0] == pytest.approx(numbers[1])
 
 
 def test_a_damaged_file_is_named(sensor_bundle, tmp_path):

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from orbitune.mapping.grid import NOT_SURE
-from orbitune.mapping.smoothing import SmoothedParts, probability_planes, smoothed_codes
+from orbitune.mapping.smoothing import SmoothedParts, Smoothing, probability_planes, smoothed_codes
+
+PLAIN = Smoothing(limit=0.0, temperature=1.0)
 
 
 def planes_of(first):
@@ -18,16 +20,16 @@ def planes_of(first):
 def test_neighbours_outvote_a_cell_in_doubt_but_not_a_certain_one():
     first = np.full((3, 3), 0.9)
     first[1, 1] = 0.3
-    codes, confidence = smoothed_codes(planes_of(first), 0.0)
+    codes, confidence = smoothed_codes(planes_of(first), PLAIN)
     assert codes[1, 1] == 1 and confidence[1, 1] == 57  # half of 0.3, half of the mean 0.833
     first[1, 1] = 0.05
-    assert smoothed_codes(planes_of(first), 0.0)[0][1, 1] == 2
+    assert smoothed_codes(planes_of(first), PLAIN)[0][1, 1] == 2
 
 
 def test_cells_without_a_prediction_have_no_weight_and_get_no_class():
     first = np.full((3, 3), np.nan)
     first[1, 1:] = 0.2, 0.7
-    codes, confidence = smoothed_codes(planes_of(first), 0.0)
+    codes, confidence = smoothed_codes(planes_of(first), PLAIN)
     assert codes.tolist() == [[0, 0, 0], [0, 2, 1], [0, 0, 0]]
     assert confidence[1].tolist() == [0, 68, 57]
 
@@ -35,12 +37,20 @@ def test_cells_without_a_prediction_have_no_weight_and_get_no_class():
 def test_cells_out_of_distribution_have_no_weight_either():
     predicted = np.array([[0.9, 0.1, 0], [0.2, 0.2, 0.6], [0.4, 0.6, 0]])
     planes = probability_planes(predicted, np.array([[0, 0], [0, 1], [0, 2]]), shape=(1, 3))
-    assert smoothed_codes(planes, 0.0)[0].tolist() == [[1, 0, 2]]
+    assert smoothed_codes(planes, PLAIN)[0].tolist() == [[1, 0, 2]]
 
 
 def test_cells_below_the_limit_are_not_sure():
-    codes, confidence = smoothed_codes(planes_of([[0.9, 0.6]]), 0.8)
+    codes, confidence = smoothed_codes(planes_of([[0.9, 0.6]]), Smoothing(0.8, 1.0))
     assert codes.tolist() == [[1, NOT_SURE]] and confidence[0, 1] == 0
+
+
+def test_the_temperature_changes_the_confidence_alone():
+    planes = planes_of([[0.9, 0.7, 0.4]])
+    plain, sharp = (smoothed_codes(planes, Smoothing(0.65, temperature)) for temperature in (1.0, 0.5))
+    assert sharp[0].tolist() == plain[0].tolist() == [[1, 1, NOT_SURE]]
+    known = plain[1] / 100
+    assert np.allclose(sharp[1], 100 * known**2 / (known**2 + (1 - known) ** 2) * (known > 0), atol=1)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 4, 11])
@@ -50,11 +60,11 @@ def test_parts_are_smoothed_as_the_whole_map_is(rows, tmp_path):
     first[random.random(first.shape) < 0.1] = np.nan
     labels = random.integers(250, 255, (3, 11, 5)).astype(np.uint8)
     whole = np.concatenate([labels, planes_of(first)])
-    count = -(-11 // rows)
-    store = SmoothedParts(tmp_path, count=count, limit=0.55)
+    count, smoothing = -(-11 // rows), Smoothing(0.55, 0.5)
+    store = SmoothedParts(tmp_path, count=count, smoothing=smoothing)
     for number in range(count):
         store.write(number, whole[:, number * rows : (number + 1) * rows])
     found = np.concatenate([store.read(number) for number in range(count)], 1)
     known = np.isfinite(first)
-    assert np.array_equal(found[:2, known], smoothed_codes(planes_of(first), 0.55)[:, known])
+    assert np.array_equal(found[:2, known], smoothed_codes(planes_of(first), smoothing)[:, known])
     assert np.array_equal(found[:, ~known], labels[:, ~known]) and np.array_equal(found[2], labels[2])

@@ -6,6 +6,7 @@ import numpy as np
 
 from orbitune.data.augment import random_dihedral
 from orbitune.data.transform import to_tensor
+from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.conformal import lower_threshold
 from orbitune.evaluation.ood import OODDetector
 from orbitune.inference.bundle import Bundle
@@ -25,7 +26,7 @@ _MIN_VIEWS = 250  # of which five are *not sure*
 
 
 def fit_patch_head(bundle: Bundle, setup: TrainingSetup, *, display: ProgressDisplay) -> PatchHead | None:
-    """Fit a patch head; its limits come from views of validation tiles.
+    """Fit a patch head; its limits and temperature come from views of validation tiles.
 
     Args:
         bundle: the model.
@@ -46,19 +47,24 @@ def fit_patch_head(bundle: Bundle, setup: TrainingSetup, *, display: ProgressDis
     head = LinearHead.fit(drawn.features, drawn.targets)
     held_out = np.random.default_rng(0).permutation(setup.splits["validation"])[:SAMPLE]
     held_out = np.resize(held_out, max(len(held_out), _MIN_VIEWS))  # several views of each of few tiles
-    means, confidence = [], []
+    means, logits = [], []
     with display.task("views of validation tiles", len(held_out)) as task:
         for start in range(0, len(held_out), BATCH):
             tiles = setup.tiles.read(held_out[start : start + BATCH])
             features = model.patch_features(draw_views(tiles, setup, seed=start))
             means.append(features.mean(1))
-            confidence.append(np.exp(window_logits(head, features).max(1)))
+            logits.append(window_logits(head, features))
             task.advance(len(tiles))
     detector = OODDetector.fit(
         drawn.means, drawn.labels, held_out=np.concatenate(means), false_alarm_rate=VIEW_ALARM_RATE
     )
-    limit = lower_threshold(np.concatenate(confidence), _UNSURE_RATE)
-    return PatchHead(head, detector, min_confidence=limit)
+    of_views = np.concatenate(logits)
+    return PatchHead(
+        head,
+        detector,
+        min_confidence=lower_threshold(np.exp(of_views.max(1)), _UNSURE_RATE),
+        temperature=fit_temperature(of_views, setup.tiles.labels[held_out]),
+    )
 
 
 @dataclass(frozen=True)

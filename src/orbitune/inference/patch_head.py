@@ -27,11 +27,13 @@ class PatchHead:
         head: from the features of a patch to logits of the classes.
         detector: OOD detector for the mean feature of a window's patches.
         min_confidence: cells of a map with a lower highest probability are *not sure*.
+        temperature: calibrates the probabilities of a map: the mean over patches makes them too low.
     """
 
     head: LinearHead
     detector: OODDetector
     min_confidence: float
+    temperature: float
 
     def out_of_distribution(self, features: np.ndarray) -> np.ndarray:
         """Return whether windows are unlike all training tiles, bool (B,).
@@ -45,8 +47,12 @@ class PatchHead:
         """Write its file into the folder of a bundle."""
         from safetensors.numpy import save_file
 
-        limits = {"min_confidence": self.min_confidence, "threshold": self.detector.threshold}
-        tensors = {name: np.array(limit, np.float32) for name, limit in limits.items()}
+        numbers = {
+            "min_confidence": self.min_confidence,
+            "temperature": self.temperature,
+            "threshold": self.detector.threshold,
+        }
+        tensors = {name: np.array(number, np.float32) for name, number in numbers.items()}
         tensors |= {"weight": self.head.weight, "bias": self.head.bias, **self.detector.tensors()}
         save_file(tensors, folder / PATCH_HEAD_FILE)
 
@@ -65,7 +71,7 @@ class PatchHead:
             tensors = load_file(file)
             head = LinearHead(tensors["weight"], tensors["bias"])
             detector = OODDetector.from_tensors(tensors, float(tensors["threshold"]))
-            return cls(head, detector, float(tensors["min_confidence"]))
+            return cls(head, detector, float(tensors["min_confidence"]), float(tensors["temperature"]))
         except (OSError, SafetensorError, KeyError, IndexError, ValueError) as error:
             raise ModelError(f"{file} cannot be read: {first_line(error)}.") from None
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from orbitune.mapping.area_of_interest import AreaOfInterest
 from orbitune.mapping.grid import CellGrid
 from orbitune.mapping.scene.mosaic import SceneSpec
+from orbitune.mapping.smoothing import Smoothing
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,8 @@ class JobSpec:
         driver: the only GDAL driver allowed; None for any.
         aoi: the area outside of which cells have no data; None for the whole scene.
         adapted: indices of the scenes that the model was adapted to.
-        smoothed_limit: where the patch head answers, probabilities are smoothed, see
-            `orbitune.mapping.smoothing`; cells whose probabilities are all lower than this are *not sure*.
-            None where the classification head answers.
+        smoothing: of the probabilities where the patch head answers; None where the classification head
+            does.
     """
 
     source: str
@@ -43,7 +43,7 @@ class JobSpec:
     driver: str | None = None
     aoi: AreaOfInterest | None = None
     adapted: tuple[int, ...] = ()
-    smoothed_limit: float | None = None
+    smoothing: Smoothing | None = None
 
     @property
     def parts(self) -> int:

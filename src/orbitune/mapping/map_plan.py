@@ -34,6 +34,7 @@ from orbitune.mapping.plan_messages import (
 )
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene_inputs import BASE_BYTES, SceneInputs
+from orbitune.mapping.smoothing import Smoothing
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.resources import core_count, parse_bytes
 from orbitune.sources.band_names import COLOURS
@@ -115,7 +116,7 @@ def plan_map(
         driver=options.driver,
         aoi=aoi,
         adapted=inputs.adapted,
-        smoothed_limit=_smoothed_limit(bundle, cells.tile, not_sure=options.not_sure),
+        smoothing=_smoothing(bundle, cells.tile, not_sure=options.not_sure),
     )
     metadata = _metadata(spec, bundle, inputs=inputs, dense=dense, scale=options.scale)
     return MapPlan(
@@ -185,11 +186,11 @@ def _window(options: MapOptions, bundle: Bundle, *, tile: int) -> int:
     return options.window
 
 
-def _smoothed_limit(bundle: Bundle, window: int, *, not_sure: bool) -> float | None:
-    """Return the limit of a smoothed map, see `JobSpec`; None for a map that is not smoothed."""
+def _smoothing(bundle: Bundle, window: int, *, not_sure: bool) -> Smoothing | None:
+    """Return how a map is smoothed; None for one that is not."""
     if (head := bundle.patch_head(window)) is None:
         return None
-    return head.min_confidence if not_sure and bundle.ood_detector else 0.0
+    return Smoothing(head.min_confidence if not_sure and bundle.ood_detector else 0.0, head.temperature)
 
 
 def _rows_per_part(memory_budget: str, cells: CellGrid, *, dense: bool, used: Preprocessing) -> int:
@@ -223,7 +224,7 @@ def _metadata(spec: JobSpec, bundle: Bundle, *, inputs: SceneInputs, dense: bool
         stride=spec.cells.stride,
         tile=spec.cells.tile,
         mode="dense" if dense else "tiles",
-        patch_head=spec.smoothed_limit is not None,
+        patch_head=spec.smoothing is not None,
         scale=scale,
         not_sure=spec.not_sure and bundle.ood_detector is not None,
         parts=spec.parts,

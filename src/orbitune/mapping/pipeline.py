@@ -195,9 +195,9 @@ def _label_parts(
 
 def _finished(plan: MapPlan, store: PartStore) -> PartStore:
     """Return the store of a map's parts that reads final labels."""
-    if (limit := plan.spec.smoothed_limit) is None:
+    if (smoothing := plan.spec.smoothing) is None:
         return store
-    return SmoothedParts(store.folder, count=plan.spec.parts, limit=limit)
+    return SmoothedParts(store.folder, count=plan.spec.parts, smoothing=smoothing)
 
 
 def _rasters(plan: MapPlan, store: PartStore, *, map_file: Path) -> MapRasters:

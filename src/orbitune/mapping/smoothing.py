@@ -4,16 +4,32 @@ Neighbouring cells are mostly of one class, and the answers for small windows ar
 map hold the probabilities as further planes, and are smoothed as they are read.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from orbitune.evaluation.calibration import probabilities
 from orbitune.mapping.grid import NOT_SURE, to_codes
 from orbitune.mapping.part_store import PartStore
 
 HALO = 1  # cells on each side that a smoothed cell depends on
 _SHARE = 0.5  # of the mean over a cell and its neighbours
+_SMALLEST = 1e-6  # probability: its logarithm is finite
 _FIRST = 3  # planes of every part, see `Worker.label`
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """How smoothed probabilities become labels.
+
+    Attributes:
+        limit: cells whose probabilities are all lower are *not sure*.
+        temperature: the probabilities are calibrated with it, see `PatchHead`; positive.
+    """
+
+    limit: float
+    temperature: float
 
 
 class SmoothedParts(PartStore):
@@ -22,12 +38,12 @@ class SmoothedParts(PartStore):
     Args:
         folder: of the finished parts.
         count: number of parts.
-        limit: cells whose smoothed probabilities are all lower are *not sure*.
+        smoothing: how they are labelled.
     """
 
-    def __init__(self, folder: Path, *, count: int, limit: float) -> None:
+    def __init__(self, folder: Path, *, count: int, smoothing: Smoothing) -> None:
         super().__init__(folder)
-        self._count, self._limit = count, limit
+        self._count, self._smoothing = count, smoothing
 
     def read(self, number: int) -> np.ndarray:
         """Return codes, confidence and completeness of a part, uint8 (3, rows, columns)."""
@@ -35,7 +51,7 @@ class SmoothedParts(PartStore):
         labels, planes = part[:_FIRST].copy(), part[_FIRST:]
         above = super().read(number - 1)[_FIRST:, -HALO:] if number else planes[:, :0]
         below = super().read(number + 1)[_FIRST:, :HALO] if number + 1 < self._count else planes[:, :0]
-        smoothed = smoothed_codes(np.concatenate([above, planes, below], 1), self._limit)
+        smoothed = smoothed_codes(np.concatenate([above, planes, below], 1), self._smoothing)
         smoothed = smoothed[:, above.shape[1] :][:, : part.shape[1]]
         predicted = planes.any(0)
         labels[:2, predicted] = smoothed[:, predicted]
@@ -57,21 +73,24 @@ def probability_planes(predicted: np.ndarray, where: np.ndarray, *, shape: tuple
     return planes
 
 
-def smoothed_codes(planes: np.ndarray, limit: float) -> np.ndarray:
+def smoothed_codes(planes: np.ndarray, smoothing: Smoothing) -> np.ndarray:
     """Return codes and confidence, uint8 (2, rows, columns), both 0 for cells whose planes are.
+
+    The confidence is the calibrated probability of the class in percent.
 
     Args:
         planes: of `probability_planes`.
-        limit: see `SmoothedParts`.
+        smoothing: how they are labelled.
     """
     codes, confidence = np.zeros((2, *planes.shape[1:]), np.uint8)
     predicted = np.asarray(planes.any(0))
     own = planes[:, predicted] / np.float32(255)
     known = _SHARE * _means_around(planes, predicted)[:, predicted] + (1 - _SHARE) * own
-    highest = known.max(0)
-    sure = highest >= limit
+    sure = known.max(0) >= smoothing.limit
     codes[predicted] = np.where(sure, known.argmax(0) + 1, NOT_SURE)
-    confidence[predicted] = np.where(sure, np.round(100 * highest), 0)
+    logits = np.log(np.maximum(known, _SMALLEST)).T
+    calibrated = probabilities(logits, smoothing.temperature).max(1)
+    confidence[predicted] = np.where(sure, np.round(100 * calibrated), 0)
     return np.stack([codes, confidence])
 
 

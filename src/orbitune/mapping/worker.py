@@ -37,7 +37,7 @@ class Worker:
         self.tilewise = TilewisePredictor(
             self.bundle, self.network, window=spec.cells.tile, not_sure=self.not_sure
         )
-        self.smoothed = spec.smoothed_limit is not None
+        self.smoothed = spec.smoothing is not None
         self._predictor: CellPredictor = self.tilewise
         self._thresholds = thresholds_of(self.bundle)
         if fit:

@@ -44,8 +44,8 @@ def _tilewise_block(worker: Worker, row: int, column: int) -> tuple[np.ndarray, 
     Returns:
         Row and column in the block of the cells that can have a class, int (K, 2), and their codes, (K,).
     """
-    cells, limit = worker.spec.cells, worker.spec.smoothed_limit
-    halo = 0 if limit is None else HALO
+    cells, smoothing = worker.spec.cells, worker.spec.smoothing
+    halo = 0 if smoothing is None else HALO
     top, left = max(0, row - halo), max(0, column - halo)
     bottom = min(cells.rows, row + _SIDE + halo)
     right = min(cells.columns, column + _SIDE + halo)
@@ -53,9 +53,9 @@ def _tilewise_block(worker: Worker, row: int, column: int) -> tuple[np.ndarray, 
     where = select_cells(window, worker.not_sure)
     predicted = worker.tilewise.predict(window, where)
     codes = to_codes(predicted)
-    if limit is not None:
+    if smoothing is not None:
         planes = probability_planes(predicted, where, shape=(bottom - top, right - left))
-        smoothed = smoothed_codes(planes, limit)[0][tuple(where.T)]
+        smoothed = smoothed_codes(planes, smoothing)[0][tuple(where.T)]
         codes = np.where(smoothed > 0, smoothed, codes)
     where = where - (row - top, column - left)
     inner = ((where >= 0) & (where < _SIDE)).all(1)

@@ -6,6 +6,7 @@ models that were trained on it carry it as `backbone`, see `orbitune.models.line
 
 import hashlib
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -312,19 +313,20 @@ def _find(folder: Path, metadata: ModelMetadata) -> Backbone:
 
 
 def _find_by_hash(stated: BackboneRecord) -> Backbone:
-    """Find a backbone where it was last used on this machine.
+    """Find a backbone where it was used on this machine.
 
     Raises:
         ModelError: it was not, is no longer there, or has changed.
     """
-    place = recall(stated.weights_sha256)
-    found = open_backbone(str(place)) if place else None
-    if found is None or found.weights_hash != stated.weights_sha256:
-        raise ModelError(
-            f"The backbone {stated.name}, whose weights have the SHA-256 {stated.weights_sha256[:12]}, is "
-            "not known on this machine."
-        )
-    return found
+    for place in recall(stated.weights_sha256):
+        with suppress(OrbituneError):
+            found = open_backbone(str(place))
+            if found.weights_hash == stated.weights_sha256:
+                return found
+    raise ModelError(
+        f"The backbone {stated.name}, whose weights have the SHA-256 {stated.weights_sha256[:12]}, is "
+        "not known on this machine."
+    )
 
 
 def _fine_tuned_place(folder: Path, stated: BackboneRecord) -> str:
