@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from orbitune.inference.patch_head import Confidence
 from orbitune.mapping.grid import NOT_SURE
 from orbitune.mapping.smoothing import SmoothedParts, Smoothing, probability_planes, smoothed_codes
 
-PLAIN = Smoothing(limit=0.0, temperature=1.0)
+AS_IT_IS = Confidence(temperature=1.0, offset=0.0)
+PLAIN = Smoothing(limit=0.0, confidence=AS_IT_IS)
 
 
 def planes_of(first):
@@ -41,16 +43,16 @@ def test_cells_out_of_distribution_have_no_weight_either():
 
 
 def test_cells_below_the_limit_are_not_sure():
-    codes, confidence = smoothed_codes(planes_of([[0.9, 0.6]]), Smoothing(0.8, 1.0))
+    codes, confidence = smoothed_codes(planes_of([[0.9, 0.6]]), Smoothing(0.8, AS_IT_IS))
     assert codes.tolist() == [[1, NOT_SURE]] and confidence[0, 1] == 0
 
 
-def test_the_temperature_changes_the_confidence_alone():
+def test_the_calibration_changes_the_confidence_alone():
     planes = planes_of([[0.9, 0.7, 0.4]])
-    plain, sharp = (smoothed_codes(planes, Smoothing(0.65, temperature)) for temperature in (1.0, 0.5))
+    plain, sharp = (smoothed_codes(planes, Smoothing(0.65, each)) for each in (AS_IT_IS, Confidence(0.5, 1)))
     assert sharp[0].tolist() == plain[0].tolist() == [[1, 1, NOT_SURE]]
-    known = plain[1] / 100
-    assert np.allclose(sharp[1], 100 * known**2 / (known**2 + (1 - known) ** 2) * (known > 0), atol=1)
+    odds = (plain[1, 0, :2] / (100.0 - plain[1, 0, :2])) ** 2 * np.e
+    assert np.allclose(sharp[1, 0], [*(100 * odds / (1 + odds)), 0], atol=1)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 4, 11])
@@ -60,7 +62,7 @@ def test_parts_are_smoothed_as_the_whole_map_is(rows, tmp_path):
     first[random.random(first.shape) < 0.1] = np.nan
     labels = random.integers(250, 255, (3, 11, 5)).astype(np.uint8)
     whole = np.concatenate([labels, planes_of(first)])
-    count, smoothing = -(-11 // rows), Smoothing(0.55, 0.5)
+    count, smoothing = -(-11 // rows), Smoothing(0.55, Confidence(0.5, 1.0))
     store = SmoothedParts(tmp_path, count=count, smoothing=smoothing)
     for number in range(count):
         store.write(number, whole[:, number * rows : (number + 1) * rows])

@@ -1,11 +1,15 @@
 """The network of a bundle on its device: from tiles to logits and features."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orbitune.data.augment import dihedral_views
 from orbitune.data.transform import to_tensor
 from orbitune.inference.bundle import Bundle
+from orbitune.inference.linear_head import LinearHead
+from orbitune.inference.patch_head import window_logits
 from orbitune.models.backbones import Backbone
 from orbitune.models.compute_plan import ComputePlan
 from orbitune.models.factory import resolve
@@ -84,7 +88,7 @@ class BundleModel:
         return self._patches
 
     def tokens(self, windows: np.ndarray, count: int) -> np.ndarray:
-        """Return the patch tokens after the first third of the blocks, standardised.
+        """Return the patch tokens after the first third of the blocks, standardised; on the fast path alone.
 
         Args:
             windows: uint8 or uint16 (B, S, S, C); resized so that `count` x `count` patches cover each.
@@ -93,18 +97,11 @@ class BundleModel:
         Returns:
             float32 (B, count, count, D).
         """
-        import torch
-
-        network = self._network
-        assert self.plan.fast
-        pixels = to_tensor(windows, self._device)
-        with torch.inference_mode():
-            states = network.patch_states(pixels, count)
-            normed = torch.nn.functional.layer_norm(states.float(), states.shape[-1:])
-        return normed.view(len(windows), count, count, -1).cpu().numpy()
+        tokens = self._tokens(to_tensor(windows, self._device), count)
+        return tokens.reshape(len(windows), count, count, -1)
 
     def patch_features(self, windows: np.ndarray) -> np.ndarray:
-        """Compute what a `PatchHead` reads, of the patches of each window.
+        """Compute what a `PatchHead` reads, of the patches of each window; on the fast path alone.
 
         Args:
             windows: uint8 or uint16 (B, S, S, C).
@@ -112,9 +109,45 @@ class BundleModel:
         Returns:
             float32 (B, P, D).
         """
-        starts = range(0, len(windows), self._batch_size)
-        parts = [self.tokens(windows[start : start + self._batch_size], self._patches) for start in starts]
-        return np.concatenate(parts).reshape(len(windows), self._patches**2, -1)
+        return np.concatenate(
+            [self._tokens(to_tensor(part, self._device), self._patches) for part in self._batches(windows)]
+        )
+
+    def label_windows(self, head: LinearHead, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Label windows by their patches, see `PatchHead`; on the fast path alone.
+
+        Args:
+            head: of a `PatchHead`.
+            windows: uint8 or uint16 (B, S, S, C).
+
+        Returns:
+            Logarithms of the class probabilities, float (B, C), not calibrated; and the mean feature of the
+            patches, float32 (B, D), of the window without flips.
+        """
+        logits, means = [], []
+        for part in self._batches(windows):
+            pixels = to_tensor(part, self._device)
+            views = dihedral_views(pixels) if self._tta == "flips" else [pixels]
+            features = [self._tokens(view, self._patches) for view in views]
+            found = [window_logits(head, each) for each in features]
+            logits.append(np.logaddexp.reduce(found) - np.log(len(found)))
+            means.append(features[0].mean(1))
+        return np.concatenate(logits), np.concatenate(means)
+
+    def _tokens(self, pixels: "Tensor", count: int) -> np.ndarray:
+        """Return the tokens of `tokens`, float32 (B, count * count, D), of integers (B, S, S, C)."""
+        import torch
+
+        assert self.plan.fast
+        with torch.inference_mode():
+            states = self._network.patch_states(pixels, count)
+            normed = torch.nn.functional.layer_norm(states.float(), states.shape[-1:])
+        return np.asarray(normed.cpu().numpy())
+
+    def _batches(self, tiles: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield tiles in batches, in their order."""
+        for start in range(0, len(tiles), self._batch_size):
+            yield tiles[start : start + self._batch_size]
 
     def compute(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute logits and features.
@@ -147,8 +180,8 @@ class BundleModel:
         from orbitune.evaluation.predict import forward_with_tta
 
         logits, features = [], []
-        for start in range(0, len(tiles), self._batch_size):
-            part = to_tensor(tiles[start : start + self._batch_size], self._device)
+        for batch in self._batches(tiles):
+            part = to_tensor(batch, self._device)
             for noted in self._read:
                 noted.clear()
             with torch.inference_mode():

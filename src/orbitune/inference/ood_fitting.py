@@ -125,7 +125,7 @@ def fit_on_features(
     """
     random = np.random.default_rng(0)
     groups = kinds(setup.tiles.labels)
-    train = _sample(setup.splits["train"], groups, random=random)
+    train = balanced_sample(setup.splits["train"], groups, random=random)
     held_out = random.permutation(setup.splits["validation"])[: max(SAMPLE, ceil(FEWEST_BEYOND / rate))]
     features = compute_outputs(model, setup, indices=train, title="training tiles", display=display)[1]
     new = compute_outputs(model, setup, indices=held_out, title="validation tiles", display=display)[1]
@@ -179,7 +179,7 @@ def map_limits(
     }
 
 
-def _sample(indices: np.ndarray, labels: np.ndarray, *, random: np.random.Generator) -> np.ndarray:
+def balanced_sample(indices: np.ndarray, labels: np.ndarray, *, random: np.random.Generator) -> np.ndarray:
     """Draw at most SAMPLE indices, balanced over the classes where possible."""
     indices = random.permutation(indices)
     present = np.unique(labels[indices])

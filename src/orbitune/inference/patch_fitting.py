@@ -1,32 +1,28 @@
 """Fitting of a bundle's patch head to mosaics of training tiles."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from orbitune.data.augment import random_dihedral
 from orbitune.data.transform import to_tensor
-from orbitune.evaluation.calibration import fit_temperature
 from orbitune.evaluation.conformal import lower_threshold
 from orbitune.evaluation.ood import OODDetector
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.linear_head import LinearHead
-from orbitune.inference.ood_fitting import BATCH, SAMPLE, VIEW_ALARM_RATE, draw_views
-from orbitune.inference.patch_head import PatchHead, window_logits
+from orbitune.inference.ood_fitting import BATCH, SAMPLE, VIEW_ALARM_RATE, balanced_sample, draw_views
+from orbitune.inference.patch_head import Confidence, PatchHead
 from orbitune.progress import ProgressDisplay, ProgressTask
 from orbitune.training.setup import TrainingSetup
 
 _MOSAICS = 8000  # a multiple of _BATCH; with 2,560 maps of other scenes than EuroSAT's were slightly worse
-_PATCHES = 4  # of each mosaic: those of one mosaic are much alike
+_PATCHES = 4  # of each mosaic: its patches resemble each other
 _BATCH = 64  # mosaics made at a time
-_SINGLE = 0.999  # share of a class from which a mosaic shows that class alone
 _UNSURE_RATE = 0.02  # fraction of the views of validation tiles that are *not sure*
 _MIN_VIEWS = 250  # of which five are *not sure*
 
 
 def fit_patch_head(bundle: Bundle, setup: TrainingSetup, *, display: ProgressDisplay) -> PatchHead | None:
-    """Fit a patch head; its limits and temperature come from views of validation tiles.
+    """Fit a patch head; its limits and calibration come from views of validation tiles.
 
     Args:
         bundle: the model.
@@ -43,49 +39,46 @@ def fit_patch_head(bundle: Bundle, setup: TrainingSetup, *, display: ProgressDis
     if not model.plan.fast:
         return None
     with display.task("mosaics", _MOSAICS) as task:
-        drawn = _draw_patches(model, setup, task)
-    head = LinearHead.fit(drawn.features, drawn.targets)
-    held_out = np.random.default_rng(0).permutation(setup.splits["validation"])[:SAMPLE]
-    held_out = np.resize(held_out, max(len(held_out), _MIN_VIEWS))  # several views of each of few tiles
-    means, logits = [], []
-    with display.task("views of validation tiles", len(held_out)) as task:
-        for start in range(0, len(held_out), BATCH):
-            tiles = setup.tiles.read(held_out[start : start + BATCH])
-            features = model.patch_features(draw_views(tiles, setup, seed=start))
-            means.append(features.mean(1))
-            logits.append(window_logits(head, features))
-            task.advance(len(tiles))
-    detector = OODDetector.fit(
-        drawn.means, drawn.labels, held_out=np.concatenate(means), false_alarm_rate=VIEW_ALARM_RATE
-    )
-    of_views = np.concatenate(logits)
+        head = LinearHead.fit(*_draw_patches(model, setup, task))
+    random = np.random.default_rng(0)
+    train = balanced_sample(setup.splits["train"], setup.tiles.labels, random=random)
+    held_out = random.permutation(setup.splits["validation"])[:SAMPLE]
+    # There are several views of each of few tiles.
+    train, held_out = np.resize(train, SAMPLE), np.resize(held_out, max(len(held_out), _MIN_VIEWS))
+    _, known = _label_views(model, setup, head=head, indices=train, display=display)
+    logits, new = _label_views(model, setup, head=head, indices=held_out, display=display)
+    labels, confidence = setup.tiles.labels, np.exp(logits.max(1))
     return PatchHead(
         head,
-        detector,
-        min_confidence=lower_threshold(np.exp(of_views.max(1)), _UNSURE_RATE),
-        temperature=fit_temperature(of_views, setup.tiles.labels[held_out]),
+        OODDetector.fit(known, labels[train], held_out=new, false_alarm_rate=VIEW_ALARM_RATE),
+        Confidence.fit(confidence, logits.argmax(1) == labels[held_out]),
+        min_confidence=lower_threshold(confidence, _UNSURE_RATE),
     )
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """Patches of mosaics of training tiles.
+def _label_views(
+    model: BundleModel,
+    setup: TrainingSetup,
+    *,
+    head: LinearHead,
+    indices: np.ndarray,
+    display: ProgressDisplay,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `BundleModel.label_windows` does, of a view of each tile at the indices."""
+    parts = []
+    with display.task("views of tiles", len(indices)) as task:
+        for start in range(0, len(indices), BATCH):
+            tiles = setup.tiles.read(indices[start : start + BATCH])
+            parts.append(model.label_windows(head, draw_views(tiles, setup, seed=start)))
+            task.advance(len(tiles))
+    logits, means = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return logits, means
 
-    Attributes:
-        features: of patches, float32 (N, D).
-        targets: their class probabilities, float32 (N, C).
-        means: mean features of the mosaics that show a single class, float32 (M, D).
-        labels: class indices of these, int64 (M,).
-    """
 
-    features: np.ndarray
-    targets: np.ndarray
-    means: np.ndarray
-    labels: np.ndarray
-
-
-def _draw_patches(model: BundleModel, setup: TrainingSetup, task: ProgressTask) -> _Drawn:
-    """Return patches of `_MOSAICS` mosaics."""
+def _draw_patches(
+    model: BundleModel, setup: TrainingSetup, task: ProgressTask
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return patches of `_MOSAICS` mosaics: features, float32 (N, D), and probabilities, float32 (N, C)."""
     import torch
 
     random = np.random.default_rng(0)
@@ -96,15 +89,18 @@ def _draw_patches(model: BundleModel, setup: TrainingSetup, task: ProgressTask) 
         for _ in range(0, _MOSAICS, _BATCH):
             drawn = random.choice(train, (_BATCH, 4))
             tiles = to_tensor(setup.tiles.read(drawn.ravel()), torch.device("cpu"))
-            mosaics, shares = setup.sensor_augmentation.usable_mosaics(random_dihedral(tiles), model.patches)
-            truth = shares.numpy() @ labels[setup.tiles.labels[drawn]]
+            mosaics, fractions = setup.sensor_augmentation.usable_mosaics(
+                random_dihedral(tiles), model.patches
+            )
+            truth = fractions.numpy() @ labels[setup.tiles.labels[drawn]]
             found = model.patch_features(mosaics.numpy().astype(setup.tiles.tiles.dtype))
             kept = random.permuted(np.tile(np.arange(found.shape[1]), (len(drawn), 1)), axis=1)[:, :_PATCHES]
-            of_patches = [
-                np.take_along_axis(each, kept[..., None], 1).reshape(-1, each.shape[2])
-                for each in (found, truth)
-            ]
-            single = truth.mean(1).max(1) > _SINGLE
-            parts.append((*of_patches, found[single].mean(1), truth[single].mean(1).argmax(1)))
+            parts.append(
+                [
+                    np.take_along_axis(each, kept[..., None], 1).reshape(-1, each.shape[2])
+                    for each in (found, truth)
+                ]
+            )
             task.advance(len(drawn))
-    return _Drawn(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    features, targets = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return features, targets

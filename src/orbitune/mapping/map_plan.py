@@ -190,7 +190,7 @@ def _smoothing(bundle: Bundle, window: int, *, not_sure: bool) -> Smoothing | No
     """Return how a map is smoothed; None for one that is not."""
     if (head := bundle.patch_head(window)) is None:
         return None
-    return Smoothing(head.min_confidence if not_sure and bundle.ood_detector else 0.0, head.temperature)
+    return Smoothing(head.min_confidence if not_sure and bundle.ood_detector else 0.0, head.confidence)
 
 
 def _rows_per_part(memory_budget: str, cells: CellGrid, *, dense: bool, used: Preprocessing) -> int:

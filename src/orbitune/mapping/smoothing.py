@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from orbitune.evaluation.calibration import probabilities
+from orbitune.inference.patch_head import Confidence
 from orbitune.mapping.grid import NOT_SURE, to_codes
 from orbitune.mapping.part_store import PartStore
 
 HALO = 1  # cells on each side that a smoothed cell depends on
 _SHARE = 0.5  # of the mean over a cell and its neighbours
-_SMALLEST = 1e-6  # probability: its logarithm is finite
 _FIRST = 3  # planes of every part, see `Worker.label`
 
 
@@ -25,11 +24,11 @@ class Smoothing:
 
     Attributes:
         limit: cells whose probabilities are all lower are *not sure*.
-        temperature: the probabilities are calibrated with it, see `PatchHead`; positive.
+        confidence: calibrates the highest ones.
     """
 
     limit: float
-    temperature: float
+    confidence: Confidence
 
 
 class SmoothedParts(PartStore):
@@ -76,7 +75,7 @@ def probability_planes(predicted: np.ndarray, where: np.ndarray, *, shape: tuple
 def smoothed_codes(planes: np.ndarray, smoothing: Smoothing) -> np.ndarray:
     """Return codes and confidence, uint8 (2, rows, columns), both 0 for cells whose planes are.
 
-    The confidence is the calibrated probability of the class in percent.
+    The confidence is the calibrated probability that the class is right, in percent.
 
     Args:
         planes: of `probability_planes`.
@@ -86,11 +85,10 @@ def smoothed_codes(planes: np.ndarray, smoothing: Smoothing) -> np.ndarray:
     predicted = np.asarray(planes.any(0))
     own = planes[:, predicted] / np.float32(255)
     known = _SHARE * _means_around(planes, predicted)[:, predicted] + (1 - _SHARE) * own
-    sure = known.max(0) >= smoothing.limit
+    highest = known.max(0)
+    sure = highest >= smoothing.limit
     codes[predicted] = np.where(sure, known.argmax(0) + 1, NOT_SURE)
-    logits = np.log(np.maximum(known, _SMALLEST)).T
-    calibrated = probabilities(logits, smoothing.temperature).max(1)
-    confidence[predicted] = np.where(sure, np.round(100 * calibrated), 0)
+    confidence[predicted] = np.where(sure, np.round(100 * smoothing.confidence(highest)), 0)
     return np.stack([codes, confidence])
 
 

@@ -4,9 +4,9 @@ from typing import Protocol
 
 import numpy as np
 
+from orbitune.errors import ModelError
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
-from orbitune.inference.patch_head import window_logits
 from orbitune.mapping.grid import PixelWindow
 
 _BATCH = 256  # tiles cut out of a window at a time
@@ -33,6 +33,9 @@ class TilewisePredictor:
         window: side of the windows in pixels.
         not_sure: whether to apply the bundle's OOD detector, or that of the patch head. The latter's limit
             for probabilities applies to smoothed ones, see `orbitune.mapping.smoothing`.
+
+    Raises:
+        ModelError: the patch head's file is damaged, or the model is not computed on the fast path.
     """
 
     def __init__(self, bundle: Bundle, network: BundleModel, *, window: int, not_sure: bool) -> None:
@@ -41,6 +44,11 @@ class TilewisePredictor:
         self._detector = bundle.ood_detector if not_sure else None
         self._limits = bundle.metadata.ood_detector
         self._patch_head = bundle.patch_head(window)
+        if self._patch_head and not network.plan.fast:
+            raise ModelError(
+                f"Windows smaller than a tile need the fast path, but {network.plan.why_not_fast}: use "
+                f"--window {bundle.tile_size[0]}."
+            )
 
     def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
         """Return probabilities of cells, as `CellPredictor.predict`."""
@@ -59,8 +67,8 @@ class TilewisePredictor:
             distribution or, without a patch head, whose highest probability is too low, else 0.
         """
         if self._patch_head:
-            features = self._network.patch_features(tiles)
-            known = np.exp(window_logits(self._patch_head.head, features))
+            logits, features = self._network.label_windows(self._patch_head.head, tiles)
+            known = np.exp(logits)
         else:
             logits, features = self._network.compute(tiles)
             known = self._bundle.task.probabilities(logits, self._bundle.decision)

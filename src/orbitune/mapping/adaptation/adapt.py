@@ -16,7 +16,7 @@ from orbitune.files import replacing
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.linear_head import LinearHead
 from orbitune.inference.model_card import write_model_card
-from orbitune.inference.patch_head import PATCH_HEAD_FILE, window_logits
+from orbitune.inference.patch_head import PATCH_HEAD_FILE
 from orbitune.integrity import file_hash
 from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
 from orbitune.mapping.adaptation.refit import cell_logits, refit_head, window_features
@@ -190,7 +190,7 @@ def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool)
     family = bundle.backbone(plan.spec.backbone).family
     start = LinearHead(*read_head(bundle.folder, family))
     if patch_head := bundle.patch_head(windows.side):
-        before = window_logits(patch_head.head, worker.network.patch_features(windows.tiles[:, 0]))
+        before = worker.network.label_windows(patch_head.head, windows.tiles[:, 0])[0]
     else:
         before = cell_logits(start, features, tta=bundle.tta)
     after = np.empty_like(before)
