@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from orbitune.mapping.dense import fit
-from orbitune.mapping.dense.predictor import DenseFit, margins
+from orbitune.mapping.dense.predictor import DenseFit, dense_features, margins
 from orbitune.mapping.grid import select_cells
 from orbitune.mapping.map_plan import plan_map
 from orbitune.mapping.options import MapOptions
@@ -12,8 +12,8 @@ from orbitune.mapping.worker import Worker
 
 
 @pytest.fixture
-def worker(bundle, fields):
-    options = MapOptions(stride=4, mode="dense", not_sure=False)
+def worker(request, bundle, fields):
+    options = MapOptions(stride=getattr(request, "param", 4), mode="dense", not_sure=False)
     worker = Worker(plan_map(bundle.folder, [fields], paths={}, options=options).spec)
     yield worker
     worker.close()
@@ -39,6 +39,23 @@ def test_cells_within_the_margin_are_labelled_tile_by_tile(worker):
     assert (none_in_doubt[1] != tilewise[1])[where].mean() > 0.5  # another confidence, by another head
 
 
+@pytest.mark.parametrize("worker, cells", [(4, 500), (8, 288), (16, 72)], indirect=["worker"])
+def test_the_head_is_fitted_to_500_cells_or_half_of_a_small_scene_none_twice(worker, cells):
+    drawn = np.concatenate([each.where + each.origin for each in fit.draw_cells(worker)])
+    assert len(drawn) == len(set(map(tuple, drawn.tolist()))) == cells
+
+
+@pytest.mark.parametrize("worker", [4, 8, 16], indirect=True)
+def test_cells_have_the_features_in_a_block_that_they_are_labelled_from(worker):
+    part = worker.spec.rows
+    for row, column in np.random.default_rng(0).integers([worker.spec.cells.rows] * 2, size=(10, 2)).tolist():
+        top, left, rows, columns = fit._block_around(worker, row, column)
+        block = dense_features(worker.network, worker.read_cells(top, left, rows=rows, columns=columns))
+        whole = dense_features(worker.network, worker.read_part(row // part))
+        expected = whole[row % part, column]
+        assert np.allclose(block[row - top, column - left], expected, atol=1e-3 * np.abs(expected).max())
+
+
 def features_of(codes, error):
     """Features that tell the codes apart but for a fraction `error` of the cells, which look like others."""
     random = np.random.default_rng(0)
@@ -46,15 +63,19 @@ def features_of(codes, error):
     return (np.eye(3)[seen] * 3 + random.normal(0, 0.5, (len(codes), 3))).astype(np.float32)
 
 
+def choose_margin(features, codes):
+    return fit._choose_margin(features, np.eye(4)[codes], squares=np.arange(len(codes)) // 10)
+
+
 def test_no_cell_is_in_doubt_where_the_head_repeats_the_predictions():
     codes = np.random.default_rng(1).integers(3, size=600)
-    assert fit._choose_margin(features_of(codes, 0), np.eye(4)[codes]) == 0
+    assert choose_margin(features_of(codes, 0), codes) == 0
 
 
 def test_cells_are_in_doubt_until_nine_of_ten_of_the_rarer_ones_agree():
     codes = np.random.default_rng(1).choice(3, p=[0.6, 0.2, 0.2], size=2000)
     features, predicted = features_of(codes, 0.3), np.eye(4)[codes]
-    margin = fit._choose_margin(features, predicted)
+    margin = choose_margin(features, codes)
     found = fit.LinearHead.fit(features, predicted)(features)
     rarer = codes != 0
     wrong = rarer & (found.argmax(1) != codes)
@@ -64,4 +85,4 @@ def test_cells_are_in_doubt_until_nine_of_ten_of_the_rarer_ones_agree():
 
 def test_predictions_of_one_class_leave_no_doubt():
     codes = np.zeros(100, int)
-    assert fit._choose_margin(features_of(codes, 0), np.eye(4)[codes]) == 0
+    assert choose_margin(features_of(codes, 0), codes) == 0

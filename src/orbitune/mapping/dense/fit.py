@@ -2,23 +2,27 @@
 
 The head is in doubt where its two highest probabilities are close. How close is chosen on each scene: so that
 of the cells without the most frequent class, nine of ten agree with their tile-wise prediction or are in
-doubt. This is measured on the drawn cells, each half of them by a head that is fitted to the other half.
+doubt. This is measured on the drawn cells, each half of them by a head that is fitted to the other half. The
+halves lie in different squares of the scene.
 """
 
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from orbitune.errors import DataError, ModelError
 from orbitune.inference.linear_head import LinearHead
 from orbitune.mapping.dense.predictor import WINDOW_TOKENS, DenseFit, dense_features, margins, min_rows
-from orbitune.mapping.grid import PixelWindow, select_cells
+from orbitune.mapping.grid import CellGrid, PixelWindow, select_cells
 from orbitune.mapping.nearby import from_degrees
 from orbitune.mapping.worker import Worker
 
-_FIT_FRACTION, _MIN_FIT, _MAX_FIT = 0.02, 500, 3000  # cells of a scene that the head is fitted to
-_FIT_PER_WINDOW = 10
+# Cells that the head is fitted to: of a small scene no more than half.
+_FIT_FRACTION, _MIN_FIT, _MAX_FIT, _LARGEST_FRACTION = 0.02, 500, 3000, 0.5
+_FIT_PER_BLOCK = 10
+_SQUARE = 7  # cells along the side of a square, see `_choose_margin`
 _AGREEMENT = 0.9  # of the cells without the most frequent class
 # Points of an adaptation in the mapped area: fewer would shift all labels to their classes.
 _MIN_LABELLED = 10
@@ -36,26 +40,28 @@ def fit_dense_head(worker: Worker) -> DenseFit:
     """
     if not (plan := worker.network.plan).fast:
         raise ModelError(f"Dense mode needs the fast path, but {plan.why_not_fast}: use --mode tiles.")
-    drawn = _drawn_predictions(worker)
-    fit = DenseFit(LinearHead.fit(*drawn), _choose_margin(*drawn))
-    features, labels = _labelled_features(worker)
+    where, features, predicted = _drawn_predictions(worker)
+    margin = _choose_margin(features, predicted, squares=(where // _SQUARE).sum(1))
+    fit = DenseFit(LinearHead.fit(features, predicted), margin)
+    of_points, labels = _labelled_features(worker)
     if len(labels) < _MIN_LABELLED or len(set(labels)) < 2:
         return fit
-    head = LinearHead.fit(np.stack(features), np.eye(len(fit.head.bias))[labels], start=fit.head)
+    head = LinearHead.fit(np.stack(of_points), np.eye(len(fit.head.bias))[labels], start=fit.head)
     return replace(fit, head=head, labelled_points=len(labels))
 
 
-def _choose_margin(features: np.ndarray, predicted: np.ndarray) -> float:
+def _choose_margin(features: np.ndarray, predicted: np.ndarray, *, squares: np.ndarray) -> float:
     """Return the smallest margin that leaves enough agreement, see the module.
 
     Args:
         features, predicted: of `_drawn_predictions`.
+        squares: number of each cell's square, int (N,). Those with even and with odd numbers are the halves.
     """
-    halves = np.arange(len(features)) // _FIT_PER_WINDOW % 2
-    if not halves.any():
+    halves = squares % 2
+    if len(np.unique(halves)) < 2:
         return 0.0
     found = np.empty_like(predicted)
-    for half in np.unique(halves):
+    for half in (0, 1):
         rest = halves != half
         found[~rest] = LinearHead.fit(features[rest], predicted[rest])(features[~rest])
     codes = predicted.argmax(1)
@@ -65,28 +71,62 @@ def _choose_margin(features: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.sort(wrong)[::-1][accepted]) if len(wrong) > accepted else 0.0
 
 
-def _drawn_predictions(worker: Worker) -> tuple[np.ndarray, np.ndarray]:
-    """Return dense features (N, D) and tile-wise predictions (N, C + 1) of drawn cells.
+def _drawn_predictions(worker: Worker) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the place of drawn cells in the map, and what they are fitted on.
+
+    Returns:
+        Row and column, int (N, 2); dense features, float32 (N, D); tile-wise predictions, float (N, C + 1).
 
     Raises:
         DataError: the scene holds no tile with enough data.
     """
-    cells, random = worker.spec.cells, np.random.default_rng(0)
-    wanted = int(np.clip(_FIT_FRACTION * cells.rows * cells.columns, _MIN_FIT, _MAX_FIT)) // _FIT_PER_WINDOW
-    features, tiles = [], []
-    for _ in range(10 * wanted):
-        row, column = (int(random.integers(n)) for n in (cells.rows, cells.columns))
-        top, left, rows, columns = _block_around(worker, row, column)
-        window = worker.read_cells(top, left, rows=rows, columns=columns)
-        where = _draw_cells(window, _FIT_PER_WINDOW, random=random, not_sure=worker.not_sure)
-        if len(where):
-            features.append(dense_features(worker.network, window)[tuple(where.T)])
-            tiles.append(window.tiles(where))
-        if len(features) == wanted:
-            break
-    if not features:
+    where, features, tiles = [], [], []
+    for drawn in draw_cells(worker):
+        where.append(drawn.where + drawn.origin)
+        features.append(dense_features(worker.network, drawn.window)[tuple(drawn.where.T)])
+        tiles.append(drawn.window.tiles(drawn.where))
+    if not where:
         raise DataError("The scene has too few complete tiles to fit dense predictions: use --mode tiles.")
-    return np.concatenate(features), worker.tilewise.predict_tiles(np.concatenate(tiles))
+    predicted = worker.tilewise.predict_tiles(np.concatenate(tiles))
+    return np.concatenate(where), np.concatenate(features), predicted
+
+
+@dataclass(frozen=True)
+class DrawnCells:
+    """Cells of a block.
+
+    Attributes:
+        window: pixels of the block.
+        origin: row and column of its first cell in the map.
+        where: row and column of the drawn cells in the block, int (K, 2), in row-major order.
+    """
+
+    window: PixelWindow
+    origin: tuple[int, int]
+    where: np.ndarray
+
+
+def draw_cells(worker: Worker) -> Iterator[DrawnCells]:
+    """Draw the cells that the dense head is fitted to, all over the scene; no cell twice."""
+    cells, random = worker.spec.cells, np.random.default_rng(0)
+    taken = np.zeros((cells.rows, cells.columns), bool)
+    most = min(_MAX_FIT, int(_LARGEST_FRACTION * taken.size))
+    wanted = min(max(int(_FIT_FRACTION * taken.size), _MIN_FIT), most)
+    for _ in range(wanted):
+        row, column = (int(random.integers(n)) for n in taken.shape)
+        top, left, rows, columns = _block_around(worker, row, column)
+        free = ~taken[top : top + rows, left : left + columns]
+        window = worker.read_cells(top, left, rows=rows, columns=columns)
+        where = select_cells(window, worker.not_sure)
+        where = where[free[tuple(where.T)]]
+        count = min(_FIT_PER_BLOCK, wanted - int(taken.sum()), len(where))
+        if not count:
+            continue
+        where = where[np.sort(random.permutation(len(where))[:count])]
+        taken[top + where[:, 0], left + where[:, 1]] = True
+        yield DrawnCells(window, (top, left), where)
+        if taken.sum() == wanted:
+            return
 
 
 def _labelled_features(worker: Worker) -> tuple[list[np.ndarray], list[int]]:
@@ -136,20 +176,25 @@ def _labelled_cells(worker: Worker) -> list[tuple[int, int, int]]:
 def _block_around(worker: Worker, row: int, column: int) -> tuple[int, int, int, int]:
     """Return first row, first column, rows and columns of a block of cells with the given one.
 
-    The block begins where a token window of the map does, so that the features of its cells are those that
-    they are labelled from: tokens differ with their place in a window.
+    The block begins where a token window of the map does, and ends where one does or the map, so that the
+    features of its cells are those that they are labelled from: tokens differ with their place in a window.
     """
-    cells, side = worker.spec.cells, min_rows(worker.spec.cells)
+    cells = worker.spec.cells
     part = row - row % worker.spec.rows
-    top = row - (row - part) % WINDOW_TOKENS
-    left = column - column % WINDOW_TOKENS
-    rows = min(max(side, row + 1 - top), part + worker.spec.rows - top, cells.rows - top)
-    return top, left, rows, min(max(side, column + 1 - left), cells.columns - left)
+    top, rows = _whole_windows(row - part, end=min(worker.spec.rows, cells.rows - part), cells=cells)
+    left, columns = _whole_windows(column, end=cells.columns, cells=cells)
+    return part + top, left, rows, columns
 
 
-def _draw_cells(
-    window: PixelWindow, count: int, *, random: np.random.Generator, not_sure: bool
-) -> np.ndarray:
-    """Draw up to `count` cells that can have a class, in row-major order."""
-    where = select_cells(window, not_sure)
-    return where[np.sort(random.permutation(len(where))[:count])]
+def _whole_windows(place: int, *, end: int, cells: CellGrid) -> tuple[int, int]:
+    """Return the first cell and the number of those, along an axis, that tokens of whole windows cover.
+
+    Args:
+        place: the cell that has to be among them.
+        end: number of cells along the axis; tokens of the last window may lie beyond.
+    """
+    first = place - place % WINDOW_TOKENS
+    count = min_rows(cells)
+    if first + count <= place:
+        count += WINDOW_TOKENS
+    return first, min(count, end - first)
