@@ -1,5 +1,7 @@
 """Patch heads: the class of each patch of a window that is smaller than a tile."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +12,8 @@ from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_builder import build_bundle
 from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.ood_fitting import draw_views
-from orbitune.inference.patch_head import PATCH_HEAD_FILE, Confidence, PatchHead, window_logits
+from orbitune.inference.patch_head import Confidence, PatchHead, window_logits
+from orbitune.models.files.checkpoint_files import PATCH_HEAD_FILE, hashed_files
 from orbitune.training.evaluate import reopen
 
 QUARTER, TILE = 4, 16  # sides of the smallest windows and of the tiles
@@ -65,6 +68,12 @@ def test_the_metadata_have_its_hash_and_the_model_card_explains_it(sensor_bundle
     assert PATCH_HEAD_FILE in sensor_bundle.metadata.files
     cards = [(each.folder / "README.md").read_text() for each in (sensor_bundle, bundle)]
     assert [PATCH_HEAD_FILE in card for card in cards] == [True, False]
+
+
+def test_it_is_no_part_of_the_hash_of_weights(bundle, sensor_bundle, tmp_path):
+    with_head, without = (shutil.copytree(sensor_bundle.folder, tmp_path / name) for name in ("a", "b"))
+    (without / PATCH_HEAD_FILE).unlink()
+    assert hashed_files(with_head) == [with_head / file.name for file in hashed_files(without)]
 
 
 def test_a_model_that_has_seen_whole_tiles_alone_has_none(bundle):

@@ -7,7 +7,9 @@ import pytest
 import rasterio
 from scenes import mosaic, write_labels, write_scene
 
+from orbitune.errors import ModelError
 from orbitune.mapping.adaptation.adapt import adapt
+from orbitune.mapping.areas.estimation import map_areas
 from orbitune.mapping.grid import NODATA, NOT_SURE
 from orbitune.mapping.pipeline import map_scene
 
@@ -38,6 +40,30 @@ def test_windows_of_a_quarter_of_a_tile_are_labelled_by_themselves(draw, stripes
     assert (stated.mode, stated.tile, stated.stride, stated.patch_head) == ("tiles", WINDOW, WINDOW, True)
     how = "labels: every 4 pixels, tile by tile, from the patches of windows of 4 pixels, smoothed"
     assert drawn.said[-1] == how
+
+
+def test_windows_that_overlap_are_dense_by_default(draw, stripes):
+    stated = draw(stripes[0], stride=2).report.metadata
+    assert (stated.mode, stated.tile, stated.stride, stated.patch_head) == ("dense", WINDOW, 2, True)
+
+
+def test_the_stated_confidence_is_how_often_the_labels_are_right(draw, stripes):
+    drawn = draw(stripes[0], not_sure=False)
+    right = (drawn.codes - 1 == stripes[1]).mean()
+    assert drawn.report.metadata.quality.expected_accuracy == pytest.approx(right, abs=0.1)
+
+
+def test_without_the_fast_path_small_windows_are_one_line(draw, stripes, monkeypatch):
+    monkeypatch.setattr("orbitune.evaluation.network.fast_path", lambda: None)
+    with pytest.raises(ModelError, match=r"^Windows smaller .* is not installed: use --window 16\.$"):
+        draw(stripes[0])
+    assert not draw(stripes[0], window=16).report.metadata.patch_head
+
+
+def test_estimates_of_area_say_that_another_head_labelled_the_test_tiles(draw, stripes):
+    notes = map_areas(draw(stripes[0], not_sure=False).path).notes
+    stated = "16 x 16 pixels, the windows of this map 4 x 4, labelled by another head"
+    assert any(stated in note for note in notes)
 
 
 def test_windows_of_whole_tiles_are_labelled_as_tiles_are(draw, stripes):

@@ -14,9 +14,9 @@ from orbitune.errors import ModelError
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import OOD_DETECTOR_FILE, Bundle
 from orbitune.inference.model_card import write_model_card
-from orbitune.inference.patch_head import PATCH_HEAD_FILE
 from orbitune.integrity import file_hash, read_json
 from orbitune.models.checkpoint_io import load_saved, write_metadata
+from orbitune.models.files.checkpoint_files import PATCH_HEAD_FILE
 from orbitune.models.files.config_files import label_settings
 from orbitune.models.files.head_tensors import read_head, write_head
 from orbitune.models.lineage.carrying import carry_backbone, copy_saved

@@ -20,10 +20,11 @@ from orbitune.evaluation.tasks.known import find_task, require_single_label
 from orbitune.evaluation.tasks.task import Decision, Task
 from orbitune.hub import snapshot
 from orbitune.inference.image_inputs import TileSpec
-from orbitune.inference.patch_head import PATCH_HEAD_FILE, PatchHead
+from orbitune.inference.patch_head import PatchHead
 from orbitune.inference.prediction import PredictionRule
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import load_saved, open_saved
+from orbitune.models.files.checkpoint_files import PATCH_HEAD_FILE
 from orbitune.models.lineage.fine_tuned import backbone_of, place_of
 from orbitune.models.metadata import FILE, HUB_FILES, ModelMetadata
 from orbitune.models.methods import find_method
@@ -177,7 +178,7 @@ class Bundle:
         return OODDetector.load(self.folder / OOD_DETECTOR_FILE, stated.threshold)
 
     def patch_head(self, window: int) -> PatchHead | None:
-        """Return the head that answers for windows of `window` pixels.
+        """Return the head that labels windows of `window` x `window` pixels.
 
         Returns None for windows as large as a tile. So it does for a run, for an imported, merged or adapted
         model, and for one that was trained without views of smaller windows or that is not computed on the

@@ -9,8 +9,8 @@ from orbitune.errors import counted
 from orbitune.evaluation.run_result import RunResult
 from orbitune.evaluation.tasks.known import find_task
 from orbitune.inference.bundle import OOD_DETECTOR_FILE
-from orbitune.inference.patch_head import PATCH_HEAD_FILE
 from orbitune.models.families.family import Family
+from orbitune.models.files.checkpoint_files import PATCH_HEAD_FILE
 from orbitune.models.lineage.adaptation import Adaptation
 from orbitune.models.lineage.fine_tuned import CARRIED
 from orbitune.models.metadata import BackboneRecord, ModelMetadata, WeightStorage

@@ -16,8 +16,8 @@ from orbitune.errors import ModelError, first_line
 from orbitune.evaluation.ood import OODDetector
 from orbitune.evaluation.tasks.platt_scaling import fit_sigmoids
 from orbitune.inference.linear_head import LinearHead
+from orbitune.models.files.checkpoint_files import PATCH_HEAD_FILE
 
-PATCH_HEAD_FILE = "patch_head.safetensors"
 _NUMBERS = ("min_confidence", "temperature", "offset", "threshold")  # tensors of a single number
 _NEAREST = 1e-6  # of a probability to 0 and 1: its logit is finite
 

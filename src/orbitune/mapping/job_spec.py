@@ -27,8 +27,7 @@ class JobSpec:
         driver: the only GDAL driver allowed; None for any.
         aoi: the area outside of which cells have no data; None for the whole scene.
         adapted: indices of the scenes that the model was adapted to.
-        smoothing: of the probabilities where the patch head answers; None where the classification head
-            does.
+        smoothing: of the probabilities of the patch head; None where the classification head labels cells.
     """
 
     source: str

@@ -41,6 +41,7 @@ from orbitune.sources.band_names import COLOURS
 
 _PIXEL_BYTES = 20  # per pixel of two parts in memory, 8-bit RGB: as read, scaled, and padded copies
 _TOKEN_BYTES = 3 * 4096  # per cell of dense prediction: three copies of up to 1,024 float32 channels
+_PLANE_BYTES = 20  # per cell and class of a smoothed map: probabilities, and float32 means in the making
 _MIN_PARTS = 16  # so that a killed map has something to resume
 
 
@@ -103,6 +104,7 @@ def plan_map(
     cells, dense = _cell_grid(options, bundle, grid=inputs.grid, aoi=aoi)
     if dense and np.ma.getmaskarray(inputs.overview).all():
         raise DataError("The scene holds no data to map: all pixels of its overview are nodata.")
+    used = bundle.metadata.preprocessing
     spec = JobSpec(
         source=str(source),
         backbone=backbone,
@@ -111,7 +113,9 @@ def plan_map(
         scenes=inputs.specs,
         resolution=options.resolution,
         cells=cells,
-        rows=_rows_per_part(options.memory_budget, cells, dense=dense, used=bundle.metadata.preprocessing),
+        rows=_rows_per_part(
+            options.memory_budget, cells, cell=_cell_bytes(bundle, cells, dense=dense), dense=dense, used=used
+        ),
         not_sure=options.not_sure,
         driver=options.driver,
         aoi=aoi,
@@ -161,7 +165,8 @@ def _cell_grid(
             f"The scene is {grid.width}x{grid.height} pixels of {options.resolution:g} m, "
             f"smaller than one {what} of {window}."
         )
-    shares = 4 * stride <= tile and bundle.task.name == "single-label" and not bundle.patch_head(window)
+    overlap = 4 * stride <= tile and not (stride == window and bundle.patch_head(window))
+    shares = overlap and bundle.task.name == "single-label"
     dense = options.mode == "dense" or (options.mode == "auto" and shares)
     if aoi is None:
         return CellGrid(grid.height, grid.width, stride, window), dense
@@ -193,12 +198,24 @@ def _smoothing(bundle: Bundle, window: int, *, not_sure: bool) -> Smoothing | No
     return Smoothing(head.min_confidence if not_sure and bundle.ood_detector else 0.0, head.confidence)
 
 
-def _rows_per_part(memory_budget: str, cells: CellGrid, *, dense: bool, used: Preprocessing) -> int:
-    """Return the rows of cells per part that fit the budget, in whole windows."""
+def _cell_bytes(bundle: Bundle, cells: CellGrid, *, dense: bool) -> int:
+    """Return the memory of the labels of a cell, beside that of its pixels."""
+    planes = len(bundle.classes) + 1 if bundle.patch_head(cells.tile) else 0
+    return planes * _PLANE_BYTES + (_TOKEN_BYTES if dense else 0)
+
+
+def _rows_per_part(
+    memory_budget: str, cells: CellGrid, *, cell: int, dense: bool, used: Preprocessing
+) -> int:
+    """Return the rows of cells per part that fit the budget, in whole windows.
+
+    Args:
+        cell: of `_cell_bytes`.
+    """
     budget = parse_bytes(memory_budget)
     values = len(used.bands) * np.dtype(used.dtype).itemsize
     pixel = -(-_PIXEL_BYTES * values // len(COLOURS))
-    row = 2 * cells.stride * cells.width * pixel + (cells.columns * _TOKEN_BYTES if dense else 0)
+    row = 2 * cells.stride * cells.width * pixel + cells.columns * cell
     fewest, step = (min_rows(cells), WINDOW_TOKENS) if dense else (1, 1)
     most = (budget - BASE_BYTES) // row
     if most < fewest:

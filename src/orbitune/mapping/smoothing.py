@@ -1,7 +1,7 @@
 """Smoothing of a map: the probabilities of each cell are mixed with those of its neighbours.
 
-Neighbouring cells are mostly of one class, and the answers for small windows are noisy. The parts of such a
-map hold the probabilities as further planes, and are smoothed as they are read.
+Neighbouring cells are mostly of one class, and the predictions for small windows are noisy. The parts of
+such a map hold the probabilities as further planes, and are smoothed as they are read.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from orbitune.mapping.grid import NOT_SURE, to_codes
 from orbitune.mapping.part_store import PartStore
 
 HALO = 1  # cells on each side that a smoothed cell depends on
-_SHARE = 0.5  # of the mean over a cell and its neighbours
+_AROUND = 0.5  # weight of the mean over a cell and its neighbours
 _FIRST = 3  # planes of every part, see `Worker.label`
 
 
@@ -48,13 +48,17 @@ class SmoothedParts(PartStore):
         """Return codes, confidence and completeness of a part, uint8 (3, rows, columns)."""
         part = super().read(number)
         labels, planes = part[:_FIRST].copy(), part[_FIRST:]
-        above = super().read(number - 1)[_FIRST:, -HALO:] if number else planes[:, :0]
-        below = super().read(number + 1)[_FIRST:, :HALO] if number + 1 < self._count else planes[:, :0]
+        above = self._rows(number - 1, slice(-HALO, None)) if number else planes[:, :0]
+        below = self._rows(number + 1, slice(HALO)) if number + 1 < self._count else planes[:, :0]
         smoothed = smoothed_codes(np.concatenate([above, planes, below], 1), self._smoothing)
         smoothed = smoothed[:, above.shape[1] :][:, : part.shape[1]]
         predicted = planes.any(0)
         labels[:2, predicted] = smoothed[:, predicted]
         return labels
+
+    def _rows(self, number: int, rows: slice) -> np.ndarray:
+        """Return the planes of some rows of a part, uint8 (C, rows, columns), without reading the others."""
+        return np.asarray(np.load(self._part_file(number), mmap_mode="r")[_FIRST:, rows])
 
 
 def probability_planes(predicted: np.ndarray, where: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
@@ -84,7 +88,7 @@ def smoothed_codes(planes: np.ndarray, smoothing: Smoothing) -> np.ndarray:
     codes, confidence = np.zeros((2, *planes.shape[1:]), np.uint8)
     predicted = np.asarray(planes.any(0))
     own = planes[:, predicted] / np.float32(255)
-    known = _SHARE * _means_around(planes, predicted)[:, predicted] + (1 - _SHARE) * own
+    known = _AROUND * _means_around(planes, predicted)[:, predicted] + (1 - _AROUND) * own
     highest = known.max(0)
     sure = highest >= smoothing.limit
     codes[predicted] = np.where(sure, known.argmax(0) + 1, NOT_SURE)

@@ -83,8 +83,8 @@ class Worker:
         Returns:
             uint8 (3, rows, columns): codes and confidence as in `grid.encode_cells`, and 1 for cells all of
             whose pixels hold data, else 0. With several labels a cell the codes are those of
-            `label_sets.planes`, which has the further planes; the confidence is 0. Where the patch head
-            answers, the further planes are those that `smoothing` reads.
+            `label_sets.planes`, which has the further planes; the confidence is 0. Of the patch
+            head, the further planes are those that `smoothing` reads.
         """
         where = select_cells(window, self.not_sure)
         complete = window.cell_coverage == 1

@@ -18,7 +18,13 @@ from orbitune.models.families.family import Family, head_names, square_side, vis
 from orbitune.models.families.known import family_of
 from orbitune.models.families.stored_tensors import check_stored, misfit
 from orbitune.models.families.timm.layout import in_transformers_layout
-from orbitune.models.files.checkpoint_files import CONFIG, check_config, check_finite, checkpoint_shapes
+from orbitune.models.files.checkpoint_files import (
+    CONFIG,
+    check_config,
+    check_finite,
+    checkpoint_shapes,
+    hashed_files,
+)
 from orbitune.models.files.config_files import label_settings
 from orbitune.models.files.config_hash import config_hash
 from orbitune.models.files.embedded import DEMO_DESCRIPTION, DEMO_LICENCE
@@ -45,11 +51,10 @@ class Backbone:
         name: as the user gave it: hub id, folder or `demo`.
         folder: its files, in the layout of transformers.
         family: names of the parts of its architecture.
-        channels: number of bands that the checkpoint reads.
+        channels: number of bands that it reads.
         width: embedding dimension.
         preprocessing: as its preprocessor_config.json states it, with the side of the input.
-        step: number of pixels that image sizes are multiples of: the side of a patch, or of what a
-            hierarchical model makes of several.
+        step: pixels that image sizes are multiples of: a patch, or several of a hierarchical model.
         smallest: smallest image size in pixels.
         largest: largest image size in pixels; None for no limit.
         widened_to: names of the bands that its patch embedding is widened to, see
@@ -146,7 +151,7 @@ class Backbone:
     @cached_property
     def weights_hash(self) -> str:
         """Return the SHA-256 over the weight files, or the architecture of random ones, 64 hex digits."""
-        return file_hash(*sorted(self.folder.glob(CONFIG if self.is_random else "*.safetensors")))
+        return file_hash(*([self.folder / CONFIG] if self.is_random else hashed_files(self.folder)))
 
     @cached_property
     def settings_hash(self) -> str:
@@ -298,10 +303,7 @@ def check_fits(backbone: Backbone, classes: tuple[str, ...]) -> None:
 
 
 def attention() -> str:
-    """Return the attention implementation of transformers to use.
-
-    On a CPU, at the sequence lengths of tiles, `eager` is faster than `sdpa`.
-    """
+    """Return the attention of transformers to use: on a CPU, `eager` is the faster one for tiles."""
     import torch
 
     return "sdpa" if torch.cuda.is_available() else "eager"
@@ -338,7 +340,6 @@ def labelled_config(backbone: Backbone, classes: tuple[str, ...]) -> Any:
 
 def _widen(model: Any, backbone: Backbone) -> None:
     """Widen a model's patch projection to the backbone's bands."""
-    family = backbone.family
-    for projection in family.projections:
+    for projection in backbone.family.projections:
         widen(model, backbone.widened_to, projection=projection)
-    family.configure(model.config, len(backbone.widened_to))
+    backbone.family.configure(model.config, len(backbone.widened_to))

@@ -101,19 +101,19 @@ def no_radiometry(monkeypatch):
     monkeypatch.setattr("orbitune.data.sensor.augmentation._RADIOMETRY", 0.0)
 
 
-def test_the_shares_of_a_patch_are_those_of_its_pixels(four, no_radiometry):
+def test_the_fractions_of_a_patch_are_those_of_its_pixels(four, no_radiometry):
     torch.manual_seed(0)
-    mosaics, shares = SensorAugmentation((0.0, 0.0, 0.0)).usable_mosaics(four, 4)
-    assert mosaics.shape == (60, 16, 16, 3) and shares.shape == (60, 16, 4)
+    mosaics, fractions = SensorAugmentation((0.0, 0.0, 0.0)).usable_mosaics(four, 4)
+    assert mosaics.shape == (60, 16, 16, 3) and fractions.shape == (60, 16, 4)
     patches = mosaics[..., 0].view(60, 4, 4, 4, 4).transpose(2, 3).reshape(60, 16, 16)
     counted = torch.stack([(patches == 60 * tile).float().mean(-1) for tile in range(4)], -1)
-    assert torch.allclose(shares, counted, atol=1e-6)
+    assert torch.allclose(fractions, counted, atol=1e-6)
 
 
 def test_half_of_the_mosaics_show_a_single_tile(four):
     torch.manual_seed(0)
-    _, shares = SensorAugmentation((0.0, 0.0, 0.0)).usable_mosaics(four.repeat(10, 1, 1, 1), 4)
-    single = (shares.mean(1).amax(-1) == 1).float().mean()
+    _, fractions = SensorAugmentation((0.0, 0.0, 0.0)).usable_mosaics(four.repeat(10, 1, 1, 1), 4)
+    single = (fractions.mean(1).amax(-1) == 1).float().mean()
     assert 0.45 < single < 0.6
 
 

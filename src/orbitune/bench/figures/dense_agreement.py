@@ -9,7 +9,7 @@ import rasterio
 from orbitune.bench.figures.labelled_scenes import read_labelled_scenes
 from orbitune.bench.figures.scenes import describe_map, map_scene_with, temporary_bundle
 from orbitune.errors import OrbituneError
-from orbitune.mapping.dense.fit import draw_cells
+from orbitune.mapping.dense.fit import fitted_cells
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.map_plan import plan_map
 from orbitune.mapping.options import MapOptions
@@ -47,7 +47,9 @@ def measure(
     with temporary_bundle(run) as folder:
         for name, (raster, settings) in scenes.items():
             tiles, dense, how = _both_maps(folder, raster, settings=settings)
-            there = (tiles != NODATA) & ~_fitted(folder, raster, settings=settings)
+            options = MapOptions(stride=_STRIDE, mode="dense", **settings)
+            plan = plan_map(folder / "bundle", [raster], paths={}, options=options)
+            there = (tiles != NODATA) & ~fitted_cells(Worker(plan.spec))
             rarer = there & (tiles != np.bincount(tiles[there]).argmax())
             counted = rarer if without_most_frequent else there
             if counted.any():
@@ -68,17 +70,6 @@ def _both_maps(
         with rasterio.open(folder / "map.tif") as file:
             maps.append(file.read(1))
     return maps[0], maps[1], describe_map(report.metadata)
-
-
-def _fitted(folder: Path, scene: str | Path, *, settings: dict[str, Any]) -> np.ndarray:
-    """Return which cells the head of the dense map is fitted to, bool (rows, columns)."""
-    options = MapOptions(stride=_STRIDE, mode="dense", **settings)
-    worker = Worker(plan_map(folder / "bundle", [scene], paths={}, options=options).spec)
-    fitted = np.zeros((worker.spec.cells.rows, worker.spec.cells.columns), bool)
-    for drawn in draw_cells(worker):
-        fitted[tuple((drawn.where + drawn.origin).T)] = True
-    worker.close()
-    return fitted
 
 
 def _describe(same: np.ndarray, there: np.ndarray, *, rarer: np.ndarray) -> str:

@@ -99,8 +99,8 @@ class SensorAugmentation:
             Views (V, H, W, C) of the same dtype; and the fraction of each patch's area that shows each of the
             four tiles, float32 (V, patches * patches, 4).
         """
-        mosaics, shares = _random_mosaics(_random_windows(self._reflectances(tiles)), patches)
-        return self._values(self._other_radiometry(mosaics), tiles.dtype), shares
+        mosaics, fractions = _random_mosaics(_random_windows(self._reflectances(tiles)), patches)
+        return self._values(self._other_radiometry(mosaics), tiles.dtype), fractions
 
     def _reflectances(self, tiles: "Tensor") -> "Tensor":
         """Return tiles as float32 (B, C, H, W) with 1 for white."""
@@ -162,8 +162,8 @@ def _random_mosaics(windows: "Tensor", patches: int) -> "tuple[Tensor, Tensor]":
     ends = starts[..., None] * patches / torch.tensor([[height], [width]]) + torch.arange(1, patches + 1)
     second = (ends - patches).clamp(0, 1)
     rows, columns = torch.stack([1 - second, second], -1).unbind(1)
-    shares = torch.einsum("vri,vcj->vrcij", rows, columns).reshape(len(mosaics), patches**2, 4)
-    return torch.stack(parts), shares.to(windows.device)
+    fractions = torch.einsum("vri,vcj->vrcij", rows, columns).reshape(len(mosaics), patches**2, 4)
+    return torch.stack(parts), fractions.to(windows.device)
 
 
 def _random_radiometry(pixels: "Tensor", haze: "Tensor") -> "Tensor":

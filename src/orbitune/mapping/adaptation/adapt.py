@@ -16,7 +16,6 @@ from orbitune.files import replacing
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.linear_head import LinearHead
 from orbitune.inference.model_card import write_model_card
-from orbitune.inference.patch_head import PATCH_HEAD_FILE
 from orbitune.integrity import file_hash
 from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
 from orbitune.mapping.adaptation.refit import cell_logits, refit_head, window_features
@@ -29,6 +28,7 @@ from orbitune.mapping.scene.radiometry import MATCH
 from orbitune.mapping.worker import Worker
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.families.family import Family
+from orbitune.models.files.checkpoint_files import PATCH_HEAD_FILE
 from orbitune.models.files.head_tensors import read_head, write_head
 from orbitune.models.lineage.adaptation import Adaptation, AdaptationScores, LabelledPlace
 from orbitune.models.lineage.carrying import carry_backbone, copy_saved

@@ -115,9 +115,10 @@ def _estimate(
         "from reference points needs no such assumption (orbitune map-sample)"
     ]
     if metadata.tile < tested:
+        how = "labelled by another head" if metadata.patch_head else "which the model confuses more often"
         notes.append(
             f"the test tiles have {tested} x {tested} pixels, the windows of this map {metadata.tile} x "
-            f"{metadata.tile}, which the model confuses more often: the estimate from test tiles is rough"
+            f"{metadata.tile}, {how}: the estimate from test tiles is rough"
         )
     if unsure:
         notes.append(f"{left_out} and in no estimate from test tiles")

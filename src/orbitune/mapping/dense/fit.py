@@ -81,7 +81,7 @@ def _drawn_predictions(worker: Worker) -> tuple[np.ndarray, np.ndarray, np.ndarr
         DataError: the scene holds no tile with enough data.
     """
     where, features, tiles = [], [], []
-    for drawn in draw_cells(worker):
+    for drawn in _draw_cells(worker):
         where.append(drawn.where + drawn.origin)
         features.append(dense_features(worker.network, drawn.window)[tuple(drawn.where.T)])
         tiles.append(drawn.window.tiles(drawn.where))
@@ -92,7 +92,7 @@ def _drawn_predictions(worker: Worker) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 @dataclass(frozen=True)
-class DrawnCells:
+class _DrawnCells:
     """Cells of a block.
 
     Attributes:
@@ -106,7 +106,7 @@ class DrawnCells:
     where: np.ndarray
 
 
-def draw_cells(worker: Worker) -> Iterator[DrawnCells]:
+def _draw_cells(worker: Worker) -> Iterator[_DrawnCells]:
     """Draw the cells that the dense head is fitted to, all over the scene; no cell twice."""
     cells, random = worker.spec.cells, np.random.default_rng(0)
     taken = np.zeros((cells.rows, cells.columns), bool)
@@ -124,9 +124,17 @@ def draw_cells(worker: Worker) -> Iterator[DrawnCells]:
             continue
         where = where[np.sort(random.permutation(len(where))[:count])]
         taken[top + where[:, 0], left + where[:, 1]] = True
-        yield DrawnCells(window, (top, left), where)
+        yield _DrawnCells(window, (top, left), where)
         if taken.sum() == wanted:
             return
+
+
+def fitted_cells(worker: Worker) -> np.ndarray:
+    """Return which cells of the map the dense head is fitted to, bool (rows, columns)."""
+    fitted = np.zeros((worker.spec.cells.rows, worker.spec.cells.columns), bool)
+    for drawn in _draw_cells(worker):
+        fitted[tuple((drawn.where + drawn.origin).T)] = True
+    return fitted
 
 
 def _labelled_features(worker: Worker) -> tuple[list[np.ndarray], list[int]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
+PATCH_HEAD_FILE = "patch_head.safetensors"
 
 # Settings of a config.json by which transformers would read other files, or code that is not its own.
 _UNSUPPORTED = ("quantization_config", "transformers_weights", "fusion_config", "distributed_config")
@@ -115,6 +116,14 @@ def check_config(folder: Path) -> CheckpointConfig:
             f"width of {sizes.hidden_size}."
         )
     return config
+
+
+def hashed_files(folder: Path) -> list[Path]:
+    """Return the safetensors files whose hash tells weights apart, in order.
+
+    The patch head is none of them: a bundle may get one when it is made again, with the same weights.
+    """
+    return sorted(file for file in folder.glob("*.safetensors") if file.name != PATCH_HEAD_FILE)
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from orbitune.hub import snapshot
 from orbitune.integrity import file_hash
 from orbitune.models.backbones import Backbone, find_backbone
 from orbitune.models.checkpoint_io import is_adapter, load_saved, open_saved, save_model, write_metadata
-from orbitune.models.files.checkpoint_files import ADAPTER_WEIGHTS
+from orbitune.models.files.checkpoint_files import ADAPTER_WEIGHTS, hashed_files
 from orbitune.models.files.location import checkpoint_folder
 from orbitune.models.files.run_weights import FOLDERS, describe_missing, holds_weights
 from orbitune.models.lineage.ancestors import Ancestor
@@ -152,9 +152,7 @@ def saved_hash(place: Path) -> str | None:
         return None
     if saved is None:
         return None
-    return file_hash(
-        *([saved / ADAPTER_WEIGHTS] if is_adapter(saved) else sorted(saved.glob("*.safetensors")))
-    )
+    return file_hash(*([saved / ADAPTER_WEIGHTS] if is_adapter(saved) else hashed_files(saved)))
 
 
 def place_of(saved: Path) -> Path:
