@@ -9,7 +9,7 @@ from orbitune.evaluation.ood import OODDetector
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.linear_head import LinearHead
-from orbitune.inference.ood_fitting import BATCH, SAMPLE, VIEW_ALARM_RATE, balanced_sample, draw_views
+from orbitune.inference.ood_fitting import BATCH, VIEW_ALARM_RATE, balanced_sample, draw_views
 from orbitune.inference.patch_head import Confidence, PatchHead
 from orbitune.progress import ProgressDisplay, ProgressTask
 from orbitune.training.setup import TrainingSetup
@@ -18,7 +18,7 @@ _MOSAICS = 8000  # a multiple of _BATCH; with 2,560 maps of other scenes than Eu
 _PATCHES = 4  # of each mosaic: its patches resemble each other
 _BATCH = 64  # mosaics made at a time
 _UNSURE_RATE = 0.02  # fraction of the views of validation tiles that are *not sure*
-_MIN_VIEWS = 250  # of which five are *not sure*
+_VIEWS = 8000  # of training and of validation tiles; with 2,000 the limit for probabilities varies by 0.007
 
 
 def fit_patch_head(bundle: Bundle, setup: TrainingSetup, *, display: ProgressDisplay) -> PatchHead | None:
@@ -42,9 +42,8 @@ def fit_patch_head(bundle: Bundle, setup: TrainingSetup, *, display: ProgressDis
         head = LinearHead.fit(*_draw_patches(model, setup, task))
     random = np.random.default_rng(0)
     train = balanced_sample(setup.splits["train"], setup.tiles.labels, random=random)
-    held_out = random.permutation(setup.splits["validation"])[:SAMPLE]
-    # There are several views of each of few tiles.
-    train, held_out = np.resize(train, SAMPLE), np.resize(held_out, max(len(held_out), _MIN_VIEWS))
+    held_out = random.permutation(setup.splits["validation"])
+    train, held_out = np.resize(train, _VIEWS), np.resize(held_out, _VIEWS)  # several views of a tile
     _, known = _label_views(model, setup, head=head, indices=train, display=display)
     logits, new = _label_views(model, setup, head=head, indices=held_out, display=display)
     labels, confidence = setup.tiles.labels, np.exp(logits.max(1))

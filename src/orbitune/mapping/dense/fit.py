@@ -19,8 +19,7 @@ from orbitune.mapping.grid import CellGrid, PixelWindow, select_cells
 from orbitune.mapping.nearby import from_degrees
 from orbitune.mapping.worker import Worker
 
-# Cells that the head is fitted to: of a small scene no more than half.
-_FIT_FRACTION, _MIN_FIT, _MAX_FIT, _LARGEST_FRACTION = 0.02, 500, 3000, 0.5
+_FIT_FRACTION, _MIN_FIT, _MAX_FIT = 0.02, 500, 3000  # cells of a scene that the head is fitted to
 _FIT_PER_BLOCK = 10
 _SQUARE = 7  # cells along the side of a square, see `_choose_margin`
 _AGREEMENT = 0.9  # of the cells without the most frequent class
@@ -107,11 +106,11 @@ class _DrawnCells:
 
 
 def _draw_cells(worker: Worker) -> Iterator[_DrawnCells]:
-    """Draw the cells that the dense head is fitted to, all over the scene; no cell twice."""
+    """Draw the cells that the dense head is fitted to, all over the scene: no cell twice, at most half."""
     cells, random = worker.spec.cells, np.random.default_rng(0)
     taken = np.zeros((cells.rows, cells.columns), bool)
-    most = min(_MAX_FIT, int(_LARGEST_FRACTION * taken.size))
-    wanted = min(max(int(_FIT_FRACTION * taken.size), _MIN_FIT), most)
+    wanted = int(np.clip(_FIT_FRACTION * taken.size, _MIN_FIT, _MAX_FIT))
+    wanted = min(wanted, -(-taken.size // 2))
     for _ in range(wanted):
         row, column = (int(random.integers(n)) for n in taken.shape)
         top, left, rows, columns = _block_around(worker, row, column)
