@@ -74,7 +74,7 @@ def map_(
         str,
         typer.Option(
             help="tiles: one prediction per window; dense: shared tokens, doubtful windows by themselves; "
-            "auto: dense at small strides, unless the bundle has a patch head for the window"
+            "auto: dense at small strides, unless the bundle has a patch head and windows do not overlap"
         ),
     ] = "auto",
     scale: SceneScale = "match",

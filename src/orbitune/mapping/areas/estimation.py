@@ -101,7 +101,8 @@ def _estimate(
     if not classified or metadata is None:
         return None, ()
     if metadata.confusion is None:
-        return None, ("no estimate from test tiles: the map does not state how its model confuses classes",)
+        missing = "the map does not state how its model confuses classes, as of an adapted bundle"
+        return None, (f"no estimate from test tiles: {missing}; reference points give one",)
     if round(unsure / total, 2) > _MAX_UNSURE:  # pixels of a geographic grid differ in area: half stays half
         return None, (f"no estimate from test tiles: {left_out}, more than the model knows",)
     tested = metadata.confusion_tile or metadata.tile
