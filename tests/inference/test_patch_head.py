@@ -70,7 +70,7 @@ def test_the_metadata_have_its_hash_and_the_model_card_explains_it(sensor_bundle
     assert [PATCH_HEAD_FILE in card for card in cards] == [True, False]
 
 
-def test_it_is_no_part_of_the_hash_of_weights(bundle, sensor_bundle, tmp_path):
+def test_it_is_no_part_of_the_hash_of_weights(sensor_bundle, tmp_path):
     with_head, without = (shutil.copytree(sensor_bundle.folder, tmp_path / name) for name in ("a", "b"))
     (without / PATCH_HEAD_FILE).unlink()
     assert hashed_files(with_head) == [with_head / file.name for file in hashed_files(without)]

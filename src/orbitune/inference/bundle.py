@@ -188,7 +188,12 @@ class Bundle:
             ModelError: its file is damaged.
         """
         smaller = window < self.tile_size[0]
-        return PatchHead.load(self.folder) if smaller and PATCH_HEAD_FILE in self.metadata.files else None
+        return self._patch_head if smaller and PATCH_HEAD_FILE in self.metadata.files else None
+
+    @cached_property
+    def _patch_head(self) -> PatchHead:
+        """Return its patch head, read once: a plan of a map asks for it several times."""
+        return PatchHead.load(self.folder)
 
     def backbone(self, name: str | None = None) -> Backbone:
         """Find the checkpoint that an adapter was trained on.
