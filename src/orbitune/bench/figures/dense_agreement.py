@@ -1,5 +1,6 @@
 """Agreement of dense maps with tile-wise maps of real scenes."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def measure(
             tiles, dense, how = _both_maps(folder, raster, settings=settings)
             options = MapOptions(stride=_STRIDE, mode="dense", **settings)
             plan = plan_map(folder / "bundle", [raster], paths={}, options=options)
-            there = (tiles != NODATA) & ~fitted_cells(Worker(plan.spec))
+            with closing(Worker(plan.spec)) as worker:
+                there = (tiles != NODATA) & ~fitted_cells(worker)
             rarer = there & (tiles != np.bincount(tiles[there]).argmax())
             counted = rarer if without_most_frequent else there
             if counted.any():
