@@ -132,6 +132,19 @@ def test_bands_far_from_the_training_tiles_are_warned_of(draw, scene, grid, tmp_
     assert warnings[0].startswith("red is 24") and warnings[0].endswith("check --bands and --scale")
 
 
+def test_a_map_that_is_not_usable_expects_nothing_of_its_few_classes(draw, grid, tmp_path):
+    pixels = mosaic(grid)
+    pixels[:64] = np.indices((64, 96)).sum(0)[..., None] % 2 * 250
+    report = draw(write_scene(tmp_path / "s.tif", pixels)).report
+    quality = report.metadata.quality
+    assert 0 < quality.classified < 0.5 and quality.expected_accuracy is None
+    assert (
+        report.remarks()[0]
+        == f"{quality.classified:.0%} of the cells have an answer; the others are not sure"
+    )
+    assert report.warnings[-1].startswith("this map is not usable")
+
+
 def test_a_dense_map_of_large_fields_agrees_with_the_map_tile_by_tile(draw, fields):
     dense, single = (draw(fields, stride=8, mode=mode, not_sure=False) for mode in ("dense", "tiles"))
     assert dense.codes.shape == (24, 24)

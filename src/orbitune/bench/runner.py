@@ -42,6 +42,7 @@ from orbitune.integrity import (
 from orbitune.machine.timestamps import timestamp
 from orbitune.processes.child_processes import run_module
 from orbitune.processes.launcher import ForkServer
+from orbitune.reporting.formatting import duration
 from orbitune.training.setup import TrainingSetup, prepare_training
 
 # Measures of which less is better, with the fields of a measurement that hold them.
@@ -174,7 +175,7 @@ class Bench:
         start = time.monotonic()
         for done, turn in enumerate(todo):
             left = (time.monotonic() - start) / done * (len(todo) - done) if done else None
-            time_left = f", about {left / 60:.1f} min left" if left else ""
+            time_left = f", about {duration(left)} left" if left else ""
             arm = arms[turn[1]]
             say(f"[{len(order) - len(todo) + done + 1}/{len(order)}] {arm.name}{time_left}")
             load = os.getloadavg()[0]

@@ -83,11 +83,15 @@ def split_names(option: str, text: str | None) -> list[str]:
         text: the list.
 
     Raises:
-        OrbituneError: it names nothing, or something twice.
+        OrbituneError: it names nothing, a part of it is empty, or something is named twice.
     """
-    names = [name.strip() for name in (text or "").split(",") if name.strip()]
-    if text is not None and not names:
+    if text is None:
+        return []
+    names = [name.strip() for name in text.removesuffix(",").split(",")]
+    if not any(names):
         raise OrbituneError(f"{option} names nothing: pass a value, or leave it out.")
+    if not all(names):
+        raise OrbituneError(f"{option} has an empty place between its commas: {text!r}.")
     if repeated := find_repeated(names):
         raise OrbituneError(f"{option}: {repeated[0]} is given twice.")
     return names

@@ -16,10 +16,10 @@ class MapQuality(Record):
         cells: number of grid cells with data.
         classified: fraction of them that have a class, or with several labels a cell any number of them,
             0..1; the others are *not sure*.
-        expected_accuracy: mean probability of the given classes, 0..1; None without any, or with several
-            labels a cell. It estimates the accuracy on other data as far as the model is calibrated there
-            (Hendrycks and Gimpel 2017, arXiv:1610.02136), and is too high where it is not: only reference
-            points measure it.
+        expected_accuracy: mean probability of the given classes, 0..1; None if the map is not usable, or with
+            several labels a cell. It estimates the accuracy on other data as far as the model is calibrated
+            there (Hendrycks and Gimpel 2017, arXiv:1610.02136), and is too high where it is not: only
+            reference points measure it.
     """
 
     cells: int
@@ -28,10 +28,10 @@ class MapQuality(Record):
 
     def describe(self) -> str:
         """Return a line for people."""
+        if not self.classified:
+            return "no cell has a class"
         if self.expected_accuracy is None:
-            if not self.classified:
-                return "no cell has a class"
-            return f"{self.classified:.0%} of the cells have labels, or surely none; the others are not sure"
+            return f"{self.classified:.0%} of the cells have an answer; the others are not sure"
         return (
             f"{self.classified:.0%} of the cells have a class; by its own confidence the model expects "
             f"{self.expected_accuracy:.0%} of them to be right, which reference points can measure "
@@ -40,7 +40,7 @@ class MapQuality(Record):
 
     def warnings(self) -> list[str]:
         """Return a warning if the map is not usable."""
-        if self.cells == 0 or self.classified >= _MIN_CLASSIFIED:
+        if self.cells == 0 or _usable(self.classified):
             return []
         return [
             f"this map is not usable: only {self.classified:.0%} of the cells have a class, as the scene is "
@@ -61,8 +61,12 @@ def measure_quality(store: PartStore, parts: int, *, label_sets: bool) -> MapQua
         cells += int((codes != NODATA).sum())
         classified += int(named.sum())
         percent += int(confidence[named].sum(dtype=np.int64))
-    return MapQuality(
-        cells=cells,
-        classified=classified / cells if cells else 0.0,
-        expected_accuracy=percent / classified / 100 if classified and not label_sets else None,
-    )
+    fraction = classified / cells if cells else 0.0
+    # The classes of an unknown scene can be wrong and sure.
+    expected = percent / classified / 100 if _usable(fraction) and not label_sets else None
+    return MapQuality(cells=cells, classified=fraction, expected_accuracy=expected)
+
+
+def _usable(classified: float) -> bool:
+    """Return whether enough of the cells have a class."""
+    return classified >= _MIN_CLASSIFIED

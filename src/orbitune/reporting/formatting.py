@@ -64,6 +64,11 @@ def seconds(value: float) -> str:
     return f"{three_digits(value)} s"
 
 
+def duration(seconds: float) -> str:
+    """Format a duration in seconds, from two minutes on in minutes."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.1f} min"
+
+
 def size(count: float) -> str:
     """Format bytes in MB or GB."""
     return f"{three_digits(count / 1e9)} GB" if count >= 1e9 else f"{three_digits(count / 1e6)} MB"

@@ -18,6 +18,7 @@ from orbitune.processes.launcher import ForkServer
 from orbitune.recipe import UNCACHED, Recipe
 from orbitune.recipe_settings import option_of
 from orbitune.records import RecordError, unreadable
+from orbitune.reporting.formatting import duration
 from orbitune.study.budget_records import Budget, StoredFit
 from orbitune.study.plan import plan_apart
 from orbitune.study.records import Plan
@@ -185,7 +186,7 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
     for size in fit.smaller_sizes():
         if fit.seconds <= limit or fit.affordable_epochs(limit) >= MIN_EPOCH_FRACTION * requested:
             break
-        fit.shrink_images(size, f"time: the run would take {_duration(fit.seconds)}")
+        fit.shrink_images(size, f"time: the run would take {duration(fit.seconds)}")
     if fit.seconds > limit:
         _reduce_passes(fit, limit)
     if fit.seconds <= limit:
@@ -200,7 +201,7 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
         fit.change(lora=lora, cache_frozen=True, **excluded)
         fit.choices.append(
             f"adapters on the last {top} layers only, over cached activations{without}: with all layers the "
-            f"run would take {_duration(seconds)}; accuracy will drop"
+            f"run would take {duration(seconds)}; accuracy will drop"
         )
     if fit.seconds <= limit:
         return
@@ -208,13 +209,13 @@ def _fit_time(fit: BudgetFit, limit: float) -> None:
     if epochs < 1:
         least = fit.seconds - (requested - 1) * fit.plan.epoch_seconds
         raise RunError(
-            f"No plan fits into --time-budget {_duration(limit)}: one epoch takes {_duration(least)}."
+            f"No plan fits into --time-budget {duration(limit)}: one epoch takes {duration(least)}."
         )
     seconds = fit.seconds
     restarts = tuple(epoch for epoch in fit.resolved.restarts or () if epoch < epochs) or None
     fit.change(epochs=epochs, passes=fit.resolved.passes, patience=fit.resolved.patience, restarts=restarts)
     fit.choices.append(
-        f"{epochs} epochs instead of {requested}, which would take {_duration(seconds)}; accuracy may drop"
+        f"{epochs} epochs instead of {requested}, which would take {duration(seconds)}; accuracy may drop"
     )
 
 
@@ -229,7 +230,7 @@ def _reduce_passes(fit: BudgetFit, limit: float) -> None:
     fit.change(epochs=fit.resolved.epochs, passes=fewer)
     fit.choices.append(
         f"{fewer} passes over the training tiles per epoch instead of {passes}, which would take "
-        f"{_duration(seconds)}; accuracy may drop"
+        f"{duration(seconds)}; accuracy may drop"
     )
 
 
@@ -250,10 +251,6 @@ class _Measurement:
 
 def _gigabytes(count: float) -> str:
     return f"{count / 1e9:.2f} GB"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
 def fit_recipe(

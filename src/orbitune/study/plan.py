@@ -16,6 +16,7 @@ from orbitune.models.factory import image_size, plan_parameters
 from orbitune.processes.child_processes import run_module
 from orbitune.processes.launcher import ForkServer
 from orbitune.recipe import Recipe
+from orbitune.reporting.formatting import duration
 from orbitune.resources import make_accelerator
 from orbitune.study.arms import arm_name, backbone_labels
 from orbitune.study.records import Plan
@@ -220,9 +221,9 @@ def plan_table(plans: Sequence[Plan], *, tune: int = 0) -> tuple[list[str], list
         ["training, per epoch", *(f"{plan.seconds_per_epoch:,.0f} s" for plan in plans)],
         [
             f"training, {'at most' if early else 'total'}",
-            *(f"{plan.train_seconds / 60:,.1f} min" for plan in plans),
+            *(duration(plan.train_seconds) for plan in plans),
         ],
-        ["evaluation, total", *(f"{plan.evaluation_seconds / 60:,.1f} min" for plan in plans)],
+        ["evaluation, total", *(duration(plan.evaluation_seconds) for plan in plans)],
         ["training speed", *(f"{plan.images_per_second:,.0f} tiles/s" for plan in plans)],
         ["peak memory", *(f"{plan.peak_rss_bytes / 1e9:.2f} GB" for plan in plans)],
         ["peak GPU memory", *(_gigabytes(plan.peak_cuda_bytes) for plan in plans)],

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orbitune.errors import OrbituneError, RunError
+from orbitune.reporting.formatting import duration
 from orbitune.study.corrupted_runs import may_be_scored
 from orbitune.study.executor import Executor, Outcome, Task, TaskObserver, run_tasks
 from orbitune.study.folder import StudyFolder
@@ -194,7 +195,7 @@ def _expect_rate(spec: RunSpec, stored: Outcome, rate: float | None) -> None:
 def _describe_plan(value: dict[str, Any]) -> str:
     plan = Plan.from_json(value["plans"][0])
     return (
-        f"{plan.parameters.trainable:,} trainable parameters, about {plan.seconds / 60:.1f} min, "
+        f"{plan.parameters.trainable:,} trainable parameters, about {duration(plan.seconds)}, "
         f"{plan.peak_rss_bytes / 1e9:.1f} GB of memory"
     )
 

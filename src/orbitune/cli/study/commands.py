@@ -22,6 +22,7 @@ app = CommandSet("Comparison")
 @app.command()
 @recipe_options("method", "shots", "fold")
 def study(
+    context: typer.Context,
     make_recipe: MakeRecipe,
     out: Annotated[
         Path | None, typer.Option("--out", help=f"Study folder; {OUT_HELP}]", rich_help_panel=OUTPUT)
@@ -198,13 +199,18 @@ def study(
     )
     from orbitune.study.runner import Study
 
+    seed_values = parse_seeds(seeds)
+    listed_seeds = None if isinstance(seed_values, int) else seed_values  # a number counts from --seed
+    for name, values in {"backbone": backbones, "seed": listed_seeds, "split": splits}.items():
+        if values is not None and context.params[name] is not None:
+            raise OrbituneError(f"--{name} and --{name}s: pass one of them.")
     named = split_names("--backbones", backbones)
     out = out or default_out(make_recipe(), backbones=named)
     made = Study(
         recipes,
         out,
         backbones=named,
-        seeds=parse_seeds(seeds),
+        seeds=seed_values,
         splits=split_names("--splits", splits),
         folds=folds,
         shots=parse_shots(shots),

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from orbitune.errors import counted
 from orbitune.records import Record
+from orbitune.reporting.formatting import duration
 from orbitune.study.live_table import format_duration
 from orbitune.study.records import Plan
 from orbitune.study.tune.search import SEEDS, halving_rungs
@@ -61,8 +62,8 @@ def cost_rows(costs: Sequence[SearchCost]) -> list[list[str]]:
     return [
         ["tuning: trials", *(f"{each.trials}" for each in costs)],
         ["tuning: epochs", *(f"{each.epochs}" for each in costs)],
-        ["tuning: time", *(f"{each.seconds / 60:,.1f} min" for each in costs)],
-        ["tuning: each rate more, at most", *(f"{each.more_seconds / 60:,.1f} min" for each in costs)],
+        ["tuning: time", *(duration(each.seconds) for each in costs)],
+        ["tuning: each rate more, at most", *(duration(each.more_seconds) for each in costs)],
     ]
 
 
