@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from scenes import mosaic, write_labels, write_scene
 
-from orbitune.errors import ModelError
+from orbitune.errors import DataError, ModelError
 from orbitune.mapping.adaptation.adapt import adapt
 from orbitune.mapping.areas.estimation import map_areas
 from orbitune.mapping.grid import NODATA, NOT_SURE
@@ -51,6 +51,13 @@ def test_the_stated_confidence_is_how_often_the_labels_are_right(draw, stripes):
     drawn = draw(stripes[0], not_sure=False)
     right = (drawn.codes - 1 == stripes[1]).mean()
     assert drawn.report.metadata.quality.expected_accuracy == pytest.approx(right, abs=0.1)
+
+
+def test_a_wrong_stride_is_told_which_strides_and_windows_there_are(draw, stripes):
+    message = r"^--stride must be one of 4, 2 pixels for windows of 4 pixels, or 5 to 16, not 3\.$"
+    with pytest.raises(DataError, match=message):
+        draw(stripes[0], stride=3)
+    assert draw(stripes[0], stride=5).report.metadata.tile == 5
 
 
 def test_without_the_fast_path_small_windows_are_one_line(draw, stripes, monkeypatch):

@@ -157,8 +157,10 @@ def _cell_grid(
     stride = window if options.stride is None else options.stride
     if stride not in valid_strides(window):
         choices = ", ".join(map(str, valid_strides(window)))
+        # A larger stride has a window as large, see `_window`.
+        larger = f", or {window + 1} to {tile}" if options.window is None and window < tile else ""
         raise DataError(
-            f"--stride must be one of {choices} pixels for {what}s of {window} pixels, not {stride}."
+            f"--stride must be one of {choices} pixels for {what}s of {window} pixels{larger}, not {stride}."
         )
     if min(grid.height, grid.width) < window:
         raise DataError(
