@@ -1,10 +1,12 @@
 """Dense maps: which cells are in doubt, and are labelled tile by tile."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from orbitune.mapping.dense import fit
-from orbitune.mapping.dense.predictor import DenseFit, dense_features, margins
+from orbitune.mapping.dense.predictor import dense_features, margins
 from orbitune.mapping.grid import select_cells
 from orbitune.mapping.map_plan import plan_map
 from orbitune.mapping.options import MapOptions
@@ -22,7 +24,7 @@ def worker(request, bundle, fields):
 def predict(worker, margin):
     window = worker.read_part(0)
     found = fit.fit_dense_head(worker)
-    worker.use_dense(DenseFit(found.head, margin))
+    worker.use_dense(replace(found, margin=margin))
     return window, worker.label(window)
 
 
@@ -41,7 +43,9 @@ def test_cells_within_the_margin_are_labelled_tile_by_tile(worker):
 
 @pytest.mark.parametrize("worker, cells", [(4, 500), (8, 288), (16, 72)], indirect=["worker"])
 def test_the_head_is_fitted_to_500_cells_or_half_of_a_small_scene_none_twice(worker, cells):
-    assert fit.fitted_cells(worker).sum() == cells == sum(len(each.where) for each in fit._draw_cells(worker))
+    fitted = fit.fit_dense_head(worker).cells
+    assert len(fitted) == len(np.unique(fitted, axis=0))
+    assert 0.95 * cells <= len(fitted) <= cells  # blocks overlap, and no more than half of one is drawn
 
 
 @pytest.mark.parametrize("worker", [4, 8, 16], indirect=True)
@@ -80,6 +84,19 @@ def test_cells_are_in_doubt_until_nine_of_ten_of_the_rarer_ones_agree():
     wrong = rarer & (found.argmax(1) != codes)
     assert wrong[rarer].mean() > 0.2
     assert (wrong & (margins(found) > margin))[rarer].mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_all_cells_are_in_doubt_where_that_cannot_be_measured():
+    codes = np.random.default_rng(1).integers(3, size=40)
+    assert fit._choose_margin(features_of(codes, 0), np.eye(4)[codes], squares=np.full(40, 2)) == 1
+
+
+@pytest.mark.parametrize("worker", [4], indirect=True)
+def test_the_halves_lie_in_different_squares_of_the_scene(worker, monkeypatch):
+    given = []
+    monkeypatch.setattr(fit, "_choose_margin", lambda *_, squares: given.append(squares) or 0)
+    row, column = fit.fit_dense_head(worker).cells.T
+    assert np.array_equal(given[0], row // 7 + column // 7)
 
 
 def test_predictions_of_one_class_leave_no_doubt():

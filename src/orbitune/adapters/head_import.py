@@ -16,7 +16,6 @@ from orbitune.inference.bundle import OOD_DETECTOR_FILE, Bundle
 from orbitune.inference.model_card import write_model_card
 from orbitune.integrity import file_hash, read_json
 from orbitune.models.checkpoint_io import load_saved, write_metadata
-from orbitune.models.files.checkpoint_files import PATCH_HEAD_FILE
 from orbitune.models.files.config_files import label_settings
 from orbitune.models.files.head_tensors import read_head, write_head
 from orbitune.models.lineage.carrying import carry_backbone, copy_saved
@@ -104,7 +103,6 @@ def import_head(
     with replacing(out) as folder:
         folder.mkdir()
         copy_saved(parent.folder, folder)
-        (folder / PATCH_HEAD_FILE).unlink(missing_ok=True)  # it does not know the taught classes
         copy_seen(parent.place, folder)
         carry_backbone(folder, found)
         write_head(folder, found.family, weight=weight, bias=bias)

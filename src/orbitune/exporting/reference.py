@@ -15,6 +15,7 @@ from orbitune.exporting.kept_tensors import kept_tensors
 from orbitune.inference.bundle import Bundle
 from orbitune.integrity import file_hash
 from orbitune.models.families.family import body_of
+from orbitune.models.files.checkpoint_files import hashed_files
 from orbitune.models.files.config_files import label_settings
 from orbitune.models.inputs.positions import leading_tokens
 from orbitune.models.token_merging import check_merging
@@ -237,11 +238,10 @@ class ReferenceModel:
     @property
     def _identity(self) -> tuple[str, ...]:
         """Return what the outputs on the tiles of the run depend on."""
-        files = sorted(self.bundle.folder.glob("*.safetensors"))
         splits = (self.setup.splits[name].tobytes() for name in ("train", "validation"))
         return (
             *self.hashes.values(),
-            file_hash(*files),
+            file_hash(*hashed_files(self.bundle.folder)),
             *(hashlib.sha256(indices).hexdigest() for indices in splits),
             repr(self.transform),
             repr((self.bundle.decision.temperature, self.bundle.decision.offsets)),

@@ -15,7 +15,7 @@ from orbitune.inference.bundle import Bundle
 from orbitune.integrity import file_hash
 from orbitune.mapping.area_of_interest import AreaOfInterest
 from orbitune.mapping.areas.analysis import derived_files
-from orbitune.mapping.dense.predictor import WINDOW_TOKENS, min_rows
+from orbitune.mapping.dense.predictor import MIN_FIT, WINDOW_TOKENS, min_rows
 from orbitune.mapping.grid import CellGrid, valid_strides
 from orbitune.mapping.job_spec import JobSpec
 from orbitune.mapping.label_sets.planes import thresholds_of
@@ -101,7 +101,8 @@ def plan_map(
     named = (options.aoi, options.reference, options.zones, options.compare)
     files = [*inputs.files, *(Path(path) for path in named if path is not None)]
     check_output_paths(paths, files, derived=derived_files(options, paths))
-    cells, dense = _cell_grid(options, bundle, grid=inputs.grid, aoi=aoi)
+    cells = _cell_grid(options, bundle, grid=inputs.grid, aoi=aoi)
+    dense = _is_dense(options, bundle, cells=cells)
     if dense and np.ma.getmaskarray(inputs.overview).all():
         raise DataError("The scene holds no data to map: all pixels of its overview are nodata.")
     used = bundle.metadata.preprocessing
@@ -114,7 +115,11 @@ def plan_map(
         resolution=options.resolution,
         cells=cells,
         rows=_rows_per_part(
-            options.memory_budget, cells, cell=_cell_bytes(bundle, cells, dense=dense), dense=dense, used=used
+            options.memory_budget,
+            cells,
+            cell_bytes=_cell_bytes(bundle, cells, dense=dense),
+            dense=dense,
+            used=used,
         ),
         not_sure=options.not_sure,
         driver=options.driver,
@@ -145,8 +150,8 @@ def plan_map(
 
 def _cell_grid(
     options: MapOptions, bundle: Bundle, *, grid: RasterGrid, aoi: AreaOfInterest | None
-) -> tuple[CellGrid, bool]:
-    """Return the grid of cells, and whether they are predicted densely."""
+) -> CellGrid:
+    """Return the grid of cells."""
     tile = bundle.tile_size[0]
     if bundle.tile_size[1] != tile:
         raise DataError(
@@ -167,18 +172,25 @@ def _cell_grid(
             f"The scene is {grid.width}x{grid.height} pixels of {options.resolution:g} m, "
             f"smaller than one {what} of {window}."
         )
-    overlap = 4 * stride <= tile and not (stride == window and bundle.patch_head(window))
-    shares = overlap and bundle.task.name == "single-label"
-    dense = options.mode == "dense" or (options.mode == "auto" and shares)
     if aoi is None:
-        return CellGrid(grid.height, grid.width, stride, window), dense
+        return CellGrid(grid.height, grid.width, stride, window)
     top, left, bottom, right = aoi.bounds
     top, left = top - top % stride, left - left % stride  # on the cells of the whole scene
     bottom, right = (
         min(-(-bottom // stride) * stride, grid.height),
         min(-(-right // stride) * stride, grid.width),
     )
-    return CellGrid(bottom - top, right - left, stride, window, top=top, left=left), dense
+    return CellGrid(bottom - top, right - left, stride, window, top=top, left=left)
+
+
+def _is_dense(options: MapOptions, bundle: Bundle, *, cells: CellGrid) -> bool:
+    """Return whether cells are predicted densely: by default where that saves more than half of the tiles."""
+    if options.mode != "auto":
+        return options.mode == "dense"
+    if bundle.task.name != "single-label" or cells.rows * cells.columns <= 2 * MIN_FIT:
+        return False
+    by_patches = cells.stride == cells.tile and bundle.patch_head(cells.tile) is not None
+    return 4 * cells.stride <= bundle.tile_size[0] and not by_patches
 
 
 def _window(options: MapOptions, bundle: Bundle, *, tile: int) -> int:
@@ -207,17 +219,17 @@ def _cell_bytes(bundle: Bundle, cells: CellGrid, *, dense: bool) -> int:
 
 
 def _rows_per_part(
-    memory_budget: str, cells: CellGrid, *, cell: int, dense: bool, used: Preprocessing
+    memory_budget: str, cells: CellGrid, *, cell_bytes: int, dense: bool, used: Preprocessing
 ) -> int:
     """Return the rows of cells per part that fit the budget, in whole windows.
 
     Args:
-        cell: of `_cell_bytes`.
+        cell_bytes: of `_cell_bytes`.
     """
     budget = parse_bytes(memory_budget)
     values = len(used.bands) * np.dtype(used.dtype).itemsize
     pixel = -(-_PIXEL_BYTES * values // len(COLOURS))
-    row = 2 * cells.stride * cells.width * pixel + cells.columns * cell
+    row = 2 * cells.stride * cells.width * pixel + cells.columns * cell_bytes
     fewest, step = (min_rows(cells), WINDOW_TOKENS) if dense else (1, 1)
     most = (budget - BASE_BYTES) // row
     if most < fewest:

@@ -69,7 +69,8 @@ class PartStore:
         try:
             stored = load(without_checksum(self._head_file.read_bytes()))
             head = LinearHead(stored["weight"], stored["bias"])
-            return DenseFit(head, float(stored["margin"]), labelled_points=int(stored["labelled_points"]))
+            points = int(stored["labelled_points"])
+            return DenseFit(head, float(stored["margin"]), stored["cells"], labelled_points=points)
         except (OSError, ValueError, KeyError):
             return None
 
@@ -78,7 +79,7 @@ class PartStore:
         from safetensors.numpy import save
 
         numbers = {"margin": np.array(fit.margin), "labelled_points": np.array(fit.labelled_points)}
-        content = save({"weight": fit.head.weight, "bias": fit.head.bias, **numbers})
+        content = save({"weight": fit.head.weight, "bias": fit.head.bias, "cells": fit.cells, **numbers})
         with replacing(self._head_file) as temporary:
             temporary.write_bytes(with_checksum(content))
 

@@ -142,7 +142,7 @@ def _run(
         )
         if fit is None:
             return plan
-        agreement = measure_agreement(worker, _finished(plan, store))
+        agreement = measure_agreement(worker, _finished(plan, store), fitted=fit.cells)
         found = {"labelled_points": fit.labelled_points, "agreement": agreement}
         return replace(plan, metadata=plan.metadata.model_copy(update=found))
     finally:

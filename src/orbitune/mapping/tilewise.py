@@ -35,7 +35,7 @@ class TilewisePredictor:
             for probabilities applies to smoothed ones, see `orbitune.mapping.smoothing`.
 
     Raises:
-        ModelError: the patch head's file is damaged, or the model is not computed on the fast path.
+        ModelError: the patch head's file is damaged.
     """
 
     def __init__(self, bundle: Bundle, network: BundleModel, *, window: int, not_sure: bool) -> None:
@@ -44,11 +44,6 @@ class TilewisePredictor:
         self._detector = bundle.ood_detector if not_sure else None
         self._limits = bundle.metadata.ood_detector
         self._patch_head = bundle.patch_head(window)
-        if self._patch_head and not network.plan.fast:
-            raise ModelError(
-                f"Windows smaller than a tile need the fast path, but {network.plan.why_not_fast}: use "
-                f"--window {bundle.tile_size[0]}."
-            )
 
     def predict(self, window: PixelWindow, where: np.ndarray) -> np.ndarray:
         """Return probabilities of cells, as `CellPredictor.predict`."""
@@ -65,8 +60,16 @@ class TilewisePredictor:
         Returns:
             Class probabilities, see `Task.probabilities`; the last column is 1 for tiles that are out of
             distribution or, without a patch head, whose highest probability is too low, else 0.
+
+        Raises:
+            ModelError: there is a patch head, but the model is not computed on the fast path.
         """
         if self._patch_head:
+            if not (plan := self._network.plan).fast:
+                raise ModelError(
+                    f"Windows smaller than a tile need the fast path, but {plan.why_not_fast}: use "
+                    f"--window {self._bundle.tile_size[0]}."
+                )
             logits, features = self._network.label_windows(self._patch_head.head, tiles)
             known = np.exp(logits)
         else:

@@ -10,8 +10,8 @@ import rasterio
 from orbitune.bench.figures.labelled_scenes import read_labelled_scenes
 from orbitune.bench.figures.scenes import describe_map, map_scene_with, temporary_bundle
 from orbitune.errors import OrbituneError
-from orbitune.mapping.dense.fit import fitted_cells
-from orbitune.mapping.grid import NODATA
+from orbitune.mapping.dense.fit import fit_dense_head
+from orbitune.mapping.grid import NODATA, select_cells
 from orbitune.mapping.map_plan import plan_map
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.worker import Worker
@@ -29,7 +29,8 @@ def measure(
 ) -> dict[str, Any]:
     """Return the mean fraction of grid cells with the same value in both maps, 0..1.
 
-    `not sure` counts as a value. The cells that the dense head was fitted to do not count.
+    `not sure` counts as a value. The cells that the dense head was fitted to do not count, nor do those that
+    cannot have a class, as at the edge of a scene.
 
     Args:
         run: the run whose bundle makes the maps.
@@ -51,8 +52,8 @@ def measure(
             options = MapOptions(stride=_STRIDE, mode="dense", **settings)
             plan = plan_map(folder / "bundle", [raster], paths={}, options=options)
             with closing(Worker(plan.spec)) as worker:
-                there = (tiles != NODATA) & ~fitted_cells(worker)
-            rarer = there & (tiles != np.bincount(tiles[there]).argmax())
+                there = _held_out(worker)
+            rarer = there & (tiles != np.bincount(tiles[tiles != NODATA]).argmax())
             counted = rarer if without_most_frequent else there
             if counted.any():
                 fractions.append(float((tiles == dense)[counted].mean()))
@@ -72,6 +73,16 @@ def _both_maps(
         with rasterio.open(folder / "map.tif") as file:
             maps.append(file.read(1))
     return maps[0], maps[1], describe_map(report.metadata)
+
+
+def _held_out(worker: Worker) -> np.ndarray:
+    """Return which cells are predicted that the dense head is not fitted to, bool (rows, columns)."""
+    cells = worker.spec.cells
+    window = worker.read_cells(0, 0, rows=cells.rows, columns=cells.columns)
+    held_out = np.zeros((cells.rows, cells.columns), bool)
+    held_out[tuple(select_cells(window, worker.not_sure).T)] = True
+    held_out[tuple(fit_dense_head(worker).cells.T)] = False
+    return held_out
 
 
 def _describe(same: np.ndarray, there: np.ndarray, *, rarer: np.ndarray) -> str:

@@ -2,7 +2,6 @@
 
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 from orbitune.bench.figures.scenes import describe_map, map_scene_with, temporary_bundle, write_scene
@@ -25,20 +24,11 @@ def measure(run: str, *, pixels: int = _SIDE, window: int | None = None) -> dict
         # The first map loads what is loaded once for a process.
         report = map_scene_with(folder, scene, stride=_STRIDE, window=window, mode="dense")
         for mode in ("dense", "tiles", "tiles", "dense"):
-            seconds[mode].append(_seconds(folder, scene, mode=mode, window=window))
+            start = time.perf_counter()
+            map_scene_with(folder, scene, stride=_STRIDE, window=window, mode=mode)
+            seconds[mode].append(time.perf_counter() - start)
     ratios = [slow / fast for slow, fast in zip(seconds["tiles"], seconds["dense"], strict=True)]
-    words = [[name, f"{statistics.median(each):.1f} s"] for name, each in seconds.items()]
-    return {
-        "value": statistics.median(ratios),
-        "details": [
-            *words,
-            ["labels", f"{(-(-pixels // _STRIDE)) ** 2:,}"],
-            ["dense map", describe_map(report.metadata)],
-        ],
-    }
-
-
-def _seconds(folder: Path, scene: Path, *, mode: str, window: int | None) -> float:
-    start = time.perf_counter()
-    map_scene_with(folder, scene, stride=_STRIDE, window=window, mode=mode)
-    return time.perf_counter() - start
+    details = [[name, f"{statistics.median(each):.1f} s"] for name, each in seconds.items()]
+    labels = f"{(-(-pixels // _STRIDE)) ** 2:,}"
+    details += [["labels", labels], ["dense map", describe_map(report.metadata)]]
+    return {"value": statistics.median(ratios), "details": details}

@@ -28,7 +28,6 @@ from orbitune.mapping.scene.radiometry import MATCH
 from orbitune.mapping.worker import Worker
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.families.family import Family
-from orbitune.models.files.checkpoint_files import PATCH_HEAD_FILE
 from orbitune.models.files.head_tensors import read_head, write_head
 from orbitune.models.lineage.adaptation import Adaptation, AdaptationScores, LabelledPlace
 from orbitune.models.lineage.carrying import carry_backbone, copy_saved
@@ -189,7 +188,7 @@ def _fit(plan: MapPlan, labelled: ReferencePoints, *, seed: int, progress: bool)
     bundle, labels = worker.bundle, windows.labels
     family = bundle.backbone(plan.spec.backbone).family
     start = LinearHead(*read_head(bundle.folder, family))
-    if patch_head := bundle.patch_head(windows.side):
+    if (patch_head := bundle.patch_head(windows.side)) and worker.network.plan.fast:
         before = worker.network.label_windows(patch_head.head, windows.tiles[:, 0])[0]
     else:
         before = cell_logits(start, features, tta=bundle.tta)
@@ -255,7 +254,6 @@ def _write(out: Path, plan: MapPlan, *, fitted: _FittedHead) -> None:
     with replacing(out) as folder:
         folder.mkdir()
         copy_saved(bundle.folder, folder)
-        (folder / PATCH_HEAD_FILE).unlink(missing_ok=True)  # the refitted head answers for all windows
         copy_seen(bundle.place, folder)
         backbone = bundle.backbone(plan.spec.backbone)
         carry_backbone(folder, backbone)

@@ -11,24 +11,30 @@ from orbitune.mapping.worker import Worker
 _CHECKED, _SIDE = 200, 5  # cells of the finished map predicted tile-wise again; side of a block of them
 
 
-def measure_agreement(worker: Worker, store: PartStore) -> Agreement:
+def measure_agreement(worker: Worker, store: PartStore, *, fitted: np.ndarray) -> Agreement:
     """Predict some cells of a finished dense map tile by tile, and compare the codes.
 
     Args:
         worker: predictor of the map.
         store: the finished parts.
+        fitted: row and column of cells that the dense head was fitted to, int (N, 2); they do not count.
 
     Returns:
         Number of compared cells, and the fraction with equal codes.
     """
     random, cells = np.random.default_rng(1), worker.spec.cells
+    counted = np.zeros((cells.rows, cells.columns), bool)
+    counted[tuple(fitted.T)] = True
     made: list[int] = []
     tiles: list[int] = []
     for _ in range(10 * _CHECKED // _SIDE**2):
         row, column = (int(random.integers(max(1, n - _SIDE + 1))) for n in (cells.rows, cells.columns))
         where, codes = _tilewise_block(worker, row, column)
-        made += _codes_at(store, worker.spec.rows, where + np.array([row, column]))
-        tiles += codes.tolist()
+        where += (row, column)
+        new = ~counted[tuple(where.T)]
+        counted[tuple(where.T)] = True
+        made += _codes_at(store, worker.spec.rows, where[new])
+        tiles += codes[new].tolist()
         if len(tiles) >= _CHECKED:
             break
     if not tiles:

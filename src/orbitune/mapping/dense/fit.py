@@ -14,12 +14,19 @@ import numpy as np
 
 from orbitune.errors import DataError, ModelError
 from orbitune.inference.linear_head import LinearHead
-from orbitune.mapping.dense.predictor import WINDOW_TOKENS, DenseFit, dense_features, margins, min_rows
+from orbitune.mapping.dense.predictor import (
+    MIN_FIT,
+    WINDOW_TOKENS,
+    DenseFit,
+    dense_features,
+    margins,
+    min_rows,
+)
 from orbitune.mapping.grid import CellGrid, PixelWindow, select_cells
 from orbitune.mapping.nearby import from_degrees
 from orbitune.mapping.worker import Worker
 
-_FIT_FRACTION, _MIN_FIT, _MAX_FIT = 0.02, 500, 3000  # cells of a scene that the head is fitted to
+_FIT_FRACTION, _MAX_FIT = 0.02, 3000  # cells of a scene that the head is fitted to
 _FIT_PER_BLOCK = 10
 _SQUARE = 7  # cells along the side of a square, see `_choose_margin`
 _AGREEMENT = 0.9  # of the cells without the most frequent class
@@ -41,7 +48,7 @@ def fit_dense_head(worker: Worker) -> DenseFit:
         raise ModelError(f"Dense mode needs the fast path, but {plan.why_not_fast}: use --mode tiles.")
     where, features, predicted = _drawn_predictions(worker)
     margin = _choose_margin(features, predicted, squares=(where // _SQUARE).sum(1))
-    fit = DenseFit(LinearHead.fit(features, predicted), margin)
+    fit = DenseFit(LinearHead.fit(features, predicted), margin, where)
     of_points, labels = _labelled_features(worker)
     if len(labels) < _MIN_LABELLED or len(set(labels)) < 2:
         return fit
@@ -52,13 +59,15 @@ def fit_dense_head(worker: Worker) -> DenseFit:
 def _choose_margin(features: np.ndarray, predicted: np.ndarray, *, squares: np.ndarray) -> float:
     """Return the smallest margin that leaves enough agreement, see the module.
 
+    Where it cannot be measured, all cells are in doubt.
+
     Args:
         features, predicted: of `_drawn_predictions`.
         squares: number of each cell's square, int (N,). Those with even and with odd numbers are the halves.
     """
     halves = squares % 2
     if len(np.unique(halves)) < 2:
-        return 0.0
+        return 1.0
     found = np.empty_like(predicted)
     for half in (0, 1):
         rest = halves != half
@@ -109,31 +118,24 @@ def _draw_cells(worker: Worker) -> Iterator[_DrawnCells]:
     """Draw the cells that the dense head is fitted to, all over the scene: no cell twice, at most half."""
     cells, random = worker.spec.cells, np.random.default_rng(0)
     taken = np.zeros((cells.rows, cells.columns), bool)
-    wanted = int(np.clip(_FIT_FRACTION * taken.size, _MIN_FIT, _MAX_FIT))
+    wanted = int(np.clip(_FIT_FRACTION * taken.size, MIN_FIT, _MAX_FIT))
     wanted = min(wanted, -(-taken.size // 2))
     for _ in range(wanted):
         row, column = (int(random.integers(n)) for n in taken.shape)
         top, left, rows, columns = _block_around(worker, row, column)
         free = ~taken[top : top + rows, left : left + columns]
         window = worker.read_cells(top, left, rows=rows, columns=columns)
-        where = select_cells(window, worker.not_sure)
-        where = where[free[tuple(where.T)]]
-        count = min(_FIT_PER_BLOCK, wanted - int(taken.sum()), len(where))
-        if not count:
+        usable = select_cells(window, worker.not_sure)
+        where = usable[free[tuple(usable.T)]]
+        remaining = len(where) - len(usable) // 2  # half of a block's cells are not drawn either
+        count = min(_FIT_PER_BLOCK, wanted - int(taken.sum()), remaining)
+        if count <= 0:
             continue
         where = where[np.sort(random.permutation(len(where))[:count])]
         taken[top + where[:, 0], left + where[:, 1]] = True
         yield _DrawnCells(window, (top, left), where)
         if taken.sum() == wanted:
             return
-
-
-def fitted_cells(worker: Worker) -> np.ndarray:
-    """Return which cells of the map the dense head is fitted to, bool (rows, columns)."""
-    fitted = np.zeros((worker.spec.cells.rows, worker.spec.cells.columns), bool)
-    for drawn in _draw_cells(worker):
-        fitted[tuple((drawn.where + drawn.origin).T)] = True
-    return fitted
 
 
 def _labelled_features(worker: Worker) -> tuple[list[np.ndarray], list[int]]:

@@ -17,6 +17,7 @@ from orbitune.mapping.grid import CellGrid, PixelWindow
 from orbitune.mapping.tilewise import CellPredictor
 
 WINDOW_TOKENS = 14  # tokens along a side of a window: larger ones cost more attention, smaller lack context
+MIN_FIT = 500  # cells that a head is fitted to, of a small scene half of the cells
 _BATCH = 4  # windows encoded at a time
 
 
@@ -27,11 +28,13 @@ class DenseFit:
     Attributes:
         head: the head. Its C + 1 classes are those of the model, and out of distribution.
         margin: cells whose two highest probabilities differ by no more are predicted tile by tile.
+        cells: row and column in the map of the cells that it was fitted to, int (N, 2).
         labelled_points: number of labelled points of the model's adaptation that it was fitted to.
     """
 
     head: LinearHead
     margin: float
+    cells: np.ndarray
     labelled_points: int = 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from orbitune.models.backbones import Backbone
 from orbitune.models.checkpoint_io import is_adapter, write_metadata
+from orbitune.models.files.checkpoint_files import hashed_files
 from orbitune.models.lineage.fine_tuned import CARRIED, FineTuned, place_of
 from orbitune.models.lineage.seen_file import FILE as SEEN_FILE
 from orbitune.models.lineage.seen_file import copy_seen
@@ -12,10 +13,12 @@ from orbitune.models.lineage.shipping import without_paths
 
 
 def copy_saved(source: Path, folder: Path) -> None:
-    """Copy the weights and the JSON files of a saved model into a folder."""
-    for pattern in ("*.json", "*.safetensors"):
-        for file in source.glob(pattern):
-            shutil.copyfile(file, folder / file.name)
+    """Copy the weights and the JSON files of a saved model into a folder, but not its patch head.
+
+    The copy gets another head, and a backbone has none.
+    """
+    for file in (*source.glob("*.json"), *hashed_files(source)):
+        shutil.copyfile(file, folder / file.name)
 
 
 def carry_backbone(folder: Path, backbone: Backbone) -> None:

@@ -317,7 +317,7 @@ def _find_by_hash(stated: BackboneRecord) -> Backbone:
         ModelError: it was not, is no longer there, or has changed.
     """
     for place in recall(stated.weights_sha256):
-        with suppress(OrbituneError):
+        with suppress(OrbituneError, OSError):
             found = open_backbone(str(place))
             if found.weights_hash == stated.weights_sha256:
                 return found

@@ -31,9 +31,9 @@ def remember(backbone: Backbone) -> None:
 
 
 def recall(weights_sha256: str) -> list[Path]:
-    """Return the folders that held the backbone with these weights and are still there, last used first."""
+    """Return the folders that held the backbone with these weights, last used first; some may be gone."""
     try:
         lines = (cache_dir() / _FOLDER / weights_sha256).read_text(encoding="utf-8").splitlines()
-        return [place for place in map(Path, lines) if place.is_dir()]
     except (OSError, ValueError):
         return []
+    return [Path(line) for line in lines]
