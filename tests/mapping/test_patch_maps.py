@@ -47,8 +47,10 @@ def test_windows_that_overlap_are_dense_by_default(draw, stripes):
     assert (stated.mode, stated.tile, stated.stride, stated.patch_head) == ("dense", WINDOW, 2, True)
 
 
-def test_small_maps_are_tile_by_tile_by_default_as_the_dense_head_needs_half_of_their_tiles(draw, stripes):
-    assert draw(stripes[0], window=16, stride=4).report.metadata.mode == "tiles"
+def test_maps_of_few_cells_are_tile_by_tile_by_default_as_half_would_be_fitted_to(draw, grid, tmp_path):
+    small = write_scene(tmp_path / "s.tif", mosaic(grid)[:64, :64])
+    assert draw(small, window=16, stride=4).report.metadata.mode == "tiles"
+    assert draw(small, window=16, stride=4, mode="dense").report.metadata.mode == "dense"
 
 
 def test_the_stated_confidence_is_how_often_the_labels_are_right(draw, stripes):
@@ -78,7 +80,7 @@ def test_estimates_of_area_say_that_another_head_labelled_the_test_tiles(draw, s
 
 
 def test_windows_of_whole_tiles_are_labelled_as_tiles_are(draw, stripes):
-    drawn = draw(stripes[0], window=16, stride=2)
+    drawn = draw(stripes[0], window=16, stride=4)
     assert drawn.report.metadata.mode == "dense" and not drawn.report.metadata.patch_head
 
 

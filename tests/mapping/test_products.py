@@ -1,11 +1,13 @@
 """Scenes with one file per band: folders, archives and SAFE products."""
 
+import re
 import shutil
 import zipfile
 
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 from safe_products import write_safe
 from scenes import write_scene
@@ -189,6 +191,23 @@ def test_bands_of_other_grids_are_one_line(tmp_path):
         assert message in write_pair(place, {}, changes)
 
 
+def test_a_file_of_several_bands_is_not_the_band_of_its_name(folder, switzerland, tmp_path):
+    place = shutil.copytree(folder, tmp_path / "scene")
+    write_scene(place / "B04.tif", switzerland[:3].transpose(1, 2, 0), **PLACE)
+    assert "B04.tif has 3 bands, but its name is that of band B04 alone: rename" in fails(place)
+
+
+def test_a_file_of_a_band_may_have_transparency(folder, switzerland, tmp_path):
+    place = shutil.copytree(folder, tmp_path / "scene")
+    red = switzerland[2]
+    with rasterio.open(
+        place / "B04.tif", "w", driver="GTiff", width=240, height=240, count=2, dtype="uint16", **PLACE
+    ) as file:
+        file.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+        file.write(np.stack([red, np.full_like(red, 65_535)]))
+    assert np.array_equal(read(place)[0], read(folder)[0])
+
+
 def test_two_scenes_in_a_folder_are_one_line(folder, tmp_path):
     for file in folder.iterdir():
         for day in ("20220301", "20220402"):
@@ -205,6 +224,15 @@ def test_a_product_without_images_or_with_broken_metadata_is_one_line(safe, tmp_
     shutil.rmtree(broken / "GRANULE")
     (broken / "MTD_MSIL2A.xml").write_text((safe / "MTD_MSIL2A.xml").read_text())
     assert "There is no band in the product of " in fails(broken)
+
+
+def test_offsets_of_some_bands_alone_are_one_line(safe, tmp_path):
+    copied = shutil.copytree(safe, tmp_path / "a.SAFE")
+    metadata = copied / "MTD_MSIL2A.xml"
+    text = metadata.read_text()
+    metadata.write_text(re.sub(r'<BOA_ADD_OFFSET band_id="3">[^<]*</BOA_ADD_OFFSET>', "", text))
+    assert metadata.read_text() != text
+    assert "states an offset for some bands, but none for B04: get the product again." in fails(copied)
 
 
 def test_several_products_in_a_folder_are_named(safe, tmp_path):

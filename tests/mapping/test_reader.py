@@ -222,6 +222,16 @@ def test_a_coarse_scene_becomes_finer(draw, tmp_path):
     assert "resampled from 20 x 20 m" in drawn.said[1]
 
 
+def test_much_coarser_pixels_are_warned_of(draw, tmp_path):
+    usable, coarse = (
+        draw(write_scene(tmp_path / f"{metres}.tif", noise(20, 20), metres=metres)).report.warnings
+        for metres in (30, 50)
+    )
+    stated = "pixels of 50.tif are 50 m, and those of the training tiles 10 m: the map shows what"
+    assert [line for line in coarse if line.startswith(stated)], coarse
+    assert not any("blurred ground" in line for line in usable)
+
+
 def test_the_resolution_of_the_training_tiles_can_be_given(draw, scene_codes, grid, tmp_path):
     other = write_scene(tmp_path / "s.tif", mosaic(grid), metres=2.5)
     drawn = draw(other, resolution=2.5)

@@ -31,6 +31,7 @@ from orbitune.mapping.plan_messages import (
     overview_warnings,
     plan_messages,
     scene_warnings,
+    size_warnings,
 )
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene_inputs import BASE_BYTES, SceneInputs
@@ -140,6 +141,7 @@ def plan_map(
         messages=(*messages_about_others(inputs.others), *plan_messages(metadata, inputs.records)),
         warnings=(
             *scene_warnings(spec, bundle, grid=inputs.grid),
+            *size_warnings(inputs.records, resolution=options.resolution),
             *band_warnings(inputs.records),
             *encoding_warnings(inputs.records),
             *overview_warnings(bundle, inputs.overview),
@@ -184,10 +186,10 @@ def _cell_grid(
 
 
 def _is_dense(options: MapOptions, bundle: Bundle, *, cells: CellGrid) -> bool:
-    """Return whether cells are predicted densely: by default where that saves more than half of the tiles."""
+    """Return whether cells are predicted densely: by default where that is faster."""
     if options.mode != "auto":
         return options.mode == "dense"
-    if bundle.task.name != "single-label" or cells.rows * cells.columns <= 2 * MIN_FIT:
+    if bundle.task.name != "single-label" or cells.rows * cells.columns <= MIN_FIT:
         return False
     by_patches = cells.stride == cells.tile and bundle.patch_head(cells.tile) is not None
     return 4 * cells.stride <= bundle.tile_size[0] and not by_patches

@@ -77,6 +77,7 @@ def map_scene(
     scenes = [scene] if isinstance(scene, (str, os.PathLike)) else list(scene)
     plan = plan_map(source, scenes, paths=paths, options=options, backbone=backbone)
     analysis.check_classes(plan.bundle.classes)
+    analysis.check_places(plan.native_grid)
     for line in plan.messages:
         log(line)
     store = PartStore.beside(paths["map"])

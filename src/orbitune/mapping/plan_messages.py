@@ -16,6 +16,7 @@ from orbitune.sources.band_names import COLOURS
 
 _MAX_BRIGHTNESS_DEVIATION = 2.5  # standard deviations of the training tiles' brightness
 _MAX_SIZE_RATIO = 1.25  # of pixel sizes on the ground within a scene
+_COARSE = 4  # times the side of a pixel of the training tiles; Landsat, 3 times, is not warned of
 _EXAMPLES = {"uint8": ("0:2750", "1000:3750"), "uint16": ("0:10000", "1000:11000")}  # of --scale
 
 
@@ -80,6 +81,20 @@ def scene_warnings(spec: JobSpec, bundle: Bundle, *, grid: RasterGrid) -> list[s
             "cut it, or warp it to UTM"
         )
     return found
+
+
+def size_warnings(scenes: Sequence[SceneRecord], *, resolution: float) -> list[str]:
+    """Return a warning for each scene whose pixels are much larger than those of the training tiles.
+
+    Args:
+        resolution: metres per pixel of the tiles.
+    """
+    return [
+        f"pixels of {scene.scene} are {max(scene.resampled_from_metres):.3g} m, and those of the training "
+        f"tiles {resolution:g} m: the map shows what the model makes of blurred ground"
+        for scene in scenes
+        if scene.resampled_from_metres and max(scene.resampled_from_metres) > _COARSE * resolution
+    ]
 
 
 def band_warnings(scenes: Sequence[SceneRecord]) -> list[str]:

@@ -6,11 +6,13 @@ import shutil
 import numpy as np
 import pyogrio
 import pytest
+import rasterio
 import shapely
 
 from orbitune.errors import DataError
 from orbitune.mapping.areas.estimation import map_areas
 from orbitune.mapping.areas.sampling import draw_sample
+from orbitune.mapping.pipeline import map_scene
 
 
 @pytest.fixture
@@ -57,3 +59,23 @@ def test_unusable_files_are_refused_before_the_map_is_made(labelled, draw, scene
         draw(scene, zones="absent.gpkg")
     with pytest.raises(DataError, match="Cannot open absent"):
         draw(scene, compare="absent.tif")
+
+
+@pytest.mark.parametrize("option", ["zones", "reference", "compare"])
+def test_files_of_another_place_are_refused_before_the_map_is_made(labelled, bundle, scene, tmp_path, option):
+    far = tmp_path / f"far{'.tif' if option == 'compare' else '.gpkg'}"
+    if option == "compare":
+        shutil.copy(labelled[0].path, far)
+        with rasterio.open(far, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+            file.transform = rasterio.Affine(10, 0, 700_000, 0, -10, 5_500_000)
+    else:
+        shape = shapely.box(700_000, 5_499_600, 700_400, 5_500_000)
+        shape = shape if option == "zones" else shape.centroid
+        values = [np.array(["class_0"], object)]
+        pyogrio.raw.write(
+            far, shapely.to_wkb([shape]), values, ["label"], geometry_type=shape.geom_type, crs="EPSG:32632"
+        )
+    out = tmp_path / "out.tif"
+    with pytest.raises(DataError, match=r"far.* (lies in|overlaps|and) the scene"):
+        map_scene(bundle.folder, scene, outputs=out, progress=False, field="label", **{option: far})
+    assert not list(tmp_path.glob("*out*"))

@@ -79,6 +79,15 @@ def test_maps_that_do_not_overlap_are_refused(write_map):
         compare_maps(write_map(BEFORE, "before.tif"), far)
 
 
+def test_a_map_of_change_is_no_map_to_compare(write_map, tmp_path):
+    before, after = write_map(BEFORE, "before.tif"), write_map(AFTER, "after.tif")
+    change = tmp_path / "change.tif"
+    compare_maps(before, after, out=change)
+    for pair in ((change, after), (before, change)):
+        with pytest.raises(DataError, match=r"change.tif is a map of change: name a map that orbitune map"):
+            compare_maps(*pair)
+
+
 def test_the_map_of_change_does_not_replace_a_map(write_map):
     before = write_map(BEFORE, "before.tif")
     with pytest.raises(DataError, match="must have different names"):

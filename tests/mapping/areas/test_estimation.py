@@ -119,6 +119,23 @@ def test_unlabelled_and_outside_points_are_counted_and_left_out(write_map, write
     assert "1 points lie where the map has no data and are left out" in report.notes
 
 
+def test_points_that_repeat_others_are_counted_and_left_out(write_map, write_points):
+    places = pixels((3, 2, 4), (3, 25, 4))
+    once = write_points(places, "once.gpkg", true_class=["Forest"] * 4 + ["River"] * 4)
+    twice = write_points(places * 2, "twice.gpkg", true_class=(["Forest"] * 4 + ["River"] * 4) * 2)
+    map_file = write_map(halves())
+    report, expected = map_areas(map_file, twice), map_areas(map_file, once).reference
+    assert report.reference == expected.model_copy(update={"repeated": 8})
+    assert "8 points repeat others and are left out" in report.notes
+
+
+def test_points_of_two_classes_at_one_place_are_refused(write_map, write_points):
+    places = [*pixels((3, 2, 4), (3, 25, 4)), (3, 2)]
+    points = write_points(places, true_class=["Forest"] * 4 + ["River"] * 5)
+    with pytest.raises(DataError, match=r"points of the classes Forest and River at one place: keep one\.$"):
+        map_areas(write_map(halves()), points)
+
+
 def test_points_near_those_that_the_model_was_adapted_to_are_counted_in_a_warning(
     write_map, write_points, orbitune
 ):

@@ -1,6 +1,7 @@
 """Samples of a map: allocation, random places, and the file that QGIS labels."""
 
 import re
+import shutil
 import sqlite3
 
 import numpy as np
@@ -186,6 +187,14 @@ def test_by_uncertainty_needs_the_confidence_of_this_map(write_map, codes, tmp_p
         with pytest.raises(DataError, match=message):
             draw_sample(path, tmp_path / "points.gpkg", by="uncertainty", confidence=confidence)
     assert not (tmp_path / "points.gpkg").exists()
+
+
+def test_by_uncertainty_the_confidence_of_another_map_on_its_grid_is_refused(draw, scene, tmp_path):
+    own = draw(scene).path
+    class_map = shutil.copy(own, tmp_path / "own.tif")
+    other = draw(scene, not_sure=False).path.with_name("confidence.tif")
+    with pytest.raises(DataError, match=r"confidence.tif is of another map than .*own.tif: name its own\.$"):
+        draw_sample(class_map, tmp_path / "p.gpkg", by="uncertainty", confidence=other)
 
 
 @pytest.mark.parametrize(

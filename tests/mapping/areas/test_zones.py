@@ -93,3 +93,21 @@ def test_the_command_measures_and_names_the_file(orbitune, write_map, write_zone
     out = tmp_path / "out.csv"
     code, said, _ = orbitune("map-zones", write_map(CODES), write_zones([(0, 20, 10, 0)]), "-o", out)
     assert (code, said) == (0, f"saved {out}, with 1 zones\n")
+
+
+def test_a_polygon_that_crosses_itself_counts_the_ground_that_it_encloses(write_map, tmp_path):
+    """A bow tie of two triangles, and a square with a loop: pixels, rows downwards."""
+    rings = [[(0, 0), (10, 10), (10, 0), (0, 10)], [(0, 0), (10, 0), (10, 10), (5, 10), (5, 12), (0, 0)]]
+    shapes = [shapely.Polygon([(600_000 + 10 * x, 5_500_000 - 10 * y) for x, y in ring]) for ring in rings]
+    shapes = np.array(shapes)
+    pyogrio.raw.write(
+        tmp_path / "z.gpkg",
+        shapely.to_wkb(shapes),
+        [np.arange(2)],
+        ["id"],
+        geometry_type="Polygon",
+        crs="EPSG:32632",
+    )
+    measured = measure_zones(write_map(CODES), tmp_path / "z.gpkg", out=tmp_path / "out.csv").fields
+    enclosed = shapely.area(shapely.make_valid(shapes)) / 1e4
+    assert measured["Forest"] == pytest.approx(enclosed, rel=1e-3) and enclosed[0] == 0.5

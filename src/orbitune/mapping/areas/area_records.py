@@ -56,7 +56,8 @@ class ReferenceEstimate(Record):
 
     Attributes:
         points: number of labelled points that were used.
-        unlabelled, outside: number of points without a class, and of points where the map has no data.
+        unlabelled, repeated, outside: number of points without a class, of those at the place of another, and
+            of those where the map has no data.
         not_sure: number of the used points where the map is not sure; no accuracy counts them.
         hectares: area that the estimates cover.
         overall_accuracy, overall_error: fraction of the classified area that is right, 0..1, and its standard
@@ -66,6 +67,7 @@ class ReferenceEstimate(Record):
 
     points: int
     unlabelled: int = 0
+    repeated: int = 0
     outside: int = 0
     not_sure: int = 0
     hectares: float

@@ -49,7 +49,19 @@ def compare_maps(before: str | Path, after: str | Path, *, out: str | Path | Non
     """
     if out:
         OUTPUTS["map"].check_suffix(Path(out))
-    return compare_class_maps(ClassMap.open(before), ClassMap.open(after), out=Path(out) if out else None)
+    return compare_class_maps(open_classes(before), open_classes(after), out=Path(out) if out else None)
+
+
+def open_classes(path: str | Path) -> ClassMap:
+    """Open a map of classes.
+
+    Raises:
+        OrbituneError: it cannot be opened, or is itself a map of change.
+    """
+    opened = ClassMap.open(path)
+    if opened.metadata is None:
+        raise DataError(f"{path} is a map of change: name a map that orbitune map wrote.")
+    return opened
 
 
 def compare_class_maps(before: ClassMap, after: ClassMap, *, out: Path | None) -> ChangeReport:

@@ -29,7 +29,8 @@ class ClassMap:
         crs: coordinate reference system, as WKT.
         transform: affine transform from pixels to the CRS.
         height, width: number of pixels.
-        metadata: how the map was made; None for a map of change.
+        tag: how the map was made, as its tag ORBITUNE says; None for a map of change.
+        metadata: the same.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class ClassMap:
     transform: Any
     height: int
     width: int
+    tag: str | None
     metadata: MapMetadata | None
 
     @classmethod
@@ -57,8 +59,8 @@ class ClassMap:
                 raise DataError(f"{path} is not a map of Orbitune: name a GeoTIFF that orbitune map wrote.")
             try:
                 names = {int(code): str(name) for code, name in json.loads(tags["CLASSES"]).items()}
-                stated = tags.get("ORBITUNE")
-                metadata = MapMetadata.from_json(json.loads(stated)) if stated else None
+                tag = tags.get("ORBITUNE")
+                metadata = MapMetadata.from_json(json.loads(tag)) if tag else None
             except RecordError as error:
                 raise DataError(f"The tag ORBITUNE of {path} {error}") from None
             except (ValueError, AttributeError, TypeError):
@@ -70,6 +72,7 @@ class ClassMap:
                 transform=file.transform,
                 height=file.height,
                 width=file.width,
+                tag=tag,
                 metadata=metadata,
             )
 

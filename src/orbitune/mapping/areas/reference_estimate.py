@@ -22,7 +22,8 @@ def estimate_from_reference(class_map: ClassMap, points: ReferencePoints) -> Ref
     The strata are those that the sample was drawn from, if its file states them, else the classes of the map.
 
     Raises:
-        DataError: a label is no class of the map, no point lies on it, or a stratum has too few points.
+        DataError: a label is no class of the map, no point lies on it, two of different classes lie at one
+            place, or a stratum has too few points.
     """
     names = list(class_map.classes.values())
     points.check_classes(names)
@@ -30,20 +31,21 @@ def estimate_from_reference(class_map: ClassMap, points: ReferencePoints) -> Ref
     inside = codes != NODATA
     if not inside.any():
         raise DataError(f"No point of {points.layer.path} lies on {class_map.path} where it has data.")
+    used = inside & _first_of_each_place(points)
     strata = class_map.strata
     mapped_hectares = float(class_map.hectares[list(strata)].sum())
     _check_extent(class_map, points, hectares=mapped_hectares)
     weights = points.weights or _map_weights(class_map)
     drawn = points.stratum if points.stratum is not None else np.array([strata.get(c, "") for c in codes])
-    drawn = drawn[inside]
+    drawn = drawn[used]
     weights = _check_strata(class_map, drawn, weights=weights)
     order = list(weights)
     covered = sum(weights.values())
     sample = StratifiedSample(
         np.array([order.index(name) for name in drawn]), np.array([*weights.values()]) / covered
     )
-    mapped = codes[inside, None] == np.array(list(class_map.classes))
-    true = points.labels[inside, None] == np.array(names)
+    mapped = codes[used, None] == np.array(list(class_map.classes))
+    true = points.labels[used, None] == np.array(names)
     return _estimate(
         sample,
         mapped,
@@ -51,8 +53,26 @@ def estimate_from_reference(class_map: ClassMap, points: ReferencePoints) -> Ref
         names=names,
         hectares=mapped_hectares * covered,
         unlabelled=points.unlabelled,
+        repeated=int((inside & ~used).sum()),
         outside=int((~inside).sum()),
     )
+
+
+def _first_of_each_place(points: ReferencePoints) -> np.ndarray:
+    """Return which points no earlier one repeats, bool (N,): a file can be merged with itself.
+
+    Raises:
+        DataError: two points at one place have different classes.
+    """
+    x, y = points.coordinates(points.layer.crs)
+    _, first, place = np.unique(x + 1j * y, return_index=True, return_inverse=True)
+    earlier = points.labels[first][place]
+    for one, other in zip(earlier, points.labels, strict=True):
+        if one != other:
+            raise DataError(
+                f"{points.layer.path} has points of the classes {one} and {other} at one place: keep one."
+            )
+    return np.isin(np.arange(len(place)), first)
 
 
 def _check_extent(class_map: ClassMap, points: ReferencePoints, *, hectares: float) -> None:
@@ -72,16 +92,22 @@ def _estimate(
     true: np.ndarray,
     names: list[str],
     hectares: float,
-    unlabelled: int,
-    outside: int,
+    **left_out: int,
 ) -> ReferenceEstimate:
-    """Return the estimates of a checked sample; `mapped` and `true` are bool (N, C)."""
+    """Return the estimates of a checked sample.
+
+    Args:
+        sample: the points in their strata.
+        mapped, true: bool (N, C).
+        names: of the classes.
+        hectares: that the sample stands for.
+        **left_out: numbers of points, see `ReferenceEstimate`.
+    """
     right = (mapped & true).any(1, keepdims=True).astype(float)
     overall, overall_error = sample.ratio(right, mapped.any(1, keepdims=True).astype(float))
     return ReferenceEstimate(
         points=len(true),
-        unlabelled=unlabelled,
-        outside=outside,
+        **left_out,
         not_sure=int((~mapped.any(1)).sum()),
         hectares=hectares,
         overall_accuracy=float(overall[0]),
@@ -183,6 +209,8 @@ def reference_notes(class_map: ClassMap, reference: ReferenceEstimate) -> list[s
     notes = []
     if reference.unlabelled:
         notes.append(f"{reference.unlabelled:,} points have no class and are left out")
+    if reference.repeated:
+        notes.append(f"{reference.repeated:,} points repeat others and are left out")
     if reference.outside:
         notes.append(f"{reference.outside:,} points lie where the map has no data and are left out")
     unsure = float(class_map.hectares[NOT_SURE])

@@ -197,6 +197,8 @@ def _check_confidence(class_map: ClassMap, confidence: str | Path) -> None:
         same = same and file.crs == class_map.crs
         if not same or not file.transform.almost_equals(class_map.transform):
             raise DataError(f"{confidence} does not lie on the grid of {class_map.path}: name its own.")
+        if tags.get("ORBITUNE", class_map.tag) != class_map.tag:
+            raise DataError(f"{confidence} is of another map than {class_map.path}: name its own.")
 
 
 def _tile_pixels(class_map: ClassMap) -> int:

@@ -112,6 +112,9 @@ def _hectares(class_map: ClassMap, zones: VectorLayer) -> np.ndarray:
         return column, -row
 
     outlines = shapely.transform(zones.project(class_map.crs), to_pixels, interleaved=False)
+    # Of a polygon that crosses itself, exactextract counts some ground twice, or less than none.
+    crossed = ~shapely.is_valid(outlines)
+    outlines[crossed] = shapely.buffer(shapely.make_valid(outlines[crossed]), 0)  # drops lines that are left
     shapes = [json.loads(each) for each in shapely.to_geojson(outlines)]
     features = [{"type": "Feature", "id": "", "properties": {}, "geometry": each} for each in shapes]
     codes, areas = _raster_sources(class_map)

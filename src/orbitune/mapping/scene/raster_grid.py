@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,19 @@ _MAX_FACTOR = 200  # largest ratio of a pixel side to the training resolution, o
 _MAX_SPREAD = 50  # pixels of a mosaic per pixel of its scenes, the rest being gaps
 _EDGE_POINTS = 21  # along each side of a scene whose outline is projected
 _ALIGNED = 1e-3  # pixels by which an edge may miss that of a grid
+
+
+class PixelGrid(Protocol):
+    """Anything with pixels on the ground, see `RasterGrid`."""
+
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def transform(self) -> Any: ...
+    @property
+    def crs(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -87,7 +100,7 @@ class RasterGrid:
         pixels = np.where(inside[:, None], np.floor(np.stack([rows, columns], 1)), 0)
         return pixels.astype(int), inside
 
-    def outline(self, other: "RasterGrid") -> np.ndarray:
+    def outline(self, other: PixelGrid) -> np.ndarray:
         """Return edge points of another grid in pixels of this, (N, 2) of column, row."""
         from rasterio.warp import transform
 
@@ -97,6 +110,14 @@ class RasterGrid:
         x, y = other.transform * (columns * other.width, rows * other.height)
         x, y = (np.asarray(each) for each in transform(other.crs, self.crs, x, y))
         return np.stack(~self.transform * (x, y), axis=1)
+
+    def overlaps(self, points: np.ndarray) -> np.ndarray:
+        """Return whether the boxes around groups of points overlap the grid, bool (N,).
+
+        Args:
+            points: columns and rows, float (N, K, 2).
+        """
+        return np.asarray(((points.min(1) < (self.width, self.height)) & (points.max(1) > 0)).all(1))
 
     def union(self, others: Sequence["RasterGrid"], *, name: str) -> "RasterGrid":
         """Return this grid, extended by whole pixels to cover others in any CRS.

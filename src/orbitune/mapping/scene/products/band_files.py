@@ -21,14 +21,14 @@ class BandFile:
     Attributes:
         name: canonical, such as B04, or as its metadata names it.
         path: see `raster_io.open_raster`.
-        number: of the band in the file, from 1 on.
+        number: of the band in the file, from 1 on; None for the only one beside transparency.
         tags: scale and offset that metadata of the scene state; None to read those of the file.
         nodata: value of pixels without data, as metadata of the scene state; None to use that of the file.
     """
 
     name: str
     path: str
-    number: int = 1
+    number: int | None = None
     tags: BandTags | None = None
     nodata: float | None = None
 

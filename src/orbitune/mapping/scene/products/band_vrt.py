@@ -21,6 +21,7 @@ class _Header:
     """What a VRT states of a band, read from the header of its file."""
 
     band: BandFile
+    number: int
     source: str
     crs: Any
     transform: Any
@@ -40,21 +41,23 @@ class _Header:
         from rasterio.enums import MaskFlags
 
         with open_raster(band.path) as file:
-            if band.number > file.count:
-                raise DataError(f"{band.path} has {file.count} bands and lacks band {band.number}.")
+            number = band.number or _only_band(file, band)
+            if number > file.count:
+                raise DataError(f"{band.path} has {file.count} bands and lacks band {number}.")
             return cls(
                 band=band,
+                number=number,
                 source=gdal_name(file),
                 crs=file.crs,
                 transform=file.transform,
                 width=file.width,
                 height=file.height,
-                dtype=file.dtypes[band.number - 1],
-                nodata=band.nodata if band.nodata is not None else file.nodatavals[band.number - 1],
-                scale=file.scales[band.number - 1],
-                offset=file.offsets[band.number - 1],
-                tags=sentinel_tags(file, band.number),
-                has_mask=file.mask_flag_enums[band.number - 1] == [MaskFlags.per_dataset],
+                dtype=file.dtypes[number - 1],
+                nodata=band.nodata if band.nodata is not None else file.nodatavals[number - 1],
+                scale=file.scales[number - 1],
+                offset=file.offsets[number - 1],
+                tags=sentinel_tags(file, number),
+                has_mask=file.mask_flag_enums[number - 1] == [MaskFlags.per_dataset],
                 block_bytes=block_bytes(file),
                 files=tuple(local_files(file, band.path)),
             )
@@ -68,6 +71,23 @@ class _Header:
     def side(self) -> float:
         """Return the length of a row's pixel in units of the CRS."""
         return abs(complex(self.transform.a, self.transform.d))
+
+
+def _only_band(file: Any, band: BandFile) -> int:
+    """Return the number of the one band of a file that is no transparency.
+
+    Raises:
+        DataError: there are several.
+    """
+    from rasterio.enums import ColorInterp
+
+    numbers = [n for n, shown in enumerate(file.colorinterp, 1) if shown != ColorInterp.alpha]
+    if len(numbers) != 1:
+        raise DataError(
+            f"{band.path} has {len(numbers)} bands, but its name is that of band {band.name} alone: rename "
+            "the file, or give a file for each band."
+        )
+    return numbers[0]
 
 
 @dataclass(frozen=True)
@@ -102,7 +122,7 @@ def stack_bands(bands: Sequence[BandFile], *, whose: str) -> BandVRT:
     inner = "".join(_band_xml(header, finest, number=n) for n, header in enumerate(headers, 1))
     masked = [header for header in headers if header.has_mask]
     if masked:
-        mask = _source_xml(masked[0], finest, kind="SimpleSource", number=f"mask,{masked[0].band.number}")
+        mask = _source_xml(masked[0], finest, kind="SimpleSource", number=f"mask,{masked[0].number}")
         inner += f'<MaskBand><VRTRasterBand dataType="Byte">{mask}</VRTRasterBand></MaskBand>'
     place, crs = finest.transform, finest.crs
     srs = f"<SRS>{escape(crs.to_wkt())}</SRS>" if crs else ""
@@ -154,7 +174,7 @@ def _band_xml(header: _Header, finest: _Header, *, number: int) -> str:
         header,
         finest,
         kind="SimpleSource" if header.nodata is None else "ComplexSource",
-        number=str(header.band.number),
+        number=str(header.number),
     )
     return (
         f'<VRTRasterBand dataType="{_TYPES[header.dtype]}" band="{number}"><Metadata>{items}</Metadata>'

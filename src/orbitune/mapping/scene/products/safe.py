@@ -55,6 +55,10 @@ def read_safe(metadata: str) -> Product:
     bands = finest_files(_images(metadata), whose=metadata)
     if not bands:
         raise DataError(f"There is no band in the product of {metadata}: get the whole product.")
+    if offsets and (lacking := [band.name for band in bands if band.name not in offsets]):
+        raise DataError(
+            f"{metadata} states an offset for some bands, but none for {lacking[0]}: get the product again."
+        )
     source = PurePosixPath(metadata).name
     tagged = [
         BandFile(
