@@ -1,6 +1,7 @@
 """Figures of maps: answers at labelled places, risk, agreement, time and memory."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +20,13 @@ from orbitune.bench.figures import (
 )
 from orbitune.bench.figures.labelled_scenes import read_labelled_scenes
 from orbitune.errors import OrbituneError
+from orbitune.mapping.dense.fit import fit_dense_head
+from orbitune.mapping.map_plan import plan_map
+from orbitune.mapping.options import MapOptions
 from orbitune.mapping.vector_io import VectorLayer, write_vector
+from orbitune.mapping.worker import Worker
 
-pytest.importorskip("rasterio", reason="needs the extra geo")
+rasterio = pytest.importorskip("rasterio", reason="needs the extra geo")
 shapely = pytest.importorskip("shapely", reason="needs the extra geo")
 
 SIDE = 16  # pixels of a tile
@@ -206,6 +211,19 @@ def test_a_draw_has_two_places_of_each_group_and_none_twice(changed):
         drawn = adapt_gain.draw_points(rare, 5, seed=seed)
         assert len(set(drawn.tolist())) == 5
         assert sorted(rare.truth[drawn]) == ["a", "b", "c", "c", "c"]
+
+
+def test_cells_that_the_head_was_fitted_to_or_without_data_do_not_count(bundle, labelled, tmp_path):
+    with rasterio.open(labelled / "points/scene.tif") as file:
+        pixels = file.read().transpose(1, 2, 0)
+    pixels[:, :32] = 0
+    scene = write_scene(tmp_path / "scene.tif", pixels, nodata=0)
+    options = MapOptions(stride=8, mode="dense")
+    with closing(Worker(plan_map(bundle.folder, [scene], paths={}, options=options).spec)) as worker:
+        counted = dense_agreement._held_out(worker)
+        fitted = fit_dense_head(worker).cells
+    assert not counted[tuple(fitted.T)].any() and not counted[:, :3].any()
+    assert counted[1:-1, 5:-1].sum() + ((fitted > (0, 4)) & (fitted < (11, 11))).all(1).sum() == 10 * 6
 
 
 def test_dense_maps_are_compared_on_a_scene_and_on_labelled_scenes(run, changed):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
+from samples import backbone_folder
 
 from orbitune.errors import ModelError
 from orbitune.inference.bundle import Bundle
@@ -13,6 +14,7 @@ from orbitune.inference.bundle_builder import build_bundle
 from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.ood_fitting import draw_views
 from orbitune.inference.patch_head import Confidence, PatchHead, window_logits
+from orbitune.models.backbones import find_backbone
 from orbitune.models.files.checkpoint_files import PATCH_HEAD_FILE, hashed_files
 from orbitune.training.evaluate import reopen
 
@@ -74,6 +76,9 @@ def test_it_is_no_part_of_the_hash_of_weights(sensor_bundle, tmp_path):
     with_head, without = (shutil.copytree(sensor_bundle.folder, tmp_path / name) for name in ("a", "b"))
     (without / PATCH_HEAD_FILE).unlink()
     assert hashed_files(with_head) == [with_head / file.name for file in hashed_files(without)]
+    backbones = [find_backbone(str(backbone_folder(tmp_path / name))) for name in ("c", "d")]
+    shutil.copy(with_head / PATCH_HEAD_FILE, backbones[0].folder)
+    assert backbones[0].weights_hash == backbones[1].weights_hash
 
 
 def test_a_model_that_has_seen_whole_tiles_alone_has_none(bundle):

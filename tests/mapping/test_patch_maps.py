@@ -10,7 +10,8 @@ from scenes import mosaic, write_labels, write_scene
 from orbitune.errors import DataError, ModelError
 from orbitune.mapping.adaptation.adapt import adapt
 from orbitune.mapping.areas.estimation import map_areas
-from orbitune.mapping.grid import NODATA, NOT_SURE
+from orbitune.mapping.grid import NODATA, NOT_SURE, CellGrid
+from orbitune.mapping.map_plan import _cell_bytes
 from orbitune.mapping.pipeline import map_scene
 
 WINDOW = 4
@@ -114,6 +115,26 @@ def test_a_dense_map_agrees_with_the_map_tile_by_tile(draw, stripes):
     dense, single = (draw(stripes[0], mode=mode, not_sure=False) for mode in ("dense", "tiles"))
     assert (dense.codes == single.codes).mean() > 0.9
     assert dense.report.agreement.fraction > 0.9 and dense.report.metadata.patch_head
+
+
+def test_the_memory_budget_counts_the_probabilities_of_each_cell(sensor_bundle):
+    small, whole = (
+        _cell_bytes(sensor_bundle, CellGrid(96, 96, 2, window), dense=False) for window in (WINDOW, 16)
+    )
+    assert small - whole == 20 * (len(sensor_bundle.classes) + 1)
+
+
+def test_without_the_fast_path_a_bundle_is_adapted_too(sensor_bundle, stripes, tmp_path, monkeypatch):
+    monkeypatch.setattr("orbitune.evaluation.network.fast_path", lambda: None)
+    scene, truth = stripes
+    cells = [(row, column) for row in range(1, 12, 2) for column in range(0, 24, 2)]
+    points = write_labels(
+        tmp_path / "points.gpkg",
+        [(WINDOW * row + 2, WINDOW * column + 2) for row, column in cells],
+        [f"class_{truth[cell]}" for cell in cells],
+    )
+    adapted = adapt(sensor_bundle.folder, scene, points=points, out=tmp_path / "adapted", progress=False)
+    assert adapted.metadata.adaptation.scores.after.accuracy > 0.8
 
 
 def test_an_adapted_bundle_has_a_head_for_all_windows(sensor_bundle, stripes, draw, draw_with, tmp_path):
