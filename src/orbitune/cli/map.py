@@ -74,7 +74,8 @@ def map_(
         str,
         typer.Option(
             help="tiles: one prediction per window; dense: shared tokens, doubtful windows by themselves; "
-            "auto: dense at small strides, unless the bundle has a patch head and windows do not overlap"
+            "auto: dense at small strides, unless the bundle has a patch head and windows do not overlap, "
+            "or the map has few cells"
         ),
     ] = "auto",
     scale: SceneScale = "match",

@@ -30,7 +30,8 @@ class MapOptions:
             model was trained on.
         mode: `tiles` labels each cell from its own window; `dense` shares tokens between windows, and labels
             doubtful cells from their own; `auto` is dense for strides up to a quarter of the tile, but not
-            where the bundle's patch head labels windows that do not overlap: that is about as fast.
+            where the bundle's patch head labels windows that do not overlap, nor for 500 cells or fewer:
+            that is about as fast.
         scale: `match` scales reflectance by the encoding of the scene and adds the atmosphere that it
             lacks beside the training tiles, see `atmosphere_match`; `none` scales by the encoding alone.
             `LOW:HIGH` are the values that become 0 and 255 in the units of the file, or 0 and 10,000 for a
