@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -15,6 +16,7 @@ from orbitune.errors import DataError
 from orbitune.inference.bundle import Bundle
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.pipeline import map_scene
+from orbitune.mapping.scene_inputs import enough
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def test_a_geotiff_in_cmyk_of_16_bits_is_no_scene_in_rgb(refused, tmp_path):
         (["--mode", "quick"], "Unknown --mode 'quick'. Choose from: auto, tiles, dense."),
         (["--grid", "rows"], "Unknown --grid 'rows'. Choose from: scene, cells."),
         (["--executor", "dask"], "Unknown --executor 'dask'. Choose from: local, ray."),
-        (["--memory-budget", "800MB"], "This scene needs a --memory-budget of 0.9GB at least."),
+        (["--memory-budget", "800MB"], "This scene needs a --memory-budget of 1.0GB at least."),
         (["--memory-budget", "much"], "--memory-budget takes bytes such as 1.5GB, not 'much'."),
     ],
 )
@@ -80,6 +82,12 @@ def test_an_invalid_option_is_one_line_with_the_valid_values(refused, scene, opt
 
 
 def test_a_string_is_not_a_boolean_in_python():
+def test_the_memory_budget_that_a_refusal_names_is_enough(refused, bundle, scene, tmp_path):
+    named = re.search(r"budget of (\S+) at least", refused(scene, "--memory-budget", "800MB"))[1]
+    map_scene(bundle.folder, scene, outputs=tmp_path / "map.tif", memory_budget=named, progress=False)
+    assert [enough(size) for size in (900_000_000, 900_000_001)] == ["0.9GB", "1.0GB"]
+
+
     with pytest.raises(DataError, match="not_sure is True or False, not 'off'"):
         MapOptions(not_sure="off")
 
@@ -107,9 +115,10 @@ def test_a_scene_smaller_than_a_tile_is_one_line(refused, grid, tmp_path):
     assert "The scene is 20x15 pixels of 40 m" in refused(large, "--resolution", "40")
 
 
-def test_complex_numbers_are_one_line(refused, grid, tmp_path):
-    strange = write_scene(tmp_path / "radar.tif", mosaic(grid).astype(np.complex64))
-    assert "are complex numbers" in refused(strange)
+@pytest.mark.parametrize("dtype", ["complex64", "complex_int16"])
+def test_complex_numbers_are_one_line(refused, grid, tmp_path, dtype):
+    strange = write_scene(tmp_path / "radar.tif", mosaic(grid).astype(np.complex64), dtype=dtype)
+    assert "are complex numbers: write their amplitudes first." in refused(strange)
 
 
 def test_a_map_never_replaces_its_scene_or_another_of_its_files(refused, grid, tmp_path):
