@@ -81,13 +81,13 @@ def test_an_invalid_option_is_one_line_with_the_valid_values(refused, scene, opt
     assert message in refused(scene, *options)
 
 
-def test_a_string_is_not_a_boolean_in_python():
 def test_the_memory_budget_that_a_refusal_names_is_enough(refused, bundle, scene, tmp_path):
     named = re.search(r"budget of (\S+) at least", refused(scene, "--memory-budget", "800MB"))[1]
     map_scene(bundle.folder, scene, outputs=tmp_path / "map.tif", memory_budget=named, progress=False)
     assert [enough(size) for size in (900_000_000, 900_000_001)] == ["0.9GB", "1.0GB"]
 
 
+def test_a_string_is_not_a_boolean_in_python():
     with pytest.raises(DataError, match="not_sure is True or False, not 'off'"):
         MapOptions(not_sure="off")
 
@@ -157,6 +157,22 @@ def test_a_folder_that_cannot_be_written_to_is_reported_before_the_work(
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     said = refused(scene, out="new/map.tif")
     assert said.endswith(f"new/map.tif: the folder {tmp_path} is not writable.")
+
+
+def test_a_folder_that_takes_no_files_in_spite_of_its_mode_is_reported_with_the_map(refused, scene):
+    assert "Cannot write /proc/map.tif: " in refused(scene, out="/proc/map.tif")
+
+
+def test_a_name_that_leaves_no_room_for_those_of_files_beside_it_is_one_line(
+    refused, bundle, scene, tmp_path
+):
+    longest = f"{'é' * 121}n.tif"  # 247 bytes
+    map_scene(bundle.folder, scene, outputs=tmp_path / longest, progress=False)
+    for name, size in ((f"{longest[:-4]}n.tif", 248), (f"{'n' * 300}.tif", 304)):
+        said = refused(scene, out=name)
+        assert said.endswith(f"{name}: its name has {size} bytes; choose one of at most 247.")
+    said = refused(scene, "--compare", tmp_path / longest, out=f"{'n' * 240}.tif")
+    assert said.endswith("n-change.tif: its name has 251 bytes; choose one of at most 247.")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from orbitune.adapters.merge_scores import score_merged
 from orbitune.errors import ModelError, OrbituneError, RunError, counted
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
+from orbitune.inference.output_places import check_new_folder
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.files.adapter_files import DOWN, PREFIX, UP, read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -18,7 +19,7 @@ from orbitune.models.lineage.merging import MergeParent, MergeScore
 from orbitune.models.lineage.seen_file import merge_seen
 from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.preprocessing import write_preprocessing
-from orbitune.suggestions import missing, taken
+from orbitune.suggestions import missing
 from orbitune.training.stored.integrity import check_run
 
 if TYPE_CHECKING:
@@ -223,8 +224,7 @@ def merge(
         OrbituneError: they cannot be merged, or the tiles of a run have changed.
     """
     out = Path(out)
-    if out.exists():
-        raise ModelError(taken(out))
+    check_new_folder(out)
     if not 0 <= weight <= 1:
         raise ModelError(f"The weight of the first adapter is between 0 and 1, not {weight:g}.")
     _check_compatible(one, other)

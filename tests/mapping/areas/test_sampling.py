@@ -191,6 +191,8 @@ def test_by_uncertainty_needs_the_confidence_of_this_map(write_map, codes, tmp_p
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        (f"{'n' * 243}.gpkg", "its name has 248 bytes; choose one of at most 247"),
+        (f"{'n' * 251}.gpkg", "its name has 256 bytes; choose one of at most 247"),
         ("points.gpkg", "exists; choose another --out"),
         ("map.tif", "ends in .gpkg"),
         ("p.csv", "ends in .gpkg"),

@@ -16,6 +16,7 @@ from orbitune.files import replacing
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.linear_head import LinearHead
 from orbitune.inference.model_card import write_model_card
+from orbitune.inference.output_places import check_new_folder
 from orbitune.integrity import file_hash
 from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
 from orbitune.mapping.adaptation.refit import cell_logits, refit_head, window_features
@@ -35,7 +36,6 @@ from orbitune.models.lineage.seen_file import copy_seen
 from orbitune.models.lineage.shipping import strip_paths
 from orbitune.models.metadata import FILE, WeightStorage
 from orbitune.sources.band_names import BandChoice
-from orbitune.suggestions import taken
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +90,7 @@ def adapt(
         OrbituneError: an input cannot be used, there are too few points, or the folder cannot be written.
     """
     out = Path(out)
-    if out.exists():
-        raise DataError(taken(out))
+    check_new_folder(out)
     if points is None:
         raise DataError(
             "Give labelled points (--points): orbitune map-sample --by uncertainty lists the places of a map "

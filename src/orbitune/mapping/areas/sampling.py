@@ -7,6 +7,7 @@ import numpy as np
 
 from orbitune.errors import DataError, OrbituneError
 from orbitune.files import replacing
+from orbitune.inference.output_places import check_name
 from orbitune.mapping.areas.class_map import ClassMap, read_strips
 from orbitune.mapping.areas.qgis_form import add_label_form
 from orbitune.mapping.areas.reference_points import MAP_HECTARES, TRUE_CLASS
@@ -62,6 +63,7 @@ def draw_sample(
     path = Path(out)
     if path.suffix.lower() != ".gpkg":
         raise DataError(f"{path}: the file of the points ends in .gpkg; give it such a name.")
+    check_name(path)
     if path.exists():
         raise OrbituneError(taken(path))
     check_files([path], [])
