@@ -71,6 +71,7 @@ def test_a_geotiff_in_cmyk_of_16_bits_is_no_scene_in_rgb(refused, tmp_path):
         (["--resolution", "-10"], "--resolution takes metres per pixel, such as 10, not -10."),
         (["--resolution", "nan"], "--resolution takes metres per pixel"),
         (["--mode", "quick"], "Unknown --mode 'quick'. Choose from: auto, tiles, dense."),
+        (["--field", "kind"], "--field kind is of reference points: give their file with --reference."),
         (["--grid", "rows"], "Unknown --grid 'rows'. Choose from: scene, cells."),
         (["--executor", "dask"], "Unknown --executor 'dask'. Choose from: local, ray."),
         (["--memory-budget", "800MB"], "This scene needs a --memory-budget of 1.0GB at least."),

@@ -189,6 +189,19 @@ def test_by_uncertainty_needs_the_confidence_of_this_map(write_map, codes, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "^--seed: must be at least 0, not -1"),
+        ({"seed": 2**32}, "^--seed: must be below 4294967296, not 4294967296"),
+        ({"confidence": "c.tif"}, "^--confidence is for --by uncertainty: pass both, or neither"),
+    ],
+)
+def test_invalid_options_are_refused_before_the_map_is_read(tmp_path, options, message):
+    with pytest.raises(DataError, match=message):
+        draw_sample(tmp_path / "none.tif", tmp_path / "points.gpkg", **options)
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
         (f"{'n' * 243}.gpkg", "its name has 248 bytes; choose one of at most 247"),

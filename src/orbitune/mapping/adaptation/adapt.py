@@ -26,6 +26,7 @@ from orbitune.mapping.areas.reference_points import TRUE_CLASS, ReferencePoints
 from orbitune.mapping.map_plan import MapPlan, plan_map
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.scene.radiometry import MATCH
+from orbitune.mapping.seeds import check_seed
 from orbitune.mapping.worker import Worker
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.families.family import Family
@@ -91,6 +92,7 @@ def adapt(
     """
     out = Path(out)
     check_new_folder(out)
+    check_seed(seed)
     if points is None:
         raise DataError(
             "Give labelled points (--points): orbitune map-sample --by uncertainty lists the places of a map "

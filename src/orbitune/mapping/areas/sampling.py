@@ -14,6 +14,7 @@ from orbitune.mapping.areas.reference_points import MAP_HECTARES, TRUE_CLASS
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.outputs.table import check_files
 from orbitune.mapping.scene.raster_io import gdal_environment, open_raster
+from orbitune.mapping.seeds import check_seed
 from orbitune.mapping.vector_io import VectorLayer, write_vector
 from orbitune.suggestions import taken, unknown
 
@@ -67,10 +68,13 @@ def draw_sample(
     if path.exists():
         raise OrbituneError(taken(path))
     check_files([path], [])
+    check_seed(seed)
     if points < 1:
         raise DataError(f"--points takes the number of points to draw, such as 300, not {points}.")
     if by not in get_args(SampleBy):
         raise DataError(unknown("--by", by, known=get_args(SampleBy)))
+    if by == "class" and confidence is not None:
+        raise DataError("--confidence is for --by uncertainty: pass both, or neither.")
     opened = ClassMap.open(class_map)
     rng = np.random.default_rng(seed)
     if by == "class":
