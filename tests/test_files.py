@@ -60,6 +60,9 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OrbituneError, match="Cannot write"):
         write_text(tmp_path / "file" / "a.txt", "x")
+    with pytest.raises(OrbituneError, match=r"^Cannot write .*n: File name too long\.$"):
+        write_text(tmp_path / ("n" * 256), "x")
+    write_text(tmp_path / ("n" * 255), "x")
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):

@@ -224,7 +224,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         OrbituneError: it cannot be written, as on a full or read-only disk.
     """
     path = Path(path)
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if os.path.exists(path) and not (path.is_file() or path.is_dir()):  # noqa: PTH110  False for a long name
         yield path
         return
     try:

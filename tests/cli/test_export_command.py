@@ -10,6 +10,8 @@ from commands import orbitune
         (["--to", "onx"], "Unknown export format 'onx'. Did you mean onnx? Choose from: merged, onnx, "),
         (["--to", "merged", "--merge-tokens", "one"], "numbers of blocks, such as 3,6, not 'one'"),
         (["--to", "merged", "--merge-tokens", "1"], "it needs a format in int8"),
+        (["--to", "merged", "--out", "pyproject.toml/x"], "pyproject.toml is a file, not a folder."),
+        (["--to", "merged", "--out", "n" * 248], "its name has 248 bytes; choose one of at most 247."),
     ],
 )
 def test_invalid_input_is_one_line_on_stderr_and_exit_code_2(tmp_path, options, message):

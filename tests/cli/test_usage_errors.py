@@ -86,6 +86,11 @@ def test_a_wrong_use_of_a_command_is_one_line(arguments, message):
     assert message_of(*arguments) == message
 
 
+def test_a_name_that_no_file_system_takes_is_one_line():
+    name = "n" * 256
+    assert message_of("study", "--data", "tiles", "--out", name) == f"The name of a file is too long: {name}."
+
+
 def test_with_json_a_wrong_use_is_json_too():
     done = orbitune("train", "--batch-size", "x", "--json")
     assert done.returncode == 2 and done.stderr == ""

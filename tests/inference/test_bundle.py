@@ -261,6 +261,9 @@ def test_the_folder_of_a_study_is_told_from_that_of_a_run(run):
 def test_a_folder_that_exists_is_never_replaced(run, tmp_path):
     with pytest.raises(RunError, match="exists; choose another --out"):
         build_bundle(run, tmp_path, progress=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(OrbituneError, match=r"file/new: .*file is a file, not a folder\.$"):
+        build_bundle(run, tmp_path / "file" / "new", progress=False)
 
 
 def test_a_false_alarm_rate_that_the_validation_tiles_cannot_hold_is_one_line(run, tmp_path):

@@ -417,6 +417,24 @@ def test_invalid_input_is_one_line(refused, labels, tmp_path, foreign):
     assert "exists; choose another --out, or remove it." in refused(labels)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", "-1"], "error: --seed: must be at least 0, not -1."),
+        (["--seed", "99999999999999999999"], "error: --seed: must be below 4294967296, not 9999999999999999"),
+        (["--out", "file/new"], "file is a file, not a folder."),
+        (["--out", "n" * 248], "its name has 248 bytes; choose one of at most 247."),
+        (["--out", "n" * 256], "its name has 256 bytes; choose one of at most 247."),
+    ],
+)
+def test_an_invalid_seed_or_place_is_refused_before_the_bundle_is_read(
+    refused, tmp_path, monkeypatch, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert message in refused("none.gpkg", *options)
+
+
 # What the labels of two real scenes mean, see ../shared/scenes/scenes.json.
 LEIPZIG = {"forest": "forest", "urban": "built", "water": "water", "pasture": "low"}
 JAPAN = {1.0: "water", 2.0: "forest", 3.0: "low", 4.0: "built"}

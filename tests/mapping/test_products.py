@@ -235,6 +235,27 @@ def test_offsets_of_some_bands_alone_are_one_line(safe, tmp_path):
     assert "states an offset for some bands, but none for B04: get the product again." in fails(copied)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (">10000<", ">0<", "its BOA_QUANTIFICATION_VALUE is 0, not above 0"),
+        (">10000<", ">abc<", "its BOA_QUANTIFICATION_VALUE is 'abc', not a number"),
+        (">-1000<", "><", "its BOA_ADD_OFFSET is '', not a number"),
+        ('band_id="3"', 'band_id="x"', "the band_id of a BOA_ADD_OFFSET is 'x', not a number"),
+    ],
+)
+def test_an_element_of_the_metadata_that_is_no_number_is_named(safe, tmp_path, old, new, fault):
+    metadata = tmp_path / "MTD_MSIL2A.xml"
+    metadata.write_text((safe / metadata.name).read_text().replace(old, new))
+    assert f"Cannot read {metadata}: {fault}. Get the product again." in fails(tmp_path)
+
+
+def test_a_product_without_its_metadata_is_one_line(safe, tmp_path):
+    part = shutil.copytree(safe, tmp_path / "a.SAFE", ignore=shutil.ignore_patterns("*.xml"))
+    named = "lacks its metadata, MTD_MSIL1C.xml or MTD_MSIL2A.xml: get the whole product."
+    assert f"{part} has the bands of a product and {named}" in fails(part)
+
+
 def test_several_products_in_a_folder_are_named(safe, tmp_path):
     for name in ("a.SAFE", "b.SAFE"):
         (tmp_path / name).mkdir()

@@ -162,7 +162,6 @@ def _scaling(scene):
         ("[]", "is no STAC item but other JSON: name an item."),
         (json.dumps({"type": "Collection"}), "is no STAC item but Collection: name an item."),
         (json.dumps(item({}, {})), "has no raster of a band among its assets."),
-        (json.dumps(item({"B04": {"type": COG}}, {})), "Cannot read the assets of "),
         (
             json.dumps(item({"B04": {"href": "none.tif", "type": COG}}, {})),
             ": it has B04.",
@@ -174,6 +173,45 @@ def test_an_item_that_cannot_be_read_is_one_line(tmp_path, content, message):
     with pytest.raises(DataError) as refused:
         Scene(tmp_path / "item.json")
     assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+RED = {"href": "B04.tif", "type": COG}
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"assets": None}, "assets is missing"),
+        ({"assets": []}, "assets must be an object, not []"),
+        ({"assets": {"red": "B04.tif"}}, "assets.red must be an object, not 'B04.tif'"),
+        ({"assets": {"red": {"type": COG}}}, "assets.red.href is missing"),
+        ({"assets": {"red": {"href": 3}}}, "assets.red.href must be text, not 3"),
+        ({"assets": {"red": {**RED, "type": 3}}}, "assets.red.type must be text, not 3"),
+        ({"assets": {"red": {**RED, "roles": "data"}}}, "assets.red.roles must be a list, not 'data'"),
+        ({"assets": {"red": {**RED, "eo:bands": "x"}}}, "assets.red.eo:bands must be a list, not 'x'"),
+        ({"assets": {"red": {**RED, "bands": ["x"]}}}, "assets.red.bands must be an object, not 'x'"),
+        (
+            {"assets": {"red": {**RED, "bands": [{"name": 4}]}}},
+            "the name of a band of assets.red must be text, not 4",
+        ),
+        (
+            {"assets": {"red": {**RED, "raster:bands": [{"scale": "a"}]}}},
+            "assets.red.scale must be a number, not 'a'",
+        ),
+        ({"assets": {"red": {**RED, "nodata": []}}}, "assets.red.nodata must be a number, not []"),
+        ({"properties": None}, "properties is missing"),
+        ({"properties": [1]}, "properties must be an object, not [1]"),
+        (
+            {"properties": {"s2:processing_baseline": "abc"}},
+            "properties.s2:processing_baseline must be a number, not 'abc'",
+        ),
+    ],
+)
+def test_a_field_that_is_missing_or_wrong_is_named(tmp_path, changed, fault):
+    path = write_item(tmp_path, {**item({"red": RED}, {}), **changed})
+    with pytest.raises(DataError) as refused:
+        Scene(path)
+    assert str(refused.value) == f"Cannot read the STAC item {path}: {fault}. Correct it, or get it again."
 
 
 def test_an_asset_or_an_item_that_is_not_there_is_one_line(bands, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -15,6 +16,7 @@ from orbitune.errors import DataError
 from orbitune.inference.bundle import Bundle
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.pipeline import map_scene
+from orbitune.mapping.scene_inputs import enough
 
 
 @pytest.fixture
@@ -69,14 +71,21 @@ def test_a_geotiff_in_cmyk_of_16_bits_is_no_scene_in_rgb(refused, tmp_path):
         (["--resolution", "-10"], "--resolution takes metres per pixel, such as 10, not -10."),
         (["--resolution", "nan"], "--resolution takes metres per pixel"),
         (["--mode", "quick"], "Unknown --mode 'quick'. Choose from: auto, tiles, dense."),
+        (["--field", "kind"], "--field kind is of reference points: give their file with --reference."),
         (["--grid", "rows"], "Unknown --grid 'rows'. Choose from: scene, cells."),
         (["--executor", "dask"], "Unknown --executor 'dask'. Choose from: local, ray."),
-        (["--memory-budget", "800MB"], "This scene needs a --memory-budget of 0.9GB at least."),
+        (["--memory-budget", "800MB"], "This scene needs a --memory-budget of 1.0GB at least."),
         (["--memory-budget", "much"], "--memory-budget takes bytes such as 1.5GB, not 'much'."),
     ],
 )
 def test_an_invalid_option_is_one_line_with_the_valid_values(refused, scene, options, message):
     assert message in refused(scene, *options)
+
+
+def test_the_memory_budget_that_a_refusal_names_is_enough(refused, bundle, scene, tmp_path):
+    named = re.search(r"budget of (\S+) at least", refused(scene, "--memory-budget", "800MB"))[1]
+    map_scene(bundle.folder, scene, outputs=tmp_path / "map.tif", memory_budget=named, progress=False)
+    assert [enough(size) for size in (900_000_000, 900_000_001)] == ["0.9GB", "1.0GB"]
 
 
 def test_a_string_is_not_a_boolean_in_python():
@@ -107,9 +116,10 @@ def test_a_scene_smaller_than_a_tile_is_one_line(refused, grid, tmp_path):
     assert "The scene is 20x15 pixels of 40 m" in refused(large, "--resolution", "40")
 
 
-def test_complex_numbers_are_one_line(refused, grid, tmp_path):
-    strange = write_scene(tmp_path / "radar.tif", mosaic(grid).astype(np.complex64))
-    assert "are complex numbers" in refused(strange)
+@pytest.mark.parametrize("dtype", ["complex64", "complex_int16"])
+def test_complex_numbers_are_one_line(refused, grid, tmp_path, dtype):
+    strange = write_scene(tmp_path / "radar.tif", mosaic(grid).astype(np.complex64), dtype=dtype)
+    assert "are complex numbers: write their amplitudes first." in refused(strange)
 
 
 def test_a_map_never_replaces_its_scene_or_another_of_its_files(refused, grid, tmp_path):
@@ -148,6 +158,22 @@ def test_a_folder_that_cannot_be_written_to_is_reported_before_the_work(
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     said = refused(scene, out="new/map.tif")
     assert said.endswith(f"new/map.tif: the folder {tmp_path} is not writable.")
+
+
+def test_a_folder_that_takes_no_files_in_spite_of_its_mode_is_reported_with_the_map(refused, scene):
+    assert "Cannot write /proc/map.tif: " in refused(scene, out="/proc/map.tif")
+
+
+def test_a_name_that_leaves_no_room_for_those_of_files_beside_it_is_one_line(
+    refused, bundle, scene, tmp_path
+):
+    longest = f"{'é' * 121}n.tif"  # 247 bytes
+    map_scene(bundle.folder, scene, outputs=tmp_path / longest, progress=False)
+    for name, size in ((f"{longest[:-4]}n.tif", 248), (f"{'n' * 300}.tif", 304)):
+        said = refused(scene, out=name)
+        assert said.endswith(f"{name}: its name has {size} bytes; choose one of at most 247.")
+    said = refused(scene, "--compare", tmp_path / longest, out=f"{'n' * 240}.tif")
+    assert said.endswith("n-change.tif: its name has 251 bytes; choose one of at most 247.")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
+from scenes import write_scene
 
 from orbitune.errors import DataError
 from orbitune.mapping.vector_io import POINTS, POLYGONS, read_vector
@@ -13,7 +14,7 @@ from orbitune.mapping.vector_io import POINTS, POLYGONS, read_vector
 BOX, POINT = shapely.box(0, 0, 10, 10), shapely.Point(5, 5)
 
 
-def write(path, *shapes, layer="a", kind="Polygon", append=False):
+def write(path, *shapes, layer="a", kind="Polygon", append=False, crs="EPSG:32632"):
     """Write shapes with a number each as a layer of a GeoPackage."""
     pyogrio.raw.write(
         path,
@@ -21,7 +22,7 @@ def write(path, *shapes, layer="a", kind="Polygon", append=False):
         [np.arange(len(shapes))],
         ["number"],
         geometry_type=kind,
-        crs="EPSG:32632",
+        crs=crs,
         layer=layer,
         append=append,
     )
@@ -83,6 +84,37 @@ def test_a_connection_string_is_left_to_gdal(tmp_path):
 def test_what_cannot_be_read_is_one_line(tmp_path):
     with pytest.raises(DataError, match=r"^There is no file .*absent\.gpkg\.$"):
         read_vector(tmp_path / "absent.gpkg", POINTS)
+    (tmp_path / "broken.geojson").write_text('{"type": "FeatureCollection", "features": [')
+    with pytest.raises(DataError, match=r"^Cannot read .*broken\.geojson: Failed to read GeoJSON data"):
+        read_vector(tmp_path / "broken.geojson", POINTS)
+
+
+@pytest.mark.parametrize("name", ["text.gpkg", "folder", "scene.tif"])
+def test_what_is_no_vector_file_is_told_what_one_is(tmp_path, name):
     (tmp_path / "text.gpkg").write_text("no package")
-    with pytest.raises(DataError, match=r"^Cannot read .*text\.gpkg: "):
-        read_vector(tmp_path / "text.gpkg", POINTS)
+    (tmp_path / "folder").mkdir()
+    write_scene(tmp_path / "scene.tif", np.zeros((16, 16, 3), np.uint8))
+    with pytest.raises(DataError) as caught:
+        read_vector(tmp_path / name, POINTS)
+    reason = "it is no vector file, such as GeoPackage or GeoJSON"
+    assert str(caught.value) == f"Cannot read {tmp_path / name}: {reason}."
+
+
+def test_a_local_system_is_refused_when_the_file_is_read(tmp_path):
+    path = write(tmp_path / "local.gpkg", BOX, crs='LOCAL_CS["x",UNIT["metre",1]]')
+    with pytest.raises(DataError, match=r"has no coordinate reference system that can be projected: set it"):
+        read_vector(path, POLYGONS)
+
+
+def test_coordinates_of_another_planet_are_one_line(tmp_path):
+    layer = read_vector(write(tmp_path / "mars.gpkg", BOX, crs="IAU_2015:49900"), POLYGONS)
+    with pytest.raises(DataError, match=r"^Cannot project .*mars\.gpkg to the raster: .*\. Save it in the"):
+        layer.project("EPSG:32632")
+
+
+def test_a_table_of_coordinates_is_told_how_it_becomes_points(tmp_path):
+    (tmp_path / "points.csv").write_text("lon,lat\n7.5,46.5\n")
+    with pytest.raises(DataError, match=r"^There are no points in .*points\.csv, which is a table.*ogr2ogr"):
+        read_vector(tmp_path / "points.csv", POINTS)
+    options = {"X_POSSIBLE_NAMES": "lon", "Y_POSSIBLE_NAMES": "lat"}  # of the command that the line names
+    assert pyogrio.read_info(tmp_path / "points.csv", **options)["geometry_type"] == "Point"

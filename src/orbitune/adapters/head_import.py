@@ -14,6 +14,7 @@ from orbitune.errors import ModelError
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import OOD_DETECTOR_FILE, Bundle
 from orbitune.inference.model_card import write_model_card
+from orbitune.inference.output_places import check_place
 from orbitune.integrity import file_hash, read_json
 from orbitune.models.checkpoint_io import load_saved, write_metadata
 from orbitune.models.files.config_files import label_settings
@@ -87,9 +88,11 @@ def import_head(
         The new bundle. It has no scores, as those of the source are of its own head.
 
     Raises:
-        ModelError: the file is no such head, is damaged, or is of another model; or the folder exists.
+        ModelError: the file is no such head, is damaged, or is of another model.
+        OrbituneError: the folder exists, or cannot be made.
     """
     file, out = Path(file), Path(out)
+    check_place(out)
     if out.exists():
         raise ModelError(taken(out))
     taught, parent = _read(file), Bundle.open(source)

@@ -10,6 +10,7 @@ from orbitune.adapters.key_mapping import drop_copies, rename_config, rename_pat
 from orbitune.errors import ModelError, OrbituneError
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
+from orbitune.inference.output_places import check_place
 from orbitune.integrity import read_json
 from orbitune.models.backbones import Backbone, empty_model
 from orbitune.models.checkpoint_io import load_saved, write_metadata
@@ -53,8 +54,10 @@ def import_adapter(
     Raises:
         ModelError: it is not such an adapter, has no head for these classes, gives a tile several labels, or
             does not fit the backbone; or class names are empty or repeated.
+        OrbituneError: the folder exists, or cannot be made.
     """
     folder, out, found = Path(folder), Path(out), open_backbone(backbone)
+    check_place(out)
     if out.exists():
         raise ModelError(taken(out))
     classes = _class_names(labels)

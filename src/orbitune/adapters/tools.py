@@ -9,6 +9,7 @@ from orbitune.adapters.merge_scores import score_merged
 from orbitune.errors import ModelError, OrbituneError, RunError, counted
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
+from orbitune.inference.output_places import check_place
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.files.adapter_files import DOWN, PREFIX, UP, read_adapter_config
 from orbitune.models.files.checkpoint_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -223,6 +224,7 @@ def merge(
         OrbituneError: they cannot be merged, or the tiles of a run have changed.
     """
     out = Path(out)
+    check_place(out)
     if out.exists():
         raise ModelError(taken(out))
     if not 0 <= weight <= 1:

@@ -1,5 +1,6 @@
 """Entry point of the command line: commands, errors and exit codes."""
 
+import errno
 import gc
 import json
 import signal
@@ -15,7 +16,7 @@ from orbitune.cli.help import CommandSet, GroupedCommands, LazyCommands
 from orbitune.cli.messages import show_messages
 from orbitune.cli.streams import OutputError, ReaderClosed, guarded_streams
 from orbitune.cli.usage_errors import UsageError, describe_usage
-from orbitune.errors import CONTINUE, Interrupted, OrbituneError
+from orbitune.errors import CONTINUE, Interrupted, OrbituneError, printable
 from orbitune.extras import explain
 from orbitune.resources import limit_openmp_spinning
 
@@ -96,6 +97,10 @@ def _run() -> int:
         if (missing := explain(error)) is None:
             raise
         return _fail(missing)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _fail(OrbituneError(f"The name of a file is too long: {printable(str(error.filename))}."))
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return 130

@@ -13,6 +13,7 @@ from orbitune.exporting.refusals import ExportRefusedError, ExportUndecidedError
 from orbitune.exporting.validation import TOLERANCE, measure_export
 from orbitune.files import replacing, write_json
 from orbitune.inference.bundle import Bundle
+from orbitune.inference.output_places import check_name, check_parent
 from orbitune.suggestions import unknown
 
 Log = Callable[[str], None]
@@ -71,6 +72,8 @@ def export(
     if merge_tokens and all(each.largest_difference for each in chosen):
         raise RunError("Token merging is not exact: it needs a format in int8, such as onnx-int8.")
     out = Path(out) if out else Path(run) / "export"
+    check_name(out)
+    check_parent(out / "labels.json")
     reference = ReferenceModel.open(Path(run), progress=progress, merge_after=merge_tokens)
     chosen = _without_impossible(chosen, reference, asked=formats is not None, log=log)
     report = ExportReport.resume(out, reference.hashes)

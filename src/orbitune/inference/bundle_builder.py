@@ -15,6 +15,7 @@ from orbitune.inference.bundle_model import BundleModel
 from orbitune.inference.example_tiles import write_examples
 from orbitune.inference.model_card import write_model_card
 from orbitune.inference.ood_fitting import BATCH, SAMPLE, choose_rate, compute_outputs, fit_detector
+from orbitune.inference.output_places import check_place
 from orbitune.inference.patch_fitting import fit_patch_head
 from orbitune.integrity import read_json
 from orbitune.models.checkpoint_io import write_metadata
@@ -77,6 +78,7 @@ def build_bundle(
         raise RunError(unknown("storage type", dtype, known=get_args(StorageType)))
     if false_alarm_rate is not None and not 0 < false_alarm_rate < 0.5:
         raise RunError("The false-alarm rate must be between 0 and 0.5, such as 0.01.")
+    check_place(out)
     if out.exists():
         raise RunError(taken(out))
     source = Bundle.open(run)

@@ -10,6 +10,7 @@ from orbitune.files import replacing
 from orbitune.hub import snapshot
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.example_tiles import EXAMPLES
+from orbitune.inference.output_places import check_place
 from orbitune.models.lineage.fine_tuned import CARRIED
 from orbitune.models.metadata import HUB_FILES
 from orbitune.suggestions import taken
@@ -79,6 +80,7 @@ def pull_from_hub(repo_id: str, out: str | Path) -> Bundle:
         OrbituneError: the place is taken, the hub has no such repository, or what it has is no whole bundle.
     """
     out = Path(out)
+    check_place(out)
     if out.exists():
         raise OrbituneError(taken(out))
     source = snapshot(repo_id, "model", patterns=HUB_FILES)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from orbitune.errors import DataError, first_line
+from orbitune.errors import DataError
 from orbitune.extras import require
 from orbitune.mapping.scene.raster_grid import RasterGrid
 from orbitune.mapping.scene.raster_io import short_name
-from orbitune.mapping.vector_io import POLYGONS, VectorLayer, read_vector
+from orbitune.mapping.vector_io import POLYGONS, VectorLayer, projection, read_vector
 
 _SEGMENTS = 64  # that an edge as long as the scene is cut into, as straight lines bend in another CRS
 
@@ -99,12 +99,7 @@ def _to_pixels(polygons: Any, crs: str, *, grid: RasterGrid, name: str) -> Any:
     a, b, c, d, e, f = grid.transform[:6]
     frame = shapely.box(0, 0, grid.width, grid.height)
     step = max(grid.height, grid.width) / _SEGMENTS
-    try:
-        here, there = pyproj.CRS.from_user_input(grid.crs), pyproj.CRS.from_user_input(crs)
-        forth = pyproj.Transformer.from_crs(here, there, always_xy=True)
-        back = pyproj.Transformer.from_crs(there, here, always_xy=True)
-    except pyproj.exceptions.ProjError as error:
-        raise DataError(f"Cannot project {name} to the scene: {first_line(error)}.") from None
+    forth, back = projection(grid.crs, crs, whose=name), projection(crs, grid.crs, whose=name)
 
     def to_crs(x: np.ndarray, y: np.ndarray) -> Any:
         return forth.transform(a * x + b * y + c, d * x + e * y + f)
@@ -120,7 +115,7 @@ def _to_pixels(polygons: Any, crs: str, *, grid: RasterGrid, name: str) -> Any:
             f"The scene lies outside the coordinate system of {name}: give the area of interest in longitude "
             "and latitude."
         )
-    if there.is_geographic:
+    if pyproj.CRS.from_user_input(crs).is_geographic:
         around, polygons = _unwrap(around, polygons)
     near = polygons.intersection(shapely.make_valid(around))
     longest = max(np.ptp(shapely.bounds(around).reshape(2, 2), axis=0)) / _SEGMENTS

@@ -34,7 +34,7 @@ from orbitune.mapping.plan_messages import (
     size_warnings,
 )
 from orbitune.mapping.scene.raster_grid import RasterGrid
-from orbitune.mapping.scene_inputs import BASE_BYTES, SceneInputs
+from orbitune.mapping.scene_inputs import BASE_BYTES, SceneInputs, enough
 from orbitune.mapping.smoothing import Smoothing
 from orbitune.models.preprocessing import Preprocessing
 from orbitune.resources import core_count, parse_bytes
@@ -235,8 +235,8 @@ def _rows_per_part(
     fewest, step = (min_rows(cells), WINDOW_TOKENS) if dense else (1, 1)
     most = (budget - BASE_BYTES) // row
     if most < fewest:
-        needed = (BASE_BYTES + fewest * row) / 1e9
-        raise DataError(f"This scene needs a --memory-budget of {needed:.1f}GB at least.")
+        needed = enough(BASE_BYTES + fewest * row)
+        raise DataError(f"This scene needs a --memory-budget of {needed} at least.")
     # Parts overlap by the margin of their tiles, so those of a single row of windows waste most work.
     usual = max(fewest + step, -(-cells.rows // _MIN_PARTS))
     return int(fewest + (min(most, usual) - fewest) // step * step)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from orbitune.data.georeference import RESOLUTION
 from orbitune.errors import DataError
-from orbitune.mapping.areas.reference_points import TRUE_CLASS
+from orbitune.mapping.areas.reference_points import TRUE_CLASS, check_field
 from orbitune.mapping.scene.radiometry import MATCH, NONE, ScaleRange
 from orbitune.sources.band_names import BandChoice
 from orbitune.suggestions import unknown
@@ -77,6 +77,7 @@ class MapOptions:
                 raise DataError(unknown(f"--{name}", getattr(self, name), known=get_args(choices)))
         if isinstance(self.bands, str) or not all(isinstance(band, (int, str)) for band in self.bands or ()):
             raise DataError(f'bands are names or numbers, such as ["B04", "B03", "B02"], not {self.bands!r}.')
+        check_field(self.field, self.reference)
         if not isinstance(self.not_sure, bool):  # "off" would count as true
             raise DataError(f"not_sure is True or False, not {self.not_sure!r}.")
         if self.scale not in (MATCH, NONE):

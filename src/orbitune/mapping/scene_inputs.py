@@ -169,8 +169,13 @@ def check_blocks(scene: Scene, memory_budget: str) -> None:
     if needed > budget and scene.block_bytes > _SMALL_BLOCK:
         raise DataError(
             f"{scene.name} is stored in blocks of {scene.block_bytes / 1e9:.1f} GB: write it in tiles, such "
-            f"as with gdal_translate -co TILED=YES IN OUT, or give a --memory-budget of {needed / 1e9:.1f}GB."
+            f"as with gdal_translate -co TILED=YES IN OUT, or give a --memory-budget of {enough(needed)}."
         )
+
+
+def enough(size: int) -> str:
+    """Return the smallest memory budget of at least some bytes, such as 1.5GB."""
+    return f"{-(-size // 10**8) / 10:.1f}GB"
 
 
 def _record(

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ POINTS = ("Point",)
 POLYGONS = ("Polygon", "MultiPolygon")
 # Names for GDAL that are no path, such as `PG:dbname=a`, `https://a/b.gpkg` and `a.zip!b.gpkg`.
 _GDAL_NAME = re.compile(r"/vsi|[A-Za-z][\w+]+:|.*!", re.DOTALL)
+
+_TABLE = (
+    ", which is a table without geometries: make a vector file of its columns, such as with ogr2ogr "
+    "-oo X_POSSIBLE_NAMES=lon -oo Y_POSSIBLE_NAMES=lat -a_srs EPSG:4326 OUT.gpkg IN.csv"
+)
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,36 @@ class VectorLayer:
     fields: dict[str, np.ndarray]
 
     def project(self, crs: str) -> np.ndarray:
-        """Return the geometries in another CRS, given as WKT."""
-        import pyproj
+        """Return the geometries in another CRS, given as WKT.
+
+        Raises:
+            DataError: they cannot be projected to it.
+        """
         import shapely
 
-        transformer = pyproj.Transformer.from_crs(self.crs, crs, always_xy=True)
+        transformer = projection(self.crs, crs, whose=self.path)
         return shapely.transform(self.geometries, transformer.transform, interleaved=False)
+
+
+def projection(source: str, target: str, *, whose: str | Path) -> Any:
+    """Return the pyproj transformer from one CRS to another, in x and y.
+
+    Args:
+        source, target: WKT or `AUTHORITY:CODE`.
+        whose: the vector file, for messages.
+
+    Raises:
+        DataError: there is no way from one to the other, as between planets.
+    """
+    import pyproj
+
+    try:
+        return pyproj.Transformer.from_crs(source, target, always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        reason = first_line(error)
+        raise DataError(
+            f"Cannot project {whose} to the raster: {reason}. Save it in the raster's coordinate system."
+        ) from None
 
 
 def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
@@ -55,7 +85,7 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
     Raises:
         DataError: it cannot be read, has no CRS, features of other types, none of these, or several layers.
     """
-    require("geo", "pyogrio", "shapely", purpose="vector files")
+    require("geo", "pyogrio", "shapely", "pyproj", purpose="vector files")
     if not _GDAL_NAME.match(str(path)):
         _check_exists(path)
     import pyogrio.raw
@@ -71,14 +101,10 @@ def read_vector(path: str | Path, kinds: tuple[str, ...]) -> VectorLayer:
     except (DataSourceError, DataLayerError, shapely.errors.GEOSException, ValueError) as error:
         if "://" not in str(path) and not str(path).startswith("/vsi"):
             _check_exists(path)
-        raise DataError(f"Cannot read {path}: {first_line(error)}.") from None
+        raise DataError(f"Cannot read {path}: {_reason(error)}.") from None
     kept = np.array([shape is not None and not shape.is_empty for shape in geometries], bool)
     _check_kinds({shape.geom_type for shape in geometries[kept]}, kinds, whose=path)
-    if not meta["crs"]:
-        raise DataError(
-            f"{path} has no coordinate reference system: set it first, such as with "
-            "ogr2ogr -a_srs EPSG:32632 OUT.gpkg IN."
-        )
+    _check_crs(meta["crs"], whose=path)
     fields = {str(name): column[kept] for name, column in zip(meta["fields"], values, strict=True)}
     return VectorLayer(Path(path), meta["crs"], geometries[kept], fields)
 
@@ -87,6 +113,25 @@ def _check_exists(path: str | Path) -> None:
     """Raise a DataError if there is no such file."""
     if not path_exists(Path(path)):
         raise DataError(missing("file", path)) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return why GDAL cannot read a file, without the advice that it gives programmers."""
+    reason = first_line(error)
+    return "it is no vector file, such as GeoPackage or GeoJSON" if "not recognized" in reason else reason
+
+
+def _check_crs(crs: str | None, *, whose: str | Path) -> None:
+    """Raise a DataError unless a layer has a CRS, and no local one without a place on a globe."""
+    import pyproj
+
+    with suppress(pyproj.exceptions.CRSError):
+        if crs and pyproj.CRS.from_user_input(crs).geodetic_crs:
+            return
+    raise DataError(
+        f"{whose} has no coordinate reference system{' that can be projected' if crs else ''}: set it first, "
+        "such as with ogr2ogr -a_srs EPSG:32632 OUT.gpkg IN."
+    )
 
 
 def _single_point(shape: Any) -> Any:
@@ -108,7 +153,8 @@ def _choose_layer(layers: np.ndarray, kinds: tuple[str, ...], *, whose: str | Pa
     other = [word for word in ("Point", "LineString", "Polygon") if word not in kinds]
     found = [str(name) for name, kind in layers if kind and not any(word in kind for word in other)]
     if not found:
-        raise DataError(f"There are no {_noun(kinds)} in {whose}.")
+        advice = _TABLE if "Point" in kinds and len(layers) and not any(kind for _, kind in layers) else ""
+        raise DataError(f"There are no {_noun(kinds)} in {whose}{advice}.")
     if len(found) > 1:
         raise DataError(
             f"{whose} has several layers of {_noun(kinds)} ({', '.join(found[:8])}): save the one to use as "

@@ -73,9 +73,14 @@ def test_files_of_another_place_are_refused_before_the_map_is_made(labelled, bun
         shape = shape if option == "zones" else shape.centroid
         values = [np.array(["class_0"], object)]
         pyogrio.raw.write(
-            far, shapely.to_wkb([shape]), values, ["label"], geometry_type=shape.geom_type, crs="EPSG:32632"
+            far,
+            shapely.to_wkb([shape]),
+            values,
+            ["true_class"],
+            geometry_type=shape.geom_type,
+            crs="EPSG:32632",
         )
     out = tmp_path / "out.tif"
     with pytest.raises(DataError, match=r"far.* (lies in|overlaps|and) the scene"):
-        map_scene(bundle.folder, scene, outputs=out, progress=False, field="label", **{option: far})
+        map_scene(bundle.folder, scene, outputs=out, progress=False, **{option: far})
     assert not list(tmp_path.glob("*out*"))

@@ -213,6 +213,11 @@ def test_points_without_a_crs_are_refused(write_map, write_points):
         map_areas(write_map(halves()), points)
 
 
+def test_a_field_without_points_is_refused(write_map):
+    with pytest.raises(DataError, match="--field kind is of reference points: give their file with --ref"):
+        map_areas(write_map(np.ones((4, 4), np.uint8)), field="kind")
+
+
 def test_points_that_all_lie_elsewhere_are_refused(write_map, write_points):
     points = write_points([(900, 900)] * 4, true_class=GOOD)
     with pytest.raises(DataError, match=r"No point of .* lies on .* where it has data"):

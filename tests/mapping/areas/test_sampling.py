@@ -198,8 +198,24 @@ def test_by_uncertainty_the_confidence_of_another_map_on_its_grid_is_refused(dra
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "^--seed: must be at least 0, not -1"),
+        ({"seed": 2**32}, "^--seed: must be below 4294967296, not 4294967296"),
+        ({"confidence": "c.tif"}, "^--confidence is for --by uncertainty: pass both, or neither"),
+    ],
+)
+def test_invalid_options_are_refused_before_the_map_is_read(tmp_path, options, message):
+    with pytest.raises(DataError, match=message):
+        draw_sample(tmp_path / "none.tif", tmp_path / "points.gpkg", **options)
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("two\nlines.gpkg", "Cannot write .*two\\\\nlines.gpkg: choose a name without a line break"),
+        (f"{'n' * 243}.gpkg", "its name has 248 bytes; choose one of at most 247"),
+        (f"{'n' * 251}.gpkg", "its name has 256 bytes; choose one of at most 247"),
         ("points.gpkg", "exists; choose another --out"),
         ("map.tif", "ends in .gpkg"),
         ("p.csv", "ends in .gpkg"),

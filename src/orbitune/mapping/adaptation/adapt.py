@@ -16,6 +16,7 @@ from orbitune.files import replacing
 from orbitune.inference.bundle import Bundle
 from orbitune.inference.linear_head import LinearHead
 from orbitune.inference.model_card import write_model_card
+from orbitune.inference.output_places import check_place
 from orbitune.integrity import file_hash
 from orbitune.mapping.adaptation.labelled_windows import LabelledWindows
 from orbitune.mapping.adaptation.refit import cell_logits, refit_head, window_features
@@ -25,6 +26,7 @@ from orbitune.mapping.areas.reference_points import TRUE_CLASS, ReferencePoints
 from orbitune.mapping.map_plan import MapPlan, plan_map
 from orbitune.mapping.options import MapOptions
 from orbitune.mapping.scene.radiometry import MATCH
+from orbitune.mapping.seeds import check_seed
 from orbitune.mapping.worker import Worker
 from orbitune.models.checkpoint_io import write_metadata
 from orbitune.models.families.family import Family
@@ -90,8 +92,10 @@ def adapt(
         OrbituneError: an input cannot be used, there are too few points, or the folder cannot be written.
     """
     out = Path(out)
+    check_place(out)
     if out.exists():
         raise DataError(taken(out))
+    check_seed(seed)
     if points is None:
         raise DataError(
             "Give labelled points (--points): orbitune map-sample --by uncertainty lists the places of a map "

@@ -13,7 +13,7 @@ from orbitune.mapping.areas.reference_estimate import (
     reference_notes,
     reference_warnings,
 )
-from orbitune.mapping.areas.reference_points import TRUE_CLASS, ReferencePoints
+from orbitune.mapping.areas.reference_points import TRUE_CLASS, ReferencePoints, check_field
 
 Report = TypeVar("Report", bound=AreaReport)
 
@@ -42,6 +42,7 @@ def map_areas(
     Raises:
         OrbituneError: a file cannot be read, or the points do not fit the map.
     """
+    check_field(field, reference)
     points = None if reference is None else ReferencePoints.read(reference, field)
     return estimate_areas(ClassMap.open(class_map), points)
 

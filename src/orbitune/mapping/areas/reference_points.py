@@ -102,6 +102,16 @@ class ReferencePoints:
         return np.where(finite, class_map.codes_at(columns, rows), NODATA)
 
 
+def check_field(field: str, reference: str | Path | None) -> None:
+    """Check that a field is named of points that are given.
+
+    Raises:
+        DataError: there are no points.
+    """
+    if reference is None and field != TRUE_CLASS:
+        raise DataError(f"--field {field} is of reference points: give their file with --reference.")
+
+
 def _strata(layer: VectorLayer) -> tuple[np.ndarray, dict[str, float]] | None:
     """Return the stratum of each point, str (N,), and the weight of each stratum.
 

@@ -7,12 +7,14 @@ import numpy as np
 
 from orbitune.errors import DataError, OrbituneError
 from orbitune.files import replacing
+from orbitune.inference.output_places import check_name
 from orbitune.mapping.areas.class_map import ClassMap, read_strips
 from orbitune.mapping.areas.qgis_form import add_label_form
 from orbitune.mapping.areas.reference_points import MAP_HECTARES, TRUE_CLASS
 from orbitune.mapping.grid import NODATA
 from orbitune.mapping.outputs.table import check_files
 from orbitune.mapping.scene.raster_io import gdal_environment, open_raster
+from orbitune.mapping.seeds import check_seed
 from orbitune.mapping.vector_io import VectorLayer, write_vector
 from orbitune.suggestions import taken, unknown
 
@@ -62,13 +64,17 @@ def draw_sample(
     path = Path(out)
     if path.suffix.lower() != ".gpkg":
         raise DataError(f"{path}: the file of the points ends in .gpkg; give it such a name.")
+    check_name(path)
     if path.exists():
         raise OrbituneError(taken(path))
     check_files([path], [])
+    check_seed(seed)
     if points < 1:
         raise DataError(f"--points takes the number of points to draw, such as 300, not {points}.")
     if by not in get_args(SampleBy):
         raise DataError(unknown("--by", by, known=get_args(SampleBy)))
+    if by == "class" and confidence is not None:
+        raise DataError("--confidence is for --by uncertainty: pass both, or neither.")
     opened = ClassMap.open(class_map)
     rng = np.random.default_rng(seed)
     if by == "class":

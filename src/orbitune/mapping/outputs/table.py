@@ -4,13 +4,13 @@ To add an output, add one entry to OUTPUTS: the command line gets an option of i
 its name, and the app puts its file into the download.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orbitune.errors import DataError
+from orbitune.inference.output_places import check_name, check_parent
 from orbitune.suggestions import unknown
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def check_files(written: Sequence[Path], inputs: Sequence[Path]) -> None:
 
     Raises:
         DataError: one is an input or another file to write, a folder or a device, or its folder is none or
-            not writable.
+            not writable, or its name is too long.
     """
     taken = {path.resolve() for path in inputs}
     for path in written:
@@ -184,11 +184,8 @@ def check_files(written: Sequence[Path], inputs: Sequence[Path]) -> None:
 
 def _check_place(path: Path) -> None:
     """Raise a DataError unless a file can be written at a path."""
+    check_name(path)
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "not a regular file"
         raise DataError(f"{path} is {kind}: name a file.")
-    folder = next(each for each in path.absolute().parents if each.exists())
-    if not folder.is_dir():
-        raise DataError(f"Cannot write {path}: {folder} is a file, not a folder.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise DataError(f"Cannot write {path}: the folder {folder} is not writable.")
+    check_parent(path)

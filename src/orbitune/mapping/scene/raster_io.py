@@ -150,7 +150,7 @@ def _raise_if_several(name: str, inner: Sequence[str]) -> None:
 def block_bytes(file: Any) -> int:
     """Return the size in memory of the largest block of an open rasterio dataset."""
     sizes = [
-        height * width * np.dtype(kind).itemsize
+        height * width * (4 if kind == "complex_int16" else np.dtype(kind).itemsize)  # numpy has no such type
         for (height, width), kind in zip(file.block_shapes, file.dtypes, strict=True)
     ]
     together = file.interleaving is None or file.interleaving.name == "pixel"

@@ -24,7 +24,7 @@ def find_safe_metadata(name: str) -> str | None:
     Returns None if there is no such file in the folder, in a folder of it that ends in .SAFE, or in the zip.
 
     Raises:
-        DataError: there are several products.
+        DataError: there are several products, or one without its metadata.
     """
     if _METADATA.fullmatch(PurePosixPath(name).name):
         return name
@@ -35,6 +35,11 @@ def find_safe_metadata(name: str) -> str | None:
     if len(found) > 1:
         products = ", ".join(str(PurePosixPath(file).parent) for file in found)
         raise DataError(f"{name} holds {len(found)} products: name one of them: {products}.")
+    if not found and path_exists(Path(name)) and any(Path(name).glob("GRANULE/*/IMG_DATA")):
+        raise DataError(
+            f"{name} has the bands of a product and lacks its metadata, MTD_MSIL1C.xml or MTD_MSIL2A.xml: "
+            "get the whole product."
+        )
     return found[0] if found else None
 
 
@@ -50,7 +55,7 @@ def read_safe(metadata: str) -> Product:
     try:
         root = ElementTree.fromstring(read_metadata(metadata))
         scale, offsets = _scale(root), _offsets(root)
-    except (ElementTree.ParseError, ValueError, ZeroDivisionError) as error:
+    except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"Cannot read {metadata}: {first_line(error)}. Get the product again.") from None
     bands = finest_files(_images(metadata), whose=metadata)
     if not bands:
@@ -76,7 +81,10 @@ def _scale(root: ElementTree.Element) -> float:
     """Return the reflectance of the digital number 1."""
     for tag in _QUANTIFICATION:
         if (value := next(root.iter(tag), None)) is not None:
-            return 1 / float(value.text or "")
+            number = _number(value)
+            if not number > 0:
+                raise ValueError(f"its {tag} is {number:g}, not above 0")
+            return 1 / number
     raise ValueError("it states no QUANTIFICATION_VALUE")
 
 
@@ -86,10 +94,20 @@ def _offsets(root: ElementTree.Element) -> dict[str, float]:
     found = {}
     for tag in _OFFSETS:
         for value in root.iter(tag):
-            number = int(value.get("band_id", "-1"))
-            if 0 <= number < len(names):
-                found[names[number]] = float(value.text or "")
+            number = value.get("band_id", str(len(names)))
+            if not number.isdecimal():
+                raise ValueError(f"the band_id of a {tag} is {number!r}, not a number")
+            if int(number) < len(names):
+                found[names[int(number)]] = _number(value)
     return found
+
+
+def _number(element: ElementTree.Element) -> float:
+    """Return the number in an element; a ValueError that names it for other text."""
+    try:
+        return float(element.text or "")
+    except ValueError:
+        raise ValueError(f"its {element.tag} is {element.text or ''!r}, not a number") from None
 
 
 def _images(metadata: str) -> list[str]:
