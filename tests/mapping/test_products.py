@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.enums import ColorInterp
-from rasterio.transform import from_origin
+from rasterio.transform import Affine, from_origin
 from safe_products import write_safe
 from scenes import write_scene
 
@@ -184,6 +184,7 @@ def test_bands_of_other_grids_are_one_line(tmp_path):
             ),
             ({"transform": from_origin(324_640, 5_194_500, 300, 300)}, "too different to resample here"),
             ({"shape": (40, 30, 1)}, "cover different areas"),
+            ({"transform": PLACE["transform"] * Affine.rotation(10)}, "different grids, one of them turned"),
         ]
     ):
         place = tmp_path / str(number)

@@ -147,8 +147,12 @@ def _check_fit(header: _Header, finest: _Header, *, whose: str) -> None:
     same_size = (header.width, header.height) == (finest.width, finest.height)
     if same_size and header.transform.almost_equals(finest.transform, 1e-9 * finest.side):
         return
-    turned = any((each.transform.b, each.transform.d) != (0, 0) for each in (header, finest))
-    if turned or header.side > _MAX_RATIO * finest.side:
+    if any((each.transform.b, each.transform.d) != (0, 0) for each in (header, finest)):
+        raise DataError(
+            f"The {pair} lie on different grids, one of them turned: warp them to one, such as with gdalwarp "
+            "-t_srs EPSG:32632 -tr 10 10 IN OUT."
+        )
+    if header.side > _MAX_RATIO * finest.side:
         raise DataError(
             f"The {pair} have pixels of {finest.side:g} and {header.side:g} units of their CRS, which "
             "are too different to resample here: resample them first, such as with gdalwarp -tr 10 10 IN OUT."
