@@ -258,6 +258,11 @@ def test_the_folder_of_a_study_is_told_from_that_of_a_run(run):
         Bundle.open(run.parent)
 
 
+def test_a_bundle_is_told_from_a_run(bundle):
+    with pytest.raises(RunError, match=r"is a bundle: pass the folder of its run, or evaluate it with"):
+        RunResult.load(bundle.folder)
+
+
 def test_a_folder_that_exists_is_never_replaced(run, tmp_path):
     with pytest.raises(RunError, match="exists; choose another --out"):
         build_bundle(run, tmp_path, progress=False)

@@ -211,6 +211,13 @@ def test_polygons_have_the_area_of_the_map_and_its_projection(written, tmp_path)
     assert np.allclose(shapely.area(shapely.from_wkb(geometries)) / 1e4 * ON_THE_GROUND, hectares, rtol=1e-4)
 
 
+def test_the_same_polygons_have_the_same_bytes_whenever_they_are_written(written, tmp_path):
+    known = written(KNOWN)
+    for name in ("a.gpkg", "b.gpkg"):
+        write_polygons(known, tmp_path / name)
+    assert (tmp_path / "a.gpkg").read_bytes() == (tmp_path / "b.gpkg").read_bytes()
+
+
 def test_hectares_of_polygons_in_degrees_are_on_the_ground(draw, bundle, grid, tmp_path):
     import pyogrio
 

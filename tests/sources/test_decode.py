@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from band_tiles import write_bands
 from image_files import encode, jp2, png_header, tiff, tile
 from PIL import Image
 
@@ -116,6 +117,36 @@ def test_of_many_bands_the_first_three_are_taken():
     bands = np.arange(13 * 24, dtype=np.uint16).reshape(13, 4, 6)
     with strict_decoding():
         np.testing.assert_array_equal(read_pixels(tiff(bands)), np.moveaxis(bands[:3], 0, 2))
+
+
+NAMED = np.arange(4 * 24, dtype=np.uint8).reshape(4, 4, 6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (("blue", "green", "red"), [2, 1, 0]),
+        (("B02", "B03", "B04", "B08"), [2, 1, 0]),
+        (("green (560 nm)", "red", "blue"), [1, 0, 2]),
+        (("Band 1", "Band 2", "Band 3"), [0, 1, 2]),
+        (("B1", "B2", "B3"), [0, 1, 2]),
+        ((None, "height", "b"), [0, 1, 2]),
+    ],
+)
+def test_bands_with_the_names_of_colours_are_read_by_them(tmp_path, names, order, dtype):
+    pixels = NAMED[: len(names)].astype(dtype)
+    data = write_bands(tmp_path / "t.tif", pixels, names).read_bytes()
+    np.testing.assert_array_equal(read_pixels(data), np.moveaxis(pixels[order], 0, 2))
+
+
+@pytest.mark.parametrize("names", [("B08", "B04", "B03"), ("nir", "red", "green")])
+def test_bands_with_other_names_are_no_colours(tmp_path, names):
+    data = write_bands(tmp_path / "t.tif", NAMED[:3], names).read_bytes()
+    with pytest.raises(
+        BadImageError, match=f"has the bands {', '.join(names)}, not red, green and blue: choose"
+    ):
+        read_pixels(data)
 
 
 def test_signed_sixteen_bit_values_are_kept():
@@ -267,3 +298,15 @@ def test_what_libtiff_and_gdal_say_of_a_file_does_not_reach_the_terminal(capfd):
         with ThreadPoolExecutor() as pool, pytest.raises(BadImageError, match="is damaged"):
             pool.submit(read_pixels, data).result()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_damaged_raster_has_the_same_reason_at_each_reading(tmp_path):
+    data = write_bands(
+        tmp_path / "t.tif", np.arange(8 * 4096, dtype=np.uint16).reshape(8, 64, 64)
+    ).read_bytes()
+    reasons = set()
+    for _ in range(2):
+        with pytest.raises(BadImageError, match=r"^is damaged \(") as refused:
+            read_pixels(data[:200])
+        reasons.add(str(refused.value))
+    assert len(reasons) == 1

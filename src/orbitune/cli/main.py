@@ -62,6 +62,7 @@ def main() -> None:
     exits with 130, a closed pipe with 141.
     """
     warnings.filterwarnings("ignore", category=FutureWarning)  # warnings of libraries for developers
+    warnings.filterwarnings("ignore", message="Dataset has no geotransform")  # tiles need none
     limit_openmp_spinning()
     # Libraries create a million permanent objects; collecting cycles among them took a seventh of start-up.
     gc.set_threshold(50_000)

@@ -19,6 +19,7 @@ from orbitune.errors import OrbituneError, RunError, counted
 from orbitune.evaluation.tasks.label_set_scores import AnySplitScores
 from orbitune.integrity import read_checksummed_json
 from orbitune.models.lineage.training_data import RENAMED_DATA, TrainingData
+from orbitune.models.metadata import FILE as MODEL
 from orbitune.models.metadata import (
     BackboneRecord,
     ClassNames,
@@ -328,6 +329,8 @@ def _read(folder: Path) -> dict[str, Any]:
         if not Path(folder).is_dir():
             raise RunError(missing("folder", folder, advice="pass that of a finished run"))
         require_no_study(Path(folder))
+        if (Path(folder) / MODEL).is_file():
+            raise RunError(f"{folder} is a bundle: pass the folder of its run, or evaluate it with --data.")
         raise RunError(f"{folder} holds no finished run (no {FILE}).")
     try:
         return read_checksummed_json(file)

@@ -2,7 +2,8 @@
 
 import re
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ POLYGONS = ("Polygon", "MultiPolygon")
 # Names for GDAL that are no path, such as `PG:dbname=a`, `https://a/b.gpkg` and `a.zip!b.gpkg`.
 _GDAL_NAME = re.compile(r"/vsi|[A-Za-z][\w+]+:|.*!", re.DOTALL)
 
+_DATE = "1970-01-01T00:00:00.000Z"
 _TABLE = (
     ", which is a table without geometries: make a vector file of its columns, such as with ogr2ogr "
     "-oo X_POSSIBLE_NAMES=lon -oo Y_POSSIBLE_NAMES=lat -a_srs EPSG:4326 OUT.gpkg IN.csv"
@@ -176,6 +178,18 @@ def _noun(kinds: tuple[str, ...]) -> str:
     return " or ".join(noun for kind, noun in (("Point", "points"), ("Polygon", "polygons")) if kind in kinds)
 
 
+@contextmanager
+def without_date() -> Iterator[None]:
+    """Write GeoPackages that do not state when, so that the same layer has the same bytes."""
+    import pyogrio
+
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _DATE})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+
 def write_vector(path: Path, layer: VectorLayer, *, kind: str, name: str) -> None:
     """Write a layer as a GeoPackage.
 
@@ -196,7 +210,7 @@ def write_vector(path: Path, layer: VectorLayer, *, kind: str, name: str) -> Non
     options: dict[str, Any] = {"geometry_type": kind, "crs": layer.crs, "driver": "GPKG", "layer": name}
     fields, values = [*layer.fields], [*layer.fields.values()]
     try:
-        with warnings.catch_warnings():
+        with without_date(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the ending of a temporary name
             pyogrio.raw.write(path, shapely.to_wkb(layer.geometries), values, fields, **options)
             written = pyogrio.read_info(path)["features"]

@@ -7,7 +7,7 @@ JPEG 2000 before a library sees it, and only seven formats are opened.
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from orbitune.errors import DataError, first_line
+from orbitune.errors import DataError
 from orbitune.extras import require
 from orbitune.sources.codecs.jpeg2000 import HAS_PALETTE, find_fault
 from orbitune.sources.codecs.jpeg2000_boxes import SIGNATURES as JPEG2000
 from orbitune.sources.codecs.jpeg2000_boxes import read_boxes
-from orbitune.sources.codecs.library_messages import silence_libraries
+from orbitune.sources.codecs.library_messages import library_reason, silence_libraries
+from orbitune.sources.colour_order import colour_numbers, described_bands
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-DECODER_VERSION = 1  # to be raised when the same file decodes to other pixels: stores are then rebuilt
+DECODER_VERSION = 2  # to be raised when the same file decodes to other pixels: stores are then rebuilt
 MAX_PIXELS = 89_478_485  # Pillow's own limit, at which it only warns, and which a process can switch off
 MAX_VALUES = 3 * MAX_PIXELS  # in all bands
 MAX_UPSCALING = 4  # an image may be this many times smaller than the tiles along a side,
@@ -65,8 +66,7 @@ def read_header(data: bytes) -> Header:
         BadImageError: the file is empty, not an image, damaged, too large, or holds floating-point values.
         DataError: the file needs rasterio, which is not installed.
     """
-    image = _open(data)
-    if image is not None:
+    if (image := _open(data)) is not None:
         return Header(*image.size, high_bit_depth=image.mode.startswith("I"))
     with open_raster(data) as raster:
         _check_colours(raster, data)
@@ -76,7 +76,8 @@ def read_header(data: bytes) -> Header:
 def read_pixels(data: bytes) -> np.ndarray:
     """Decode a file into RGB.
 
-    Grey is repeated; alpha and bands after the third are dropped. The EXIF orientation is ignored, as
+    Bands of a TIFF with the names of colours are read by them, else the first three bands. Grey is repeated;
+    alpha and other bands are dropped. The EXIF orientation is ignored, as
     satellite images have no upright.
 
     Args:
@@ -88,11 +89,11 @@ def read_pixels(data: bytes) -> np.ndarray:
     Raises:
         BadImageError, DataError: as `read_header`; truncated files are found only here.
     """
-    image = _open(data)
-    if image is None:
+    if (image := _open(data)) is None:
         with open_raster(data) as raster:
             _check_colours(raster, data)
-            return _rgb(np.moveaxis(raster.read([1, 2, 3] if raster.count > 2 else [1]), 0, 2))
+            numbers = _colour_numbers(raster.descriptions) if raster.count > 2 else (1,)
+            return _rgb(np.moveaxis(raster.read(numbers), 0, 2))
     return pixels_of_image(image)
 
 
@@ -103,6 +104,13 @@ def pixels_of_image(image: Image.Image) -> np.ndarray:
         BadImageError: the image is damaged, too large, or holds floating-point values.
     """
     _check_image(image)
+    if (numbers := _colour_numbers(described_bands(image)[:3])) == (1, 2, 3):  # Pillow keeps no others
+        return _decode(image)
+    return _decode(image)[..., np.array(numbers) - 1]
+
+
+def _decode(image: Image.Image) -> np.ndarray:
+    """Return the pixels of an image with its first three bands, see `pixels_of_image`."""
     try:
         rows = max(1, STRIP_PIXELS // image.width)
         if image.height <= rows:
@@ -117,6 +125,14 @@ def pixels_of_image(image: Image.Image) -> np.ndarray:
         raise
     except Exception as error:  # Pillow raises a dozen types on damaged files
         raise _damaged(error) from None
+
+
+def _colour_numbers(descriptions: Sequence[str | None]) -> tuple[int, ...]:
+    """Return `colour_numbers`; a BadImageError where it returns None."""
+    if numbers := colour_numbers(descriptions):
+        return numbers
+    named = ", ".join(map(str, descriptions[:3]))
+    raise BadImageError(f"has the bands {named}, not red, green and blue: choose some with --bands")
 
 
 def _convert_to_rgb(image: Image.Image) -> np.ndarray:
@@ -331,4 +347,4 @@ def _rgb(values: np.ndarray) -> np.ndarray:
 
 def _damaged(error: Exception) -> BadImageError:
     """Return the error for a file that a library cannot decode."""
-    return BadImageError(f"is damaged ({first_line(error)})")
+    return BadImageError(f"is damaged ({library_reason(error)})")

@@ -11,6 +11,7 @@ from orbitune.mapping.grid import NODATA
 from orbitune.mapping.outputs.rasters import MapRasters
 from orbitune.mapping.scene.geodesy import PixelAreas
 from orbitune.mapping.scene.raster_io import gdal_environment, import_rasterio
+from orbitune.mapping.vector_io import without_date
 
 
 def write_polygons(rasters: MapRasters, path: Path) -> None:
@@ -38,7 +39,7 @@ def write_polygons(rasters: MapRasters, path: Path) -> None:
         "hectares": _square_metres(outlines, rasters.pixel_areas) / 1e4,
     }
     try:
-        with rasters.staged(path) as temporary, warnings.catch_warnings():
+        with rasters.staged(path) as temporary, without_date(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the extension of the temporary name
             pyogrio.raw.write(
                 temporary,

@@ -12,6 +12,9 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from orbitune.errors import first_line
+
+_IN_MEMORY = re.compile(r"(/vsimem/\S*/)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\w+:?\s*")
 _LOGGERS = ("rasterio", "PIL.TiffImagePlugin", "PIL.PngImagePlugin")
 
 
@@ -27,6 +30,11 @@ def silence_libraries() -> None:
         from PIL import _imaging
 
         _silence_libtiff(_imaging.__file__)
+
+
+def library_reason(error: BaseException) -> str:
+    """Return the first line of a library's error, without the random name of a file in memory."""
+    return _IN_MEMORY.sub("", first_line(error))
 
 
 @functools.cache
