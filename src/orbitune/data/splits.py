@@ -217,9 +217,9 @@ def _spatial(
         raise DataError("The tiles have no coordinates, which blocks of ground and spatial folds need.")
     if locations is None:
         raise DataError(
-            "The tiles have no coordinates for a spatial split: put lists of tiles into the data's folder, "
-            "splits/spatial-train.txt, -val and -test, as EuroSAT's published ones, or pass them with "
-            "--split-files if there is no other split."
+            "The tiles have no coordinates for a spatial split: pass --split-files, as for EuroSAT's "
+            "published spatial split, or, for several --splits, put such lists into the data's folder: "
+            "splits/spatial-train.txt, -val and -test."
         )
     return split_by_blocks(tiles, locations, seed=seed, block_size=block_size, fold=fold)
 

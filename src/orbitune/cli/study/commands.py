@@ -201,7 +201,7 @@ def study(
 
     seed_values = parse_seeds(seeds)
     listed_seeds = None if isinstance(seed_values, int) else seed_values  # a number counts from --seed
-    for name, values in {"backbone": backbones, "seed": listed_seeds, "split": splits}.items():
+    for name, values in {"seed": listed_seeds, "split": splits}.items():
         if values is not None and context.params[name] is not None:
             raise OrbituneError(f"--{name} and --{name}s: pass one of them.")
     named = split_names("--backbones", backbones)
