@@ -205,6 +205,21 @@ def test_unknown_columns_beside_0_and_1_are_one_line_with_their_number(images):
     )
 
 
+@pytest.mark.parametrize(
+    ("header", "rows"),
+    [
+        ("file_name,Beach,,Sea", ["1,1,0", "0,0,1", "0,1,0"]),
+        ("file_name,,Beach,Sea", ["0,1,0", "1,0,1", "2,1,0"]),
+    ],
+)
+def test_a_column_without_a_name_is_one_line(images, header, rows):
+    file = csv_with(images, header, rows)
+    with pytest.raises(
+        DataError, match=r"^list\.csv has a column without a name: name the class, or remove the"
+    ):
+        load(file)
+
+
 def test_missing_columns_and_rows_are_one_line_with_their_number(images):
     file = csv_with(images, "file_name,Beach,Sea", ["1,1", "0,", "0,1"])
     with pytest.raises(DataError, match="has 1 row with 0 or 1 for some classes only, such as line 3"):

@@ -34,14 +34,19 @@ def find_columns(table: SourceTable, beside: Sequence[str]) -> list[str]:
         beside: columns that are no classes: of file names, and of groups.
 
     Raises:
-        DataError: beside them and the file names there are other columns, or some cells of a column that else
-            holds 0 and 1 are wrong.
+        DataError: beside them and the file names there are other columns, one has no name, or some cells of a
+            column that else holds 0 and 1 are wrong.
     """
     others = [name for name in table.columns if name not in beside]
     fractions = {name: _fraction(table.columns[name]) for name in others}
     found = [name for name in others if fractions[name] == 1]
     if len(found) < 2:
         return []
+    if any(not name.strip() for name in others):
+        raise DataError(
+            f"{table.name} has a column without a name: name the class, or remove the column, such as the "
+            "index that pandas writes without index=False."
+        )
     some_classes = f"--label-column, such as {','.join(map(printable, found[:2]))}"
     if unknown := [name for name in others if fractions[name] <= _MOSTLY]:
         some = f"{len(unknown):,} columns that are" if len(unknown) > 1 else "a column that is"
