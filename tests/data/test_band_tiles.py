@@ -62,6 +62,26 @@ def test_stores_of_versions_that_skipped_jpeg_2000_files_are_not_read_in_their_p
     assert (len(tiles.labels), tiles.fingerprint == earlier) == ((4, False) if more else (2, True))
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("names", [("blue", "green", "red"), ("red", "green", "blue")])
+def test_stores_of_versions_that_did_not_read_colours_by_name_are_not_read_in_their_place(
+    tmp_path, packed, names
+):
+    pixels = np.arange(3 * 16 * 16, dtype=np.uint16).reshape(3, 16, 16).astype(np.uint8)
+    for label in ("Forest", "Sea"):
+        write_bands(tmp_path / "tiles" / label / f"{label}.tif", pixels, names)
+    data = (
+        shutil.make_archive(str(tmp_path / "tiles"), "zip", tmp_path / "tiles")
+        if packed
+        else tmp_path / "tiles"
+    )
+    earlier = hashlib.sha256(f"{find_source(str(data)).digest()} {DECODER_VERSION} stop".encode()).hexdigest()
+    tiles = load_tiles(str(data), progress=False)
+    by_name = names[0] == "red"
+    assert (tiles.fingerprint == earlier) == by_name
+    np.testing.assert_array_equal(tiles.tiles[0], np.moveaxis(pixels if by_name else pixels[::-1], 0, 2))
+
+
 def test_bands_are_chosen_by_name_alias_or_number(folder):
     every = load_tiles(str(folder), progress=False)
     some = load_tiles(str(folder), bands=("nir", "B04", "5"), progress=False)

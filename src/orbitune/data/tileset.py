@@ -201,6 +201,8 @@ def load_tiles(
             key += " jpeg2000"  # stores of earlier versions skipped such files
         if bands is None and source.has_many_bands():
             bands = (ALL,)
+        if bands is None and source.is_reordered():
+            key += " colours by name"  # stores of earlier versions have them in the order of the file
         if bands is not None:
             key += f" bands {','.join(bands)}"
         with scratch() as temporary:

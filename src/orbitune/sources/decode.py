@@ -26,7 +26,7 @@ from orbitune.sources.colour_order import colour_numbers, described_bands
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-DECODER_VERSION = 2  # to be raised when the same file decodes to other pixels: stores are then rebuilt
+DECODER_VERSION = 1  # to be raised when the same file decodes to other pixels: stores are then rebuilt
 MAX_PIXELS = 89_478_485  # Pillow's own limit, at which it only warns, and which a process can switch off
 MAX_VALUES = 3 * MAX_PIXELS  # in all bands
 MAX_UPSCALING = 4  # an image may be this many times smaller than the tiles along a side,

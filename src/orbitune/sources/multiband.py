@@ -1,5 +1,6 @@
 """Tiles of any number of bands, read by band name through rasterio."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from PIL import Image
 
 from orbitune.errors import DataError
 from orbitune.sources.band_names import COLOURS, BandChoice, band_in_text, find_bands
+from orbitune.sources.colour_order import colour_numbers, described_bands
 from orbitune.sources.decode import (
     MAX_VALUES,
     BadImageError,
@@ -56,6 +58,24 @@ def has_many_bands(data: bytes) -> bool:
         return False
     with open_raster(data) as raster:
         return sum(each.name != "alpha" for each in raster.colorinterp) > len(COLOURS)
+
+
+def is_reordered(data: bytes) -> bool:
+    """Return whether a file's first bands are not red, green and blue in this order, by their names.
+
+    Args:
+        data: content of the file.
+
+    Raises:
+        BadImageError, DataError: as `orbitune.sources.decode.read_header`.
+    """
+    if not is_raster(data):
+        return False
+    if needs_rasterio(data):
+        with open_raster(data) as raster:
+            return colour_numbers(raster.descriptions) != (1, 2, 3)
+    with Image.open(io.BytesIO(data)) as image:
+        return colour_numbers(described_bands(image)[:3]) != (1, 2, 3)
 
 
 def read_band_header(data: bytes) -> BandHeader:

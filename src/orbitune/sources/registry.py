@@ -7,7 +7,7 @@ function that reads each file. To add a format, add one entry to `SOURCE_FORMATS
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ from orbitune.sources.manifest import (
     ReadColumn,
     open_regular,
 )
-from orbitune.sources.multiband import has_many_bands
+from orbitune.sources.multiband import has_many_bands, is_reordered
 from orbitune.sources.parquet import column_in_parquet, open_parquet, parquet_files
 from orbitune.suggestions import missing
 
@@ -140,18 +140,23 @@ class Source:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def has_many_bands(self) -> bool:
-        """Return whether its first raster has over three bands, or is one of a tile.
+        """Return whether its first raster has over three bands, or is one of a tile; not in parquet."""
+        rasters = [name for name in self._files if is_raster_name(name)]
+        if rasters and is_band_folder((self.format.root(self.path) / rasters[0]).parent):
+            return True
+        return self._first_raster(has_many_bands)
 
-        Parquet data sets are not searched, as opening them takes long.
-        """
+    def is_reordered(self) -> bool:
+        """Return whether its first raster has its colours in another order than red, green, blue."""
+        return self._first_raster(is_reordered)
+
+    def _first_raster(self, ask: Callable[[bytes], bool]) -> bool:
+        """Return the answer about the content of its first raster that can be read; False for none."""
         if self.path.suffix.lower() == ".zip":
             with zip_files(self.path, wanted=is_raster_name) as (entries, read):
-                return _any_many_bands([name for name in entries if is_raster_name(name)], read)
+                return _first(ask, entries, read=read)
         root = self.format.root(self.path)
-        rasters = [name for name in self._files if is_raster_name(name)]
-        if rasters and is_band_folder((root / rasters[0]).parent):
-            return True
-        return _any_many_bands(rasters, lambda name: read_file(root / name))
+        return _first(ask, self._files, read=lambda name: read_file(root / name))
 
     def has_jpeg2000(self) -> bool:
         """Return whether a file is named as a JPEG 2000; parquet data sets are not searched."""
@@ -190,11 +195,11 @@ def _column_in_folder(path: Path, column: str, /, *, selection: ColumnSelection)
     return column_in_files(names, column, read=lambda name: read_file(path / name), selection=selection)
 
 
-def _any_many_bands(names: Sequence[str], read: Callable[[str], bytes]) -> bool:
-    """Return whether the first of these files that can be read has many bands."""
-    for name in names:
+def _first(ask: Callable[[bytes], bool], names: Iterable[str], *, read: Callable[[str], bytes]) -> bool:
+    """Return the answer about the first of these rasters that can be read; False for none."""
+    for name in filter(is_raster_name, names):
         try:
-            return has_many_bands(read(name))
+            return ask(read(name))
         except BadImageError:
             continue
     return False
