@@ -88,8 +88,8 @@ def import_head(
         The new bundle. It has no scores, as those of the source are of its own head.
 
     Raises:
-        ModelError: the file is no such head, is damaged, or is of another model.
-        OrbituneError: the folder exists, or cannot be made.
+        ModelError: the file is no such head, is damaged, or is of another model; or the folder exists.
+        DataError: the folder cannot be made.
     """
     file, out = Path(file), Path(out)
     check_place(out)

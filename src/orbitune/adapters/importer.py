@@ -53,8 +53,8 @@ def import_adapter(
 
     Raises:
         ModelError: it is not such an adapter, has no head for these classes, gives a tile several labels, or
-            does not fit the backbone; or class names are empty or repeated.
-        OrbituneError: the folder exists, or cannot be made.
+            does not fit the backbone; class names are empty or repeated; or the folder exists.
+        DataError: the folder cannot be made.
     """
     folder, out, found = Path(folder), Path(out), open_backbone(backbone)
     check_place(out)

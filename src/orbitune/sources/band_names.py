@@ -60,6 +60,7 @@ _LANDSAT_FILE = re.compile(r"(?:L[COET]0([45789])_.*?|S[RT])(?:_B(\d{1,2}))?", r
 
 _ALIASES = {alias: band.name for band in SENTINEL2.values() for alias in band.aliases}
 _WAVELENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(nm|nanomet\w*|um|\u00b5m|\u03bcm|micromet\w*)\b", re.IGNORECASE)
+_NUMBERED = re.compile(r"(?:band|layer)?[\s_-]*\d*", re.IGNORECASE)  # a description that is a number alone
 _NEAREST = 15.0  # nanometres between the centres of two sensors' bands of one name
 
 
@@ -87,6 +88,11 @@ def canonical_name(name: str) -> str | None:
         full = "B8A" if number == "8A" else f"B{int(number):02d}"
         return full if full in SENTINEL2 else None
     return _ALIASES.get(plain)
+
+
+def is_named(description: str | None) -> bool:
+    """Return whether a band's description is a name: not empty, and no number alone, such as Band 1."""
+    return _NUMBERED.fullmatch(description or "") is None
 
 
 def band_in_text(text: str) -> str | None:

@@ -5,11 +5,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from orbitune.sources.band_names import RGB, SENTINEL2, band_in_text
+from orbitune.sources.band_names import RGB, SENTINEL2, band_in_text, is_named
 
 _GDAL_METADATA = 42112  # TIFF tag, see https://gdal.org/en/stable/drivers/raster/gtiff.html#metadata
 _DESCRIPTION = re.compile(r'<Item name="DESCRIPTION" sample="(\d+)" role="description">([^<]*)<')
-_NUMBERED = re.compile(r"(?:band|layer)?[\s_-]*\d*", re.IGNORECASE)  # a description that is a number alone
 _COUNTED = ["B01", "B02", "B03"]  # also names for the first three bands of any file
 
 
@@ -33,7 +32,7 @@ def colour_numbers(descriptions: Sequence[str | None]) -> tuple[int, ...] | None
     Returns:
         Three numbers; None if the first three bands are named, and are other bands.
     """
-    names = [None if _NUMBERED.fullmatch(text or "") else band_in_text(text or "") for text in descriptions]
+    names = [band_in_text(text) if text and is_named(text) else None for text in descriptions]
     if all(names.count(colour) == 1 for colour in RGB):
         return tuple(names.index(colour) + 1 for colour in RGB)
     first = [name for name in names[:3] if name in SENTINEL2]

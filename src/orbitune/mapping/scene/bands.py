@@ -18,6 +18,7 @@ from orbitune.sources.band_names import (
     band_in_text,
     canonical_name,
     find_bands,
+    is_named,
 )
 
 UNSTATED = "the first three"  # source of a selection that the raster says nothing about
@@ -28,7 +29,6 @@ _QUANTIFICATION_TAGS = {"QUANTIFICATION_VALUE", "BOA_QUANTIFICATION_VALUE"}
 # Since baseline 04.00.
 _OFFSET_TAG = re.compile(r"(BOA|RADIO)_ADD_OFFSET(_\d+)?", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*([+-]?\d+(?:\.\d*)?)\s*")
-_NUMBERED = re.compile(r"(?:band|layer)?[\s_-]*\d*", re.IGNORECASE)  # a description that is a number alone
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def select_bands(file: Any, asked: Sequence[BandChoice] | None, *, whose: str) -
 
 def _band_names(file: Any) -> list[str]:
     """Return the name of each band: canonical, else its description or colour."""
-    stated = ["" if _NUMBERED.fullmatch(name or "") else name.strip() for name in file.descriptions]
+    stated = [name.strip() if is_named(name) else "" for name in file.descriptions]
     names = [band_in_text(name) or name or _name_by_wavelength(file, n) for n, name in enumerate(stated, 1)]
     colours = [colour.name if colour.name in COLOURS else "" for colour in file.colorinterp]
     if any(canonical_name(name) in RGB for name in names):
